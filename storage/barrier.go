@@ -1,0 +1,207 @@
+package storage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A barrier makes everything that is in Badger durable: db.Sync does not, it leaves out rotated files. It fsyncs every value log file,
+// then every memtable log, then the directory; then it notes the flush point that it covered, in the file durable. Replay starts there, and
+// the log may forget what lies below.
+type barrier struct {
+	durable point         // guarded by Store.mu
+	bytes   atomic.Uint64 // log bytes written when the last barrier began
+	due     chan struct{}
+	now     chan chan error
+	stop    chan struct{}
+	done    chan struct{}
+}
+
+const (
+	durableFile   = "durable"
+	durableFormat = 1
+)
+
+// durableRecord is the file badger-<n>/durable: one line of JSON, one line with its crc32c.
+type durableRecord struct {
+	Format int
+	Index  uint64
+	TimeMs int64
+	Term   uint64
+	Number uint64
+	Files  []badgerFile // what Badger's own start would cut off silently
+}
+
+func (b *barrier) init() {
+	b.due, b.now = make(chan struct{}, 1), make(chan chan error)
+	b.stop, b.done = make(chan struct{}), make(chan struct{})
+}
+
+// barrierLoop is the barrier goroutine.
+func (s *Store) barrierLoop() {
+	b := &s.barrier
+	defer close(b.done)
+	tick := time.NewTicker(s.opts.BarrierInterval)
+	defer tick.Stop()
+	for {
+		var reply chan error
+		select {
+		case <-b.stop:
+			return
+		case reply = <-b.now:
+		case <-tick.C:
+		case <-b.due:
+		}
+		err := s.runBarrier()
+		if reply != nil {
+			reply <- err
+		}
+		if err != nil {
+			s.opts.Fatal(fmt.Errorf("making Badger durable: %w", err))
+			return
+		}
+	}
+}
+
+// noteFlushed asks for a barrier when the log has grown enough since the last one.
+func (s *Store) noteFlushed() {
+	if n := s.stats.EntryBytes.Load() - s.barrier.bytes.Load(); s.opts.BarrierLogBytes > 0 && n >= uint64(s.opts.BarrierLogBytes) {
+		select {
+		case s.barrier.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Barrier makes what is in Badger durable now.
+func (s *Store) Barrier() error {
+	reply := make(chan error, 1)
+	select {
+	case s.barrier.now <- reply:
+		return <-reply
+	case <-s.barrier.done:
+		return ErrClosed
+	}
+}
+
+func (s *Store) runBarrier() error {
+	start := time.Now()
+	s.barrier.bytes.Store(s.stats.EntryBytes.Load())
+	s.mu.RLock()
+	p, durable := s.flush.point, s.barrier.durable
+	s.mu.RUnlock()
+	if p.Index == durable.Index {
+		return nil
+	}
+	if planted("durable-before-barrier") {
+		if err := writeDurable(s.opts.FS, s.dir, p, nil); err != nil {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	files, err := syncBadger(s.dir)
+	if err != nil {
+		return err
+	}
+	if s.opts.OnBarrier != nil {
+		s.opts.OnBarrier(s.dir)
+	}
+	if err := writeDurable(s.opts.FS, s.dir, p, files); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.barrier.durable = p
+	s.mu.Unlock()
+	s.moveDiscard(p.Index)
+	s.log.Trim(p.Index)
+	s.stats.Barriers.Add(1)
+	s.stats.BarrierNs.Add(uint64(time.Since(start)))
+	return nil
+}
+
+// moveDiscard lets Badger's compactions drop what no reader at or above can see.
+func (s *Store) moveDiscard(durable uint64) {
+	s.disk.db.SetDiscardTs(s.views.oldestBase(durable))
+}
+
+// syncBadger fsyncs Badger's files: value logs before the memtable logs that point into them.
+func syncBadger(dir string) ([]badgerFile, error) {
+	var files []badgerFile
+	for _, suffix := range []string{".vlog", ".mem"} {
+		names, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			err := syncPath(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // its table is synced already
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	return files, syncPath(dir)
+}
+
+func syncPath(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func writeDurable(fsys FS, dir string, p point, files []badgerFile) error {
+	return writeChecked(fsys, filepath.Join(dir, durableFile), durableRecord{
+		Format: durableFormat, Index: p.Index, TimeMs: p.TimeMs, Term: p.Chain.Term, Number: p.Chain.Number, Files: files,
+	})
+}
+
+// readDurable returns the durable point; a missing file is the point before the first entry.
+func readDurable(fsys FS, dir string) (p point, files []badgerFile, err error) {
+	var r durableRecord
+	ok, err := readChecked(fsys, filepath.Join(dir, durableFile), &r)
+	if err != nil || !ok {
+		return p, nil, err
+	}
+	if r.Format > durableFormat {
+		return p, nil, refused("%s has format %d, this build knows %d: start a newer sett", filepath.Join(dir, durableFile), r.Format, durableFormat)
+	}
+	return point{r.Index, r.TimeMs, chain{r.Term, r.Number}}, r.Files, nil
+}
+
+// writeChecked writes a small file of ours: one line of JSON and one with the JSON's crc32c.
+func writeChecked(fsys FS, path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return WriteFileAtomic(fsys, path, fmt.Appendf(b, "\n%08x\n", crc32.Checksum(b, castagnoli)))
+}
+
+// readChecked reads a file that writeChecked wrote; ok is false if there is none.
+func readChecked(fsys FS, path string, v any) (ok bool, err error) {
+	b, err := fsys.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	text, rest, _ := strings.Cut(string(b), "\n")
+	if rest != fmt.Sprintf("%08x\n", crc32.Checksum([]byte(text), castagnoli)) {
+		return false, refused("%s is damaged: its checksum does not match. Run `sett check`", path)
+	}
+	return true, json.Unmarshal([]byte(text), v)
+}

@@ -1,0 +1,172 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"math"
+	"strings"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/pb"
+)
+
+// disk is Badger as sett uses it: managed mode, one writer (the flusher), versions are flush points, every value followed by a crc32c over
+// key and value.
+type disk struct {
+	db        *badger.DB
+	threshold int
+	reads     atomic.Uint64
+	unhealthy atomic.Pointer[string] // the first damage met
+}
+
+// newest reads the newest version there is.
+const newest = math.MaxUint64
+
+const recordCRCBytes = 4
+
+func openDisk(dir string, b Budget, valueThreshold int64, logger *slog.Logger) (d *disk, err error) {
+	defer func() {
+		// A damaged table can make Badger panic while it opens.
+		if p := recover(); p != nil {
+			err = refused("Badger's files in %s are damaged (%v): run `sett check`", dir, p)
+		}
+	}()
+	o := badger.DefaultOptions(dir).
+		WithLogger(&badgerLogger{logger}).
+		WithCompression(options.None).
+		WithChecksumVerificationMode(options.NoVerification).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithDetectConflicts(false).
+		WithNumVersionsToKeep(1).
+		WithSyncWrites(false).
+		WithMetricsEnabled(true).
+		WithNumGoroutines(2).
+		WithMemTableSize(b.MemTable).
+		WithNumMemtables(2).
+		WithBaseTableSize(b.BaseTable).
+		WithBaseLevelSize(max(10<<20, 8*b.MemTable)).
+		WithNumCompactors(2).
+		WithValueThreshold(valueThreshold).
+		WithValueLogFileSize(64 << 20).
+		WithVLogPercentile(0)
+	db, err := badger.OpenManaged(o)
+	if err != nil {
+		return nil, refused("Badger cannot open %s: %v: run `sett check`", dir, err)
+	}
+	return &disk{db: db, threshold: int(valueThreshold)}, nil
+}
+
+// get returns a record's value at a version, nil if there is none.
+func (d *disk) get(key []byte, version uint64) (value []byte, err error) {
+	defer d.guard(key, &err)
+	d.reads.Add(1)
+	txn := d.db.NewTransactionAt(version, false)
+	defer txn.Discard()
+	// The value log may be collected between Get and Value, which Badger answers with an empty value (never one of ours): look again.
+	for range 3 {
+		item, err := txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, &CorruptError{key, err.Error()}
+		}
+		stored, err := item.ValueCopy(nil)
+		if err != nil {
+			return nil, &CorruptError{key, err.Error()}
+		}
+		if len(stored) > 0 {
+			return d.open(key, stored)
+		}
+	}
+	return nil, d.damage(key, "its value is missing")
+}
+
+// open checks a stored value and strips its checksum.
+func (d *disk) open(key, stored []byte) ([]byte, error) {
+	n := len(stored) - recordCRCBytes
+	if n < 1 || binary.LittleEndian.Uint32(stored[n:]) != recordCRC(key, stored[:n]) {
+		return nil, d.damage(key, "its checksum does not match")
+	}
+	return stored[:n:n], nil
+}
+
+// guard turns a panic inside Badger, as damaged blocks cause, into an error.
+func (d *disk) guard(key []byte, err *error) {
+	if p := recover(); p != nil {
+		if _, ours := p.(InvariantError); ours {
+			panic(p)
+		}
+		*err = d.damage(key, fmt.Sprint("Badger panicked: ", p))
+	}
+}
+
+func (d *disk) damage(key []byte, reason string) error {
+	what := fmt.Sprintf("record %q: %s", key, reason)
+	d.unhealthy.CompareAndSwap(nil, &what)
+	return &CorruptError{key, reason}
+}
+
+func recordCRC(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
+}
+
+// loader writes a generation in the order it is given.
+type loader struct {
+	d       *disk
+	kv      *badger.KVLoader
+	version uint64
+	slab    []byte
+}
+
+// pendingWrites bounds the requests that a loader has in flight.
+const pendingWrites = 4
+
+var deleteMeta = []byte{1} // Badger's mark of a deletion
+
+func (d *disk) newLoader(version uint64) *loader {
+	return &loader{d: d, kv: d.db.NewKVLoader(pendingWrites), version: version}
+}
+
+// set writes a record (value nil: deletes it). The key's bytes must stay as they are until finish returns.
+func (l *loader) set(key, value []byte) error {
+	invariant(len(key) > 0 && len(key) <= MaxKeyBytes, "flushing a key of %d bytes", len(key))
+	kv := &pb.KV{Key: key, Version: l.version}
+	if value == nil {
+		kv.Meta = deleteMeta
+	} else {
+		kv.Value = l.sealed(key, value)
+		invariant(len(kv.Value) < l.d.threshold || key[0] == 'b', "record %q of %d bytes may not lie in the value log", key, len(value))
+	}
+	return l.kv.Set(kv)
+}
+
+// sealed returns value with its checksum, in memory that lives until Badger has written it.
+func (l *loader) sealed(key, value []byte) []byte {
+	n := len(value) + recordCRCBytes
+	if cap(l.slab)-len(l.slab) < n {
+		l.slab = make([]byte, 0, max(64<<10, n))
+	}
+	start := len(l.slab)
+	l.slab = append(l.slab, value...)
+	l.slab = binary.LittleEndian.AppendUint32(l.slab, recordCRC(key, value))
+	return l.slab[start:len(l.slab):len(l.slab)]
+}
+
+func (l *loader) finish() error { return l.kv.Finish() }
+
+// badgerLogger passes on what Badger says.
+type badgerLogger struct{ l *slog.Logger }
+
+func (b *badgerLogger) Errorf(f string, a ...any)   { b.l.Error("badger: " + line(f, a)) }
+func (b *badgerLogger) Warningf(f string, a ...any) { b.l.Warn("badger: " + line(f, a)) }
+func (b *badgerLogger) Infof(f string, a ...any)    { b.l.Debug("badger: " + line(f, a)) }
+func (b *badgerLogger) Debugf(string, ...any)       {}
+
+func line(f string, a []any) string { return strings.TrimSpace(fmt.Sprintf(f, a...)) }

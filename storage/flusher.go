@@ -1,0 +1,210 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// flusher writes closed generations to Badger, oldest first: the only writer that Badger has.
+type flusher struct {
+	point   point // the last generation that is whole in Badger; guarded by Store.mu
+	wakeup  chan struct{}
+	stop    chan struct{}
+	done    chan struct{}
+	holding atomic.Bool   // PauseFlush
+	flushed chan struct{} // closed and replaced when a generation is retired; guarded by Store.mu
+	opened  time.Time     // since when the active generation has batches; flusher goroutine only
+}
+
+const appliedKey = "!applied"
+
+// The applied record: index(8) time ms(8) term(8) number(8) of the last entry of a flush, written last in it.
+func (p point) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, p.Index)
+	b = binary.BigEndian.AppendUint64(b, uint64(p.TimeMs))
+	b = binary.BigEndian.AppendUint64(b, p.Chain.Term)
+	return binary.BigEndian.AppendUint64(b, p.Chain.Number)
+}
+
+func decodePoint(b []byte) (p point, ok bool) {
+	if len(b) != 32 {
+		return p, false
+	}
+	n := func(i int) uint64 { return binary.BigEndian.Uint64(b[i:]) }
+	return point{n(0), int64(n(8)), chain{n(16), n(24)}}, true
+}
+
+func (f *flusher) wake() {
+	select {
+	case f.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+func (f *flusher) init() {
+	f.wakeup, f.stop, f.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	f.flushed = make(chan struct{})
+}
+
+// flushLoop is the flusher goroutine.
+func (s *Store) flushLoop() {
+	f := &s.flush
+	defer close(f.done)
+	tick := time.NewTicker(max(s.opts.FlushInterval/4, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-f.stop:
+			return
+		case <-f.wakeup:
+		case <-tick.C:
+			s.closeAged()
+		}
+		for s.flushOldest() {
+			select {
+			case <-f.stop:
+				return
+			default:
+			}
+		}
+	}
+}
+
+// closeAged closes the active generation when it is older than flush_interval.
+func (s *Store) closeAged() {
+	s.mu.RLock()
+	g := s.active()
+	empty := g.lastPos < g.firstPos
+	s.mu.RUnlock()
+	if empty {
+		s.flush.opened = time.Now()
+		return
+	}
+	if time.Since(s.flush.opened) >= s.opts.FlushInterval {
+		s.CloseGeneration()
+		s.flush.opened = time.Now()
+	}
+}
+
+// CloseGeneration ends the active generation now and hands the cut to the log.
+func (s *Store) CloseGeneration() {
+	s.mu.Lock()
+	if s.evaluating {
+		s.closeActive()
+	}
+	s.mu.Unlock()
+	s.drive()
+}
+
+// flushOldest writes the oldest closed generation to Badger if its last entry is applied. It returns whether there was one.
+func (s *Store) flushOldest() bool {
+	if s.flush.holding.Load() {
+		return false
+	}
+	s.mu.RLock()
+	g := s.gens[0]
+	s.mu.RUnlock()
+	if g.version.Load() == 0 {
+		return false
+	}
+	if err := s.flushGeneration(g); err != nil {
+		s.opts.Fatal(fmt.Errorf("writing entry %d's generation to Badger: %w", g.version.Load(), err))
+		return false
+	}
+	return true
+}
+
+func (s *Store) flushGeneration(g *generation) error {
+	version := g.version.Load()
+	if !planted("flush-before-fsync") {
+		// Badger must never know more than the log on disk.
+		if err := s.log.SyncTo(version); err != nil {
+			return fmt.Errorf("fsync of the log: %w", err)
+		}
+	}
+	start := time.Now()
+	refs, p := g.all(), g.pieces()
+	l := s.disk.newLoader(version)
+	for _, r := range refs {
+		e := p.at(r)
+		if err := l.set(entryKey(e), versionValue(p.at(getRef(e, entryNewest)))); err != nil {
+			return err
+		}
+	}
+	if err := l.set([]byte(appliedKey), g.closing.encode()); err != nil {
+		return err
+	}
+	if err := l.finish(); err != nil {
+		return err
+	}
+	s.retire(g, refs)
+	s.stats.Flushes.Add(1)
+	s.stats.FlushRecords.Add(uint64(len(refs)))
+	s.stats.FlushNs.Add(uint64(time.Since(start)))
+	s.pace.flushed(g.bytes(), time.Since(start))
+	s.noteFlushed()
+	return nil
+}
+
+// retire makes readers find a flushed generation's records in the cache and in Badger, in an order that leaves no moment at which
+// somebody finds, or keeps, an older one.
+func (s *Store) retire(g *generation, refs []ref) {
+	s.retired.Add(1)
+	p := g.pieces()
+	for _, r := range refs {
+		e := p.at(r)
+		key := entryKey(e)
+		if key[0] != '!' {
+			s.cache.refresh(s.hash(key), key, versionValue(p.at(getRef(e, entryNewest))))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gens[0] != g {
+		return // DEBUG RELOAD dropped it meanwhile
+	}
+	s.gens = append([]*generation(nil), s.gens[1:]...)
+	for r := g.groups[groupOf([]byte("!"))]; r != 0; r = getRef(p.at(r), entryNext) {
+		e := p.at(r)
+		if value := versionValue(p.at(getRef(e, entryNewest))); value != nil {
+			s.system[string(entryKey(e))] = append([]byte(nil), value...)
+		} else {
+			delete(s.system, string(entryKey(e)))
+		}
+	}
+	s.flush.point = g.closing
+	g.flushed.Store(true)
+	s.dirty.Add(-int64(g.bytes()))
+	close(s.flush.flushed)
+	s.flush.flushed = make(chan struct{})
+}
+
+// Flush closes the active generation and returns when everything that was written before is in Badger.
+func (s *Store) Flush() error {
+	s.CloseGeneration()
+	for {
+		s.mu.RLock()
+		busy, flushed, closed := len(s.gens) > 1, s.flush.flushed, s.closed
+		s.mu.RUnlock()
+		switch {
+		case !busy:
+			return nil
+		case closed:
+			return ErrClosed
+		case s.flush.holding.Load():
+			return ErrFlushPaused
+		}
+		select {
+		case <-flushed:
+		case <-time.After(10 * time.Millisecond): // a paused flusher, a dead log
+		}
+	}
+}
+
+// PauseFlush holds the flusher back, or lets it go on: for tests.
+func (s *Store) PauseFlush(pause bool) {
+	s.flush.holding.Store(pause)
+	s.flush.wake()
+}

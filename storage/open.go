@@ -1,0 +1,274 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Open opens Badger in a data directory. The store serves nobody before Begin, the log's replay, and Lead.
+func Open(d *Dir, o Options) (*Store, error) {
+	s := &Store{opts: o.withDefaults(d), dir: d.BadgerDir(), seed: maphash.MakeSeed()}
+	s.budget = s.opts.budget()
+	s.cache = newCache(int(s.budget.Cache))
+	s.guard.pretend.Store(-1)
+	s.flush.init()
+	s.barrier.init()
+	if err := s.openBadger(); err != nil {
+		return nil, err
+	}
+	s.lookAtDisk()
+	return s, nil
+}
+
+func (o Options) withDefaults(d *Dir) Options {
+	if o.FS == nil {
+		o.FS = d.fs
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
+	}
+	set := func(p *int64, v int64) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&o.MemoryBudget, 1<<30)
+	set(&o.ValueThreshold, 32<<10)
+	if o.GenerationRecords == 0 {
+		o.GenerationRecords = 50_000
+	}
+	if o.EntryBytes == 0 {
+		o.EntryBytes = 256 << 10
+	}
+	if o.FlushInterval == 0 {
+		o.FlushInterval = time.Second
+	}
+	if o.BarrierInterval == 0 {
+		o.BarrierInterval = 10 * time.Second
+	}
+	if o.StallTimeout == 0 {
+		o.StallTimeout = 10 * time.Second
+	}
+	return o
+}
+
+func (o Options) budget() Budget {
+	b := BudgetFor(o.MemoryBudget)
+	if o.GenerationBytes > 0 {
+		b.Generation = o.GenerationBytes
+	}
+	if o.BatchMaxBytes > 0 {
+		b.BatchMax = o.BatchMaxBytes
+	}
+	return b
+}
+
+// openBadger opens Badger and sets the store to what is durable in it.
+func (s *Store) openBadger() error {
+	durable, files, err := readDurable(s.opts.FS, s.dir)
+	if err != nil {
+		return err
+	}
+	if err := checkBadgerFiles(s.dir, files); err != nil {
+		return err
+	}
+	if s.disk, err = openDisk(s.dir, s.budget, s.opts.ValueThreshold, s.opts.Logger); err != nil {
+		return err
+	}
+	if err := s.loadBadger(durable); err != nil {
+		s.disk.db.Close()
+		return err
+	}
+	return nil
+}
+
+func (s *Store) loadBadger(durable point) error {
+	value, err := s.disk.get([]byte(appliedKey), newest)
+	if err != nil {
+		return refused("the applied record in %s is damaged (%v): run `sett check`", s.dir, err)
+	}
+	applied, ok := decodePoint(value)
+	if !ok && value != nil {
+		return refused("the applied record in %s is malformed: run `sett check`", s.dir)
+	}
+	if applied.Index < durable.Index {
+		return refused("Badger in %s has lost data: it was durable up to entry %d and now ends at %d. Restore a copy, or run `sett check`", s.dir, durable.Index, applied.Index)
+	}
+	s.inBadger = applied.Index
+	if durable.Index > 0 {
+		s.disk.db.SetDiscardTs(durable.Index)
+	}
+	if s.system, err = s.disk.system(durable.Index); err != nil {
+		return refused("system records in %s are damaged (%v): run `sett check`", s.dir, err)
+	}
+	s.applied, s.accepted, s.usedTerm = durable, durable.Chain, durable.Chain
+	s.flush.point, s.barrier.durable = durable, durable
+	s.appliedIdx.Store(durable.Index)
+	s.lastMs = durable.TimeMs
+	fresh := newGeneration(s.pos)
+	s.gens = []*generation{fresh}
+	s.dirty.Store(int64(fresh.bytes()))
+	s.tallies = make(map[uint32]counter)
+	s.loadTallies()
+	return nil
+}
+
+// system reads all system records at a version.
+func (d *disk) system(version uint64) (records map[string][]byte, err error) {
+	records = make(map[string][]byte)
+	defer d.guard([]byte("!"), &err)
+	txn := d.db.NewTransactionAt(version, false)
+	defer txn.Discard()
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues = false
+	o.Prefix = []byte("!")
+	it := txn.NewIterator(o)
+	defer it.Close()
+	for it.Seek(o.Prefix); it.Valid(); it.Next() {
+		key := it.Item().KeyCopy(nil)
+		stored, err := it.Item().ValueCopy(nil)
+		if err != nil {
+			return nil, err
+		}
+		if records[string(key)], err = d.open(key, stored); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// Begin connects the store with its log, whose entries are first…last (last < first: none), and starts the flusher. It refuses a log and a
+// Badger that do not belong together. The log then replays the entries from ReplayFrom on.
+func (s *Store) Begin(log Log, first, last uint64) error {
+	durable := s.applied.Index
+	switch end := max(last, durable); {
+	case s.inBadger > end:
+		return refused("the log of %s has lost data: Badger has entries up to %d, the log ends at %d. Restore a copy, or run `sett check`", s.dir, s.inBadger, end)
+	case last >= first && first > durable+1:
+		return refused("the log of %s has a gap: it begins at entry %d, Badger is durable up to %d. Restore a copy, or run `sett check`", s.dir, first, durable)
+	}
+	s.log = log
+	go s.flushLoop()
+	go s.barrierLoop()
+	s.begun = true
+	return nil
+}
+
+// ReplayFrom is the index of the first entry to replay.
+func (s *Store) ReplayFrom() uint64 { return s.applied.Index + 1 }
+
+// LastTime is the time of the last batch, in ms since 1970.
+func (s *Store) LastTime() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.lastMs
+}
+
+// Close ends the store. Evaluation stops; what was evaluated is handed to the log. flush: everything is written to Badger and made durable,
+// so that the next start replays nothing. The log is closed by its owner, afterwards.
+func (s *Store) Close(flush bool) error {
+	var err error
+	if flush && s.begun {
+		s.PauseFlush(false)
+		err = s.Flush()
+	}
+	s.drive()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.closed, s.evaluating, s.serving = true, false, false
+	s.mu.Unlock()
+	s.waits.mu.Lock()
+	s.waits.closed = true
+	s.waits.mu.Unlock()
+	s.fail(s.pos)
+	if s.begun {
+		close(s.flush.stop)
+		<-s.flush.done
+		if flush && err == nil {
+			err = s.Barrier()
+		}
+		close(s.barrier.stop)
+		<-s.barrier.done
+	}
+	return errors.Join(err, s.closeBadger(flush))
+}
+
+// closeBadger closes Badger; at a clean stop what its own closing wrote is made durable too.
+func (s *Store) closeBadger(clean bool) (err error) {
+	defer s.disk.guard(nil, &err)
+	if err := s.disk.db.Close(); err != nil {
+		return fmt.Errorf("closing Badger: %w", err)
+	}
+	if !clean {
+		return nil
+	}
+	files, err := syncBadger(s.dir)
+	if err != nil {
+		return err
+	}
+	return writeDurable(s.opts.FS, s.dir, s.barrier.durable, files)
+}
+
+// Reload does what a restart does: everything is flushed, made durable, and forgotten, and Badger is opened again. Others wait. For tests.
+func (s *Store) Reload(ctx context.Context) error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	if err := s.Barrier(); err != nil {
+		return err
+	}
+	s.cache.reset()
+	return ctx.Err()
+}
+
+// DropCache empties the record cache.
+func (s *Store) DropCache() { s.cache.reset() }
+
+// Compact writes tables together until no level is over its target. For tests.
+func (s *Store) Compact() error { return s.disk.db.Flatten(2) }
+
+// Status tells where the store stands.
+func (s *Store) Status() Status {
+	s.mu.RLock()
+	st := Status{
+		Durable: s.barrier.durable.public(), Flushed: s.flush.point.public(), Generations: len(s.gens),
+		Position: s.pos, Evaluating: s.evaluating,
+	}
+	s.mu.RUnlock()
+	st.Applied = s.appliedIdx.Load()
+	st.Committed = s.committed.Load()
+	st.DirtyBytes, st.DirtyLimit = s.dirty.Load(), s.budget.Recent
+	st.CacheBytes, st.CacheLimit = int64(s.cache.bytes()), s.budget.Cache
+	st.CacheHits, st.CacheMisses = s.cache.hits.Load(), s.cache.misses.Load()
+	st.DiskFree, st.DiskNeeded = s.guard.free.Load(), s.diskNeed()
+	st.Views = s.views.count()
+	return st
+}
+
+func (p point) public() Point { return Point{p.Index, p.TimeMs} }
+
+// Stats counts what happened since the start.
+func (s *Store) Stats() *Stats { return &s.stats }
+
+// Budget is how memory_budget is divided.
+func (s *Store) Budget() Budget { return s.budget }
+
+// Damage is the first damage that was met, "" if none was.
+func (s *Store) Damage() string {
+	if p := s.disk.unhealthy.Load(); p != nil {
+		return *p
+	}
+	return ""
+}

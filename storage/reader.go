@@ -1,0 +1,194 @@
+package storage
+
+import "bytes"
+
+// Runner is one round of a command. Run is called with the data set's lock held: shared for Store.Read, exclusive for Store.Update. A round
+// that meets a record which is not in memory is given up and runs again, so Run starts from the beginning each time and has no effects
+// but those on its Txn and on what it resets itself.
+type Runner interface{ Run() error }
+
+// Reader is what one command has read: it lives for one call of Store.Read or Store.Update and may be used for the next. Not for use by
+// several goroutines.
+type Reader struct {
+	s       *Store
+	seen    uint64 // highest position met
+	retired uint64 // Store.retired as noted before this round looked into the table
+	buf     []byte // values copied from the cache in this round
+
+	missed    [][]byte // keys to read before the next round
+	pins      []pin
+	withDisk  bool // this round reads Badger with the lock held
+	missedAny bool // reset each round
+}
+
+// pin is a record that was read from Badger for this command: it obeys the cache's rule, but cannot be evicted.
+type pin struct {
+	key, value []byte
+	retired    uint64
+}
+
+func (r *Reader) start(s *Store) {
+	r.s, r.seen, r.pins, r.missed, r.withDisk = s, 0, r.pins[:0], r.missed[:0], false
+}
+
+func (r *Reader) startRound() {
+	r.retired = r.s.retired.Load()
+	r.seen, r.missedAny = 0, false
+	if cap(r.buf) > 64<<10 {
+		r.buf = nil
+	}
+	r.buf = r.buf[:0]
+}
+
+// Seen is the highest position that the command met, also in absences and tombstones: its reply may leave when Store.Wait(Seen) returns.
+func (r *Reader) Seen() uint64 { return r.seen }
+
+func (r *Reader) saw(pos uint64) { r.seen = max(r.seen, pos) }
+
+// Get returns a record's value, nil if there is none. The value is valid until Run returns. An error, ErrMiss above all, must be
+// returned by Run unchanged.
+func (r *Reader) Get(key []byte) ([]byte, error) {
+	value, ok := r.lookup(r.s.hash(key), key)
+	if ok {
+		return value, nil
+	}
+	return r.miss(key)
+}
+
+// Need looks records up so that one round fetches all that are not in memory.
+func (r *Reader) Need(keys ...[]byte) error {
+	for _, key := range keys {
+		if _, ok := r.lookup(r.s.hash(key), key); !ok {
+			if _, err := r.miss(key); err != nil && err != ErrMiss {
+				return err
+			}
+		}
+	}
+	if r.missedAny {
+		return ErrMiss
+	}
+	return nil
+}
+
+// lookup searches memory: generations from new to old, system records, cache, pins. ok is false if only Badger can tell.
+func (r *Reader) lookup(hash uint64, key []byte) (value []byte, ok bool) {
+	gens := r.s.gens
+	for i := len(gens) - 1; i >= 0; i-- {
+		if v := gens[i].get(uint32(hash), key); v != nil {
+			r.saw(versionPosition(v))
+			return versionValue(v), true
+		}
+	}
+	if key[0] == '!' {
+		return r.s.system[string(key)], true
+	}
+	n := len(r.buf)
+	if buf, known, absent := r.s.cache.get(hash, key, r.buf); known {
+		r.buf = buf
+		if absent {
+			return nil, true
+		}
+		return buf[n:len(buf):len(buf)], true
+	}
+	for i := range r.pins {
+		if p := &r.pins[i]; p.retired == r.retired && bytes.Equal(p.key, key) {
+			return p.value, true
+		}
+	}
+	return nil, false
+}
+
+func (r *Reader) miss(key []byte) ([]byte, error) {
+	if r.withDisk {
+		return r.s.disk.get(key, newest)
+	}
+	r.missedAny = true
+	r.missed = append(r.missed, bytes.Clone(key))
+	return nil, ErrMiss
+}
+
+// fetch reads what the last round missed, without the lock, and pins it for this command.
+func (r *Reader) fetch() error {
+	for _, key := range r.missed {
+		value, err := r.s.disk.get(key, newest)
+		if err != nil {
+			return err
+		}
+		r.s.cache.fill(r.s.hash(key), key, value, r.retired, &r.s.retired)
+		r.pins = append(r.pins, pin{key, value, r.retired})
+	}
+	r.s.stats.Fetched.Add(uint64(len(r.missed)))
+	r.missed = r.missed[:0]
+	return nil
+}
+
+// Tally returns a keyspace's counters.
+func (r *Reader) Tally(keyspace uint32) Tally {
+	t := r.s.tallies[keyspace]
+	r.saw(t.pos)
+	return t.Tally
+}
+
+// maxRounds is how often a command may be given up; then it reads with the lock held.
+const maxRounds = 4
+
+// Read runs a command that only reads.
+func (s *Store) Read(r *Reader, run Runner) error {
+	r.start(s)
+	for round := 0; ; round++ {
+		if err := s.readRound(r, run, round); !r.missedAny || r.withDisk {
+			return err
+		}
+		if err := s.refetch(r, round); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) readRound(r *Reader, run Runner, round int) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock() // also when a command panics
+	r.startRound()
+	r.withDisk = round >= maxRounds
+	if err := s.readable(); err != nil {
+		return err
+	}
+	return run.Run()
+}
+
+// Update runs a command that may write. If Run returns nil, what it put and deleted is in the recent writes and in the log's tail; if it
+// returns an error, nothing happened.
+func (s *Store) Update(t *Txn, run Runner) error {
+	t.start(s)
+	defer t.finish()
+	for round := 0; ; round++ {
+		if err := s.updateRound(t, run, round); !t.missedAny || t.withDisk {
+			return err
+		}
+		if err := s.refetch(&t.Reader, round); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) updateRound(t *Txn, run Runner, round int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock() // also when a command panics
+	t.startRound()
+	t.withDisk = round >= maxRounds
+	if !s.evaluating {
+		return s.notEvaluating()
+	}
+	if err := run.Run(); err != nil || t.missedAny && !t.withDisk {
+		return err
+	}
+	return s.submit(t)
+}
+
+func (s *Store) refetch(r *Reader, round int) error {
+	s.stats.Reruns.Add(1)
+	if round+1 >= maxRounds {
+		s.stats.LockedReads.Add(1)
+	}
+	return r.fetch()
+}

@@ -1,0 +1,237 @@
+package storage
+
+import (
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options says how a store works. Sizes are bytes.
+type Options struct {
+	FS     FS           // for our own files; OSFS{} unless a test takes the power away
+	Logger *slog.Logger // never nil
+	// Fatal is called once, from any goroutine, when the node can not go on without risking data; it should end the process.
+	Fatal func(error)
+
+	MemoryBudget      int64         // what the process may use; see Budget
+	GenerationRecords int           // the active generation closes when it holds as many records,
+	GenerationBytes   int64         // … or as many bytes (0: from MemoryBudget),
+	FlushInterval     time.Duration // … or is this old
+	BatchMaxBytes     int64         // largest batch (0: from MemoryBudget)
+	ValueThreshold    int64         // Badger's: only blob chunks may be as large
+	BarrierInterval   time.Duration // how often Badger is made durable
+	BarrierLogBytes   int64         // … or after as many bytes of log
+	StallTimeout      time.Duration // how long a write waits for memory before it is refused
+	ViewMaxAge        time.Duration // older views end with an error
+	LogSegmentBytes   int64         // what the log takes at a time
+	DiskReserve       int64         // free space below which writes are refused, on top of what is promised already
+	EntryBytes        int           // largest log entry (0: 256 KiB)
+
+	// OnBarrier is called when Badger's files have been fsynced, before that is recorded. For tests.
+	OnBarrier func(badgerDir string)
+}
+
+// Store is one data set: the lock, recent writes, their way into the log and from there into Badger.
+//
+// Locks are taken in this order: proposing, applying, mu, tail.mu, waits.mu; views.mu last of all.
+type Store struct {
+	opts   Options
+	dir    string // Badger's
+	budget Budget
+	log    Log
+	seed   maphash.Seed
+	disk   *disk // Badger
+	cache  *cache
+	stats  Stats
+
+	// mu is the data set's lock: evaluation and Apply hold it, reads share it. Nobody waits for the disk with it held.
+	mu         sync.RWMutex
+	gens       []*generation      // old to new; the last is active; replaced, never changed in place, when one goes
+	system     map[string][]byte  // system records as they are in Badger
+	tallies    map[uint32]counter // present counters
+	pos        uint64             // position of the last batch
+	evaluating bool               // a speculation is alive
+	serving    bool               // replay has passed the newest version in Badger
+	closed     bool
+	lastMs     int64 // time of the last batch
+
+	// applying serialises Apply, Lead and Yield; it guards the next four.
+	applying sync.Mutex
+	applied  point  // last entry handed to Apply, whether it took effect or not
+	accepted chain  // last entry that took effect
+	usedTerm chain  // highest number met in the newest term
+	held     []part // parts of a large batch whose last part has not come yet
+
+	committed  atomic.Uint64 // position up to which all batches are committed
+	appliedIdx atomic.Uint64 // applied.Index, for those without the lock
+	retired    atomic.Uint64 // generations retired, counted before the cache is refreshed
+	dirty      atomic.Int64  // bytes of all generations
+
+	proposing sync.Mutex // held by whoever hands entries to the log
+	tail      tail
+	waits     waits
+	views     views
+
+	flush    flusher
+	barrier  barrier
+	inBadger uint64 // newest version found in Badger when it was opened
+	begun    bool
+	guard    guard
+	pace     pacer
+
+	// OnYield is called under the lock when a speculation has ended. Set before Lead.
+	OnYield func()
+}
+
+type counter struct {
+	Tally
+	pos uint64 // of the last batch that changed it
+}
+
+// Stats counts what happened since the start.
+type Stats struct {
+	Batches        atomic.Uint64 // submitted
+	Entries        atomic.Uint64 // proposed
+	EntryBytes     atomic.Uint64
+	Fetched        atomic.Uint64 // records read from Badger for commands
+	Reruns         atomic.Uint64 // rounds given up for a miss
+	LockedReads    atomic.Uint64 // commands that read Badger with the lock held
+	Flushes        atomic.Uint64
+	FlushRecords   atomic.Uint64
+	FlushNs        atomic.Uint64
+	Barriers       atomic.Uint64
+	BarrierNs      atomic.Uint64
+	Yields         atomic.Uint64
+	IgnoredEntries atomic.Uint64
+	StallNs        atomic.Uint64 // time that writers waited for memory
+	Refused        atomic.Uint64 // writes refused by back-pressure or the disk guard
+}
+
+// Point is a place in the log.
+type Point struct {
+	Index  uint64
+	TimeMs int64
+}
+
+// Status is the store's state for INFO, metrics and logs.
+type Status struct {
+	Applied                uint64 // index of the last entry handed over by the log
+	Durable, Flushed       Point
+	Generations            int
+	DirtyBytes, DirtyLimit int64
+	CacheBytes, CacheLimit int64
+	CacheHits, CacheMisses uint64
+	DiskFree, DiskNeeded   int64
+	Views                  int
+	Position, Committed    uint64
+	Evaluating             bool
+}
+
+func (s *Store) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
+
+func (s *Store) active() *generation { return s.gens[len(s.gens)-1] }
+
+// readable returns why nobody may be served, or nil. The lock is held.
+func (s *Store) readable() error {
+	switch {
+	case s.closed:
+		return ErrClosed
+	case !s.serving:
+		return ErrNotEvaluating
+	}
+	return nil
+}
+
+func (s *Store) notEvaluating() error {
+	if s.closed {
+		return ErrClosed
+	}
+	return ErrNotEvaluating
+}
+
+// submit puts a Txn's effects into the recent writes and the log's tail as one batch. The lock is held.
+func (s *Store) submit(t *Txn) error {
+	if !t.Wrote() {
+		return nil
+	}
+	if int64(len(t.buf)) > s.budget.BatchMax {
+		return ErrTooLarge
+	}
+	s.pos++
+	pos, keep := s.pos, s.views.newest.Load()
+	t.saw(pos)
+	g := s.active()
+	before := g.bytes()
+	s.lastMs = max(s.lastMs, t.timeMs)
+
+	s.tail.mu.Lock()
+	start := len(s.tail.buf)
+	for i := range t.effects {
+		e := &t.effects[i]
+		key := t.key(i)
+		if len(t.effects) > 1 && t.find(e.hash, key) != i {
+			continue // a later effect of this batch replaces it
+		}
+		value := t.value(i)
+		g.put(uint32(e.hash), key, value, pos, keep)
+		if value == nil {
+			s.tail.buf = appendDelete(s.tail.buf, key)
+		} else {
+			s.tail.buf = appendPut(s.tail.buf, key, value)
+		}
+	}
+	s.tail.push(queued{pos: pos, start: start, end: len(s.tail.buf), timeMs: s.lastMs}, s.count(g, t, pos))
+	s.tail.mu.Unlock()
+
+	g.lastPos = pos
+	s.dirty.Add(int64(g.bytes() - before))
+	s.stats.Batches.Add(1)
+	if g.count >= s.opts.GenerationRecords || int64(g.bytes()) >= s.budget.Generation {
+		s.closeActive()
+	}
+	return nil
+}
+
+// count applies a batch's counter changes and returns the new values, for the log.
+func (s *Store) count(g *generation, t *Txn, pos uint64) []tallyDelta {
+	for i := range t.tallies {
+		d := &t.tallies[i]
+		now := counter{s.tallies[d.keyspace].plus(d.Tally), pos}
+		s.tallies[d.keyspace] = now
+		if g.tallies == nil {
+			g.tallies = make(map[uint32]Tally)
+		}
+		g.tallies[d.keyspace] = now.Tally
+		d.Tally = now.Tally
+	}
+	return t.tallies
+}
+
+// closeActive ends the active generation between two batches: the log writer will end an entry here and give it the close flag.
+func (s *Store) closeActive() {
+	g := s.active()
+	if g.lastPos < g.firstPos {
+		return
+	}
+	s.seal(g)
+	s.tail.mu.Lock()
+	n := len(s.tail.buf)
+	s.tail.push(queued{pos: g.lastPos, start: n, end: n, timeMs: s.lastMs, closes: g}, nil)
+	s.tail.mu.Unlock()
+}
+
+// seal makes a generation unchangeable and begins the next. Its counters become records in it.
+func (s *Store) seal(g *generation) {
+	before := g.bytes()
+	keep := s.views.newest.Load()
+	for keyspace, t := range g.tallies {
+		key := appendTallyKey(nil, keyspace)
+		g.put(uint32(s.hash(key)), key, appendTally(nil, t), g.lastPos, keep)
+	}
+	g.closed = true
+	next := newGeneration(g.lastPos)
+	s.gens = append(s.gens[:len(s.gens):len(s.gens)], next)
+	s.dirty.Add(int64(g.bytes() - before + next.bytes()))
+}

@@ -1,0 +1,36 @@
+package storage
+
+import "encoding/binary"
+
+// Tally counts what a keyspace holds: exactly what has been written and not been deleted or swept.
+type Tally struct {
+	Keys    int64 // keys
+	Expires int64 // keys with a time to live
+	Bytes   int64 // names and values, as far as the writer counted them
+}
+
+func (t Tally) plus(d Tally) Tally {
+	return Tally{t.Keys + d.Keys, t.Expires + d.Expires, t.Bytes + d.Bytes}
+}
+
+const tallyPrefix = "!n"
+
+// A keyspace's tally is the system record "!n" keyspace(4) → keys(8) expires(8) bytes(8), big-endian.
+func appendTallyKey(b []byte, keyspace uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(b, tallyPrefix...), keyspace)
+}
+
+func appendTally(b []byte, t Tally) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(t.Keys))
+	b = binary.BigEndian.AppendUint64(b, uint64(t.Expires))
+	return binary.BigEndian.AppendUint64(b, uint64(t.Bytes))
+}
+
+// decodeTally reads a tally record; ok is false for any other record.
+func decodeTally(key, value []byte) (keyspace uint32, t Tally, ok bool) {
+	if len(key) != len(tallyPrefix)+4 || string(key[:len(tallyPrefix)]) != tallyPrefix || len(value) != 24 {
+		return 0, t, false
+	}
+	n := func(i int) int64 { return int64(binary.BigEndian.Uint64(value[i:])) }
+	return binary.BigEndian.Uint32(key[len(tallyPrefix):]), Tally{n(0), n(8), n(16)}, true
+}

@@ -1,0 +1,232 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// MaxKeyBytes is the longest key of any record. Badger's KVLoader does not check: longer ones are lost or panic at every restart.
+const MaxKeyBytes = 32 << 10
+
+// Txn is a Reader that also writes: it collects the effects of one batch and sees them itself. Nothing of it is visible to others before
+// Run returns nil.
+type Txn struct {
+	Reader
+	effects []effect
+	buf     []byte  // keys and values of the effects
+	buckets []int32 // newest effect + 1 of each bucket; used beyond scanEffects effects
+	tallies []tallyDelta
+	marked  int // deltas below it belong to a savepoint
+	timeMs  int64
+}
+
+type effect struct {
+	hash     uint64
+	key      int // offset in buf
+	keyLen   int32
+	valueLen int32 // -1: deleted
+	older    int32 // next older effect of the bucket, + 1
+}
+
+type tallyDelta struct {
+	keyspace uint32
+	Tally
+}
+
+// Up to scanEffects effects are searched one by one; most commands never have more.
+const scanEffects = 8
+
+func (t *Txn) start(s *Store) {
+	t.Reader.start(s)
+	t.timeMs = 0
+}
+
+func (t *Txn) startRound() {
+	t.Reader.startRound()
+	t.Rollback(Savepoint{})
+	t.timeMs = 0
+}
+
+// finish gives up memory that only an unusually large batch needs.
+func (t *Txn) finish() {
+	if cap(t.buf) > 256<<10 {
+		t.buf = nil
+	}
+	if cap(t.effects) > 4096 {
+		t.effects, t.buckets = nil, nil
+	}
+	if cap(t.pins) > 4096 {
+		t.pins, t.missed = nil, nil
+	}
+}
+
+// SetTime says when the batch happens, in ms since 1970.
+func (t *Txn) SetTime(ms int64) { t.timeMs = ms }
+
+// Wrote tells whether the Txn has effects.
+func (t *Txn) Wrote() bool { return len(t.effects) > 0 }
+
+// Get returns a record's value as this Txn sees it, nil if there is none.
+func (t *Txn) Get(key []byte) ([]byte, error) {
+	hash := t.s.hash(key)
+	if i := t.find(hash, key); i >= 0 {
+		return t.value(i), nil
+	}
+	if value, ok := t.lookup(hash, key); ok {
+		return value, nil
+	}
+	return t.miss(key)
+}
+
+// Need looks records up so that one round fetches all that are not in memory.
+func (t *Txn) Need(keys ...[]byte) error {
+	for _, key := range keys {
+		if _, err := t.Get(key); err != nil && err != ErrMiss {
+			return err
+		}
+	}
+	if t.missedAny {
+		return ErrMiss
+	}
+	return nil
+}
+
+// Put sets a record. Key and value are copied. A key is at most MaxKeyBytes long, a value at least one byte.
+func (t *Txn) Put(key, value []byte) {
+	invariant(len(value) > 0, "empty value for key %q", key)
+	t.add(key, value, int32(len(value)))
+}
+
+// Delete removes a record, whether it exists or not.
+func (t *Txn) Delete(key []byte) { t.add(key, nil, -1) }
+
+func (t *Txn) add(key, value []byte, valueLen int32) {
+	invariant(len(key) > 0 && len(key) <= MaxKeyBytes, "key of %d bytes", len(key))
+	e := effect{hash: t.s.hash(key), key: len(t.buf), keyLen: int32(len(key)), valueLen: valueLen}
+	t.buf = append(append(t.buf, key...), value...)
+	t.effects = append(t.effects, e)
+	switch n := len(t.effects); {
+	case n <= scanEffects:
+	case n > len(t.buckets):
+		t.rehash(4 * n)
+	default:
+		t.link(n - 1)
+	}
+}
+
+func (t *Txn) rehash(n int) {
+	size := 64
+	for size < n {
+		size *= 2
+	}
+	if cap(t.buckets) < size {
+		t.buckets = make([]int32, size)
+	}
+	t.buckets = t.buckets[:size]
+	clear(t.buckets)
+	for i := range t.effects {
+		t.link(i)
+	}
+}
+
+func (t *Txn) link(i int) {
+	b := &t.buckets[t.effects[i].hash>>32&uint64(len(t.buckets)-1)]
+	t.effects[i].older = *b
+	*b = int32(i + 1)
+}
+
+// find returns the newest effect on a key, or -1.
+func (t *Txn) find(hash uint64, key []byte) int {
+	if len(t.effects) <= scanEffects {
+		for i := len(t.effects) - 1; i >= 0; i-- {
+			if t.effects[i].hash == hash && bytes.Equal(t.key(i), key) {
+				return i
+			}
+		}
+		return -1
+	}
+	for i := t.buckets[hash>>32&uint64(len(t.buckets)-1)]; i != 0; i = t.effects[i-1].older {
+		if e := &t.effects[i-1]; e.hash == hash && bytes.Equal(t.key(int(i-1)), key) {
+			return int(i - 1)
+		}
+	}
+	return -1
+}
+
+func (t *Txn) key(i int) []byte {
+	e := &t.effects[i]
+	end := e.key + int(e.keyLen)
+	return t.buf[e.key:end:end]
+}
+
+func (t *Txn) value(i int) []byte {
+	e := &t.effects[i]
+	if e.valueLen < 0 {
+		return nil
+	}
+	start := e.key + int(e.keyLen)
+	end := start + int(e.valueLen)
+	return t.buf[start:end:end]
+}
+
+// Count adds to a keyspace's counters.
+func (t *Txn) Count(keyspace uint32, d Tally) {
+	if n := len(t.tallies); n > t.marked && t.tallies[n-1].keyspace == keyspace {
+		t.tallies[n-1].Tally = t.tallies[n-1].plus(d)
+		return
+	}
+	t.tallies = append(t.tallies, tallyDelta{keyspace, d})
+}
+
+// Tally returns a keyspace's counters as this Txn sees them.
+func (t *Txn) Tally(keyspace uint32) Tally {
+	sum := t.Reader.Tally(keyspace)
+	for _, d := range t.tallies {
+		if d.keyspace == keyspace {
+			sum = sum.plus(d.Tally)
+		}
+	}
+	return sum
+}
+
+// Effects calls f for the key of every effect, in order.
+func (t *Txn) Effects(f func(key []byte)) {
+	for i := range t.effects {
+		f(t.key(i))
+	}
+}
+
+// Savepoint is a place in a Txn that it can be rolled back to. The zero Savepoint is the beginning.
+type Savepoint struct{ effects, buf, tallies int }
+
+// Savepoint marks the present place.
+func (t *Txn) Savepoint() Savepoint {
+	t.marked = len(t.tallies)
+	return Savepoint{len(t.effects), len(t.buf), len(t.tallies)}
+}
+
+// Rollback forgets all effects since the savepoint. Savepoints taken after it are void.
+func (t *Txn) Rollback(sp Savepoint) {
+	for i := len(t.effects) - 1; i >= sp.effects && len(t.buckets) > 0 && len(t.effects) > scanEffects; i-- {
+		t.buckets[t.effects[i].hash>>32&uint64(len(t.buckets)-1)] = t.effects[i].older
+	}
+	t.effects, t.buf, t.tallies = t.effects[:sp.effects], t.buf[:sp.buf], t.tallies[:sp.tallies]
+	if len(t.effects) <= scanEffects {
+		t.buckets = t.buckets[:0]
+	}
+	t.marked = sp.tallies
+}
+
+const nextIDKey = "!id"
+
+// NewID returns an id for a collection or a blob. It is never used again. The counter is part of the batch.
+func (t *Txn) NewID() uint64 {
+	value, err := t.Get([]byte(nextIDKey))
+	invariant(err == nil, "system records are always in memory")
+	id := uint64(1)
+	if value != nil {
+		id = binary.BigEndian.Uint64(value)
+	}
+	t.Put([]byte(nextIDKey), binary.BigEndian.AppendUint64(nil, id+1))
+	return id
+}

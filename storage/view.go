@@ -1,0 +1,182 @@
+package storage
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// View is a consistent picture of the store at a position. It is taken under the lock and read without it. While it is open, records that
+// are overwritten keep the version that it sees. As generations reach Badger it lets go of them, all but the one that its position lies
+// in. Not for use by several goroutines.
+type View struct {
+	s      *Store
+	pos    uint64
+	gens   []*generation // old to new; those of them that are in Badger are dropped from the front
+	base   atomic.Uint64 // Badger's version below gens
+	seen   uint64
+	born   time.Time
+	locked bool        // made and used within a Txn's Run: the lock is held already
+	dead   atomic.Bool // the speculation that it saw has ended
+}
+
+// views are the open ones.
+type views struct {
+	mu     sync.Mutex
+	open   map[*View]struct{}
+	newest atomic.Uint64 // highest position of an open view, 0 if none is open
+}
+
+// View takes a picture at this moment. It must be closed.
+func (s *Store) View() (*View, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.readable(); err != nil {
+		return nil, err
+	}
+	return s.view(), nil
+}
+
+// View takes a picture of the store (without the own writes of a Txn) at this moment, inside Run. It must be closed.
+func (r *Reader) View() *View { return r.s.view() }
+
+// View takes a picture of the store, without the Txn's own writes. It is used and closed before Run returns.
+func (t *Txn) View() *View {
+	v := t.s.view()
+	v.locked = true
+	t.saw(v.seen)
+	return v
+}
+
+func (v *View) lock() {
+	if !v.locked {
+		v.s.mu.RLock()
+	}
+}
+
+func (v *View) unlock() {
+	if !v.locked {
+		v.s.mu.RUnlock()
+	}
+}
+
+// view registers a view; the lock is held, shared at least.
+func (s *Store) view() *View {
+	v := &View{s: s, pos: s.pos, gens: s.gens, born: time.Now()}
+	if planted("view-without-active") {
+		v.gens = v.gens[:len(v.gens)-1]
+	}
+	v.base.Store(s.flush.point.Index)
+	v.saw()
+	s.views.mu.Lock()
+	defer s.views.mu.Unlock()
+	if s.views.open == nil {
+		s.views.open = make(map[*View]struct{})
+	}
+	s.views.open[v] = struct{}{}
+	s.views.newest.Store(max(s.views.newest.Load(), v.pos))
+	return v
+}
+
+// saw sets what a reply from the view must wait for: the last batch in its generations.
+func (v *View) saw() {
+	for i := len(v.gens) - 1; i >= 0; i-- {
+		if g := v.gens[i]; g.lastPos >= g.firstPos {
+			v.seen = g.lastPos
+			return
+		}
+	}
+}
+
+// Seen is the position that a reply made from the view must wait for.
+func (v *View) Seen() uint64 { return v.seen }
+
+// Close lets go of the view.
+func (v *View) Close() {
+	vs := &v.s.views
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	delete(vs.open, v)
+	v.gens = nil
+	if len(vs.open) == 0 {
+		vs.newest.Store(0)
+	}
+}
+
+// oldestBase is the oldest version of Badger that a view may still read, or limit.
+func (vs *views) oldestBase(limit uint64) uint64 {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	for v := range vs.open {
+		limit = min(limit, v.base.Load())
+	}
+	return limit
+}
+
+func (vs *views) count() int {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	return len(vs.open)
+}
+
+// endUncommitted ends views that saw more than the applied entries.
+func (vs *views) endUncommitted(committed uint64) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	for v := range vs.open {
+		if v.seen > committed {
+			v.dead.Store(true)
+		}
+	}
+}
+
+// advance drops the generations that are in Badger now, all but the one that the view's position lies in.
+func (v *View) advance() (moved bool) {
+	for len(v.gens) > 1 && v.gens[0].flushed.Load() {
+		v.base.Store(v.gens[0].version.Load())
+		v.gens = v.gens[1:]
+		moved = true
+	}
+	return moved
+}
+
+func (v *View) usable() error {
+	switch {
+	case v.dead.Load():
+		return ErrInDoubt
+	case v.s.opts.ViewMaxAge > 0 && time.Since(v.born) > v.s.opts.ViewMaxAge:
+		return ErrViewTooOld
+	}
+	return nil
+}
+
+// Get returns a record's value at the view's position, nil if there is none.
+func (v *View) Get(key []byte) ([]byte, error) {
+	if err := v.usable(); err != nil {
+		return nil, err
+	}
+	v.advance()
+	hash := v.s.hash(key)
+	if value, ok := v.recent(uint32(hash), key); ok {
+		return value, nil
+	}
+	if key[0] == '!' {
+		invariant(false, "system record %q read through a view", key)
+	}
+	return v.s.disk.get(key, v.base.Load())
+}
+
+// recent searches the view's generations. A copy is returned: the active one changes.
+func (v *View) recent(hash uint32, key []byte) ([]byte, bool) {
+	v.lock()
+	defer v.unlock()
+	for i := len(v.gens) - 1; i >= 0; i-- {
+		if ver := v.gens[i].getAt(hash, key, v.pos); ver != nil {
+			if versionDeleted(ver) {
+				return nil, true
+			}
+			return append([]byte(nil), versionValue(ver)...), true
+		}
+	}
+	return nil, false
+}
