@@ -39,13 +39,21 @@ func (s *Store) Apply(index, term uint64, entry []byte) error {
 		s.appliedIdx.Store(index)
 		return nil
 	}
-	s.accepted = h.Chain
-	s.applied = point{index, max(h.TimeMs, s.applied.TimeMs), h.Chain}
+	s.accept(index, h)
 	if mine {
 		s.confirm(own)
 		return nil
 	}
 	return s.applyForeign(index, h, payload)
+}
+
+// accept notes an entry that takes effect. A batch whose last part is missing when a speculation begins never gets it.
+func (s *Store) accept(index uint64, h entryHead) {
+	s.accepted = h.Chain
+	s.applied = point{index, max(h.TimeMs, s.applied.TimeMs), h.Chain}
+	if h.is(flagFirst) {
+		s.held = s.held[:0]
+	}
 }
 
 // isProposed takes the oldest of our proposals off the list if the entry is it, and the speculation it belongs to is alive.
@@ -269,8 +277,7 @@ func (s *Store) reapply(index uint64) error {
 		s.held = s.held[:0]
 		return nil
 	}
-	s.accepted = h.Chain
-	s.applied = point{index, max(h.TimeMs, s.applied.TimeMs), h.Chain}
+	s.accept(index, h)
 	if h.is(flagPart) && !h.is(flagCommit) {
 		s.hold(index, payload)
 		return nil

@@ -19,6 +19,7 @@ import (
 type barrier struct {
 	durable point         // guarded by Store.mu
 	bytes   atomic.Uint64 // log bytes written when the last barrier began
+	files   []badgerFile  // as the last barrier found them; barrier goroutine, Open and Close only
 	due     chan struct{}
 	now     chan chan error
 	stop    chan struct{}
@@ -93,6 +94,8 @@ func (s *Store) Barrier() error {
 }
 
 func (s *Store) runBarrier() error {
+	s.disk.inUse.RLock()
+	defer s.disk.inUse.RUnlock()
 	start := time.Now()
 	s.barrier.bytes.Store(s.stats.EntryBytes.Load())
 	s.mu.RLock()
@@ -107,8 +110,11 @@ func (s *Store) runBarrier() error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	files, err := syncBadger(s.dir)
+	files, err := noteBadgerFiles(s.dir, s.barrier.files)
 	if err != nil {
+		return err
+	}
+	if err := syncBadger(s.dir); err != nil {
 		return err
 	}
 	if s.opts.OnBarrier != nil {
@@ -118,7 +124,7 @@ func (s *Store) runBarrier() error {
 		return err
 	}
 	s.mu.Lock()
-	s.barrier.durable = p
+	s.barrier.durable, s.barrier.files = p, files
 	s.mu.Unlock()
 	s.moveDiscard(p.Index)
 	s.log.Trim(p.Index)
@@ -133,12 +139,11 @@ func (s *Store) moveDiscard(durable uint64) {
 }
 
 // syncBadger fsyncs Badger's files: value logs before the memtable logs that point into them.
-func syncBadger(dir string) ([]badgerFile, error) {
-	var files []badgerFile
+func syncBadger(dir string) error {
 	for _, suffix := range []string{".vlog", ".mem"} {
 		names, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, name := range names {
 			err := syncPath(name)
@@ -146,11 +151,11 @@ func syncBadger(dir string) ([]badgerFile, error) {
 				continue // its table is synced already
 			}
 			if err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return files, syncPath(dir)
+	return syncPath(dir)
 }
 
 func syncPath(name string) error {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
@@ -17,7 +18,10 @@ import (
 
 // disk is Badger as sett uses it: managed mode, one writer (the flusher), versions are flush points, every value followed by a crc32c over
 // key and value.
+//
+// DEBUG RELOAD closes and opens it again. Whoever uses db holds the data set's lock, or inUse; who takes both takes inUse first.
 type disk struct {
+	inUse     sync.RWMutex
 	db        *badger.DB
 	threshold int
 	reads     atomic.Uint64
@@ -29,7 +33,7 @@ const newest = math.MaxUint64
 
 const recordCRCBytes = 4
 
-func openDisk(dir string, b Budget, valueThreshold int64, logger *slog.Logger) (d *disk, err error) {
+func openDisk(dir string, b Budget, valueThreshold int64, logger *slog.Logger) (db *badger.DB, err error) {
 	defer func() {
 		// A damaged table can make Badger panic while it opens.
 		if p := recover(); p != nil {
@@ -55,15 +59,21 @@ func openDisk(dir string, b Budget, valueThreshold int64, logger *slog.Logger) (
 		WithValueThreshold(valueThreshold).
 		WithValueLogFileSize(64 << 20).
 		WithVLogPercentile(0)
-	db, err := badger.OpenManaged(o)
-	if err != nil {
+	if db, err = badger.OpenManaged(o); err != nil {
 		return nil, refused("Badger cannot open %s: %v: run `sett check`", dir, err)
 	}
-	return &disk{db: db, threshold: int(valueThreshold)}, nil
+	return db, nil
 }
 
-// get returns a record's value at a version, nil if there is none.
-func (d *disk) get(key []byte, version uint64) (value []byte, err error) {
+// get returns a record's value at a version, nil if there is none. The data set's lock is not held.
+func (d *disk) get(key []byte, version uint64) ([]byte, error) {
+	d.inUse.RLock()
+	defer d.inUse.RUnlock()
+	return d.getLocked(key, version)
+}
+
+// getLocked is get for those who hold the data set's lock.
+func (d *disk) getLocked(key []byte, version uint64) (value []byte, err error) {
 	defer d.guard(key, &err)
 	d.reads.Add(1)
 	txn := d.db.NewTransactionAt(version, false)

@@ -103,17 +103,26 @@ func (s *Store) flushOldest() bool {
 	if s.flush.holding.Load() {
 		return false
 	}
-	s.mu.RLock()
-	g := s.gens[0]
-	s.mu.RUnlock()
+	g := s.oldest()
 	if g.version.Load() == 0 {
 		return false
+	}
+	s.disk.inUse.RLock()
+	defer s.disk.inUse.RUnlock()
+	if s.oldest() != g {
+		return true // DEBUG RELOAD replaced it meanwhile
 	}
 	if err := s.flushGeneration(g); err != nil {
 		s.opts.Fatal(fmt.Errorf("writing entry %d's generation to Badger: %w", g.version.Load(), err))
 		return false
 	}
 	return true
+}
+
+func (s *Store) oldest() *generation {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.gens[0]
 }
 
 func (s *Store) flushGeneration(g *generation) error {
@@ -162,9 +171,7 @@ func (s *Store) retire(g *generation, refs []ref) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gens[0] != g {
-		return // DEBUG RELOAD dropped it meanwhile
-	}
+	invariant(s.gens[0] == g, "retiring a generation that is not the oldest")
 	s.gens = append([]*generation(nil), s.gens[1:]...)
 	for r := g.groups[groupOf([]byte("!"))]; r != 0; r = getRef(p.at(r), entryNext) {
 		e := p.at(r)

@@ -157,6 +157,15 @@ func get(t testing.TB, s *Store, key string) string {
 	return value
 }
 
+func tally(t testing.TB, s *Store, keyspace uint32) (sum Tally) {
+	t.Helper()
+	var r Reader
+	if err := s.Read(&r, step(func() error { sum = r.Tally(keyspace); return nil })); err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
 // metaKey is a key as types makes them: m keyspace slot hash form name.
 func metaKey(keyspace, slot int, name string) string {
 	return fmt.Sprintf("m\x00\x00\x00%c%c%c\x00\x00\x00\x00\x00%s", keyspace, slot>>8, slot&255, name)

@@ -20,7 +20,6 @@ type Iterator struct {
 	steps        int
 	skipped      int
 	err          error
-	closed       bool
 }
 
 // source is one generation's part of a group.
@@ -116,8 +115,10 @@ func (i *Iterator) Close() {
 		i.it.Close()
 		i.txn.Discard()
 		i.it, i.txn = nil, nil
+		if !i.v.locked {
+			i.v.s.disk.inUse.RUnlock()
+		}
 	}
-	i.closed = true
 }
 
 // open positions all sources at key.
@@ -133,7 +134,9 @@ func (i *Iterator) open(key []byte) (err error) {
 	}
 	i.v.advance()
 	i.Close()
-	i.closed = false
+	if !i.v.locked {
+		i.v.s.disk.inUse.RLock()
+	}
 	i.txn = i.v.s.disk.db.NewTransactionAt(i.v.base.Load(), false)
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false
@@ -316,7 +319,7 @@ func (i *Iterator) diskValue(key []byte) ([]byte, error) {
 		return nil, i.v.s.disk.damage(key, err.Error())
 	}
 	if len(stored) == 0 {
-		return i.v.s.disk.get(key, i.v.base.Load())
+		return i.v.fromDisk(key)
 	}
 	return i.v.s.disk.open(key, stored)
 }

@@ -1,11 +1,11 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -16,6 +16,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s := &Store{opts: o.withDefaults(d), dir: d.BadgerDir(), seed: maphash.MakeSeed()}
 	s.budget = s.opts.budget()
 	s.cache = newCache(int(s.budget.Cache))
+	s.disk = &disk{threshold: int(s.opts.ValueThreshold)}
 	s.guard.pretend.Store(-1)
 	s.flush.init()
 	s.barrier.init()
@@ -81,18 +82,22 @@ func (s *Store) openBadger() error {
 	if err := checkBadgerFiles(s.dir, files); err != nil {
 		return err
 	}
-	if s.disk, err = openDisk(s.dir, s.budget, s.opts.ValueThreshold, s.opts.Logger); err != nil {
+	// Badger replaces these files when it opens, perhaps under the same names.
+	if err := writeDurable(s.opts.FS, s.dir, durable, nil); err != nil {
+		return err
+	}
+	if s.disk.db, err = openDisk(s.dir, s.budget, s.opts.ValueThreshold, s.opts.Logger); err != nil {
 		return err
 	}
 	if err := s.loadBadger(durable); err != nil {
 		s.disk.db.Close()
 		return err
 	}
-	return nil
+	return s.noteDurable()
 }
 
 func (s *Store) loadBadger(durable point) error {
-	value, err := s.disk.get([]byte(appliedKey), newest)
+	value, err := s.disk.getLocked([]byte(appliedKey), newest)
 	if err != nil {
 		return refused("the applied record in %s is damaged (%v): run `sett check`", s.dir, err)
 	}
@@ -214,23 +219,87 @@ func (s *Store) closeBadger(clean bool) (err error) {
 	if !clean {
 		return nil
 	}
-	files, err := syncBadger(s.dir)
+	return s.noteDurable()
+}
+
+// noteDurable writes durable anew, with Badger's files as they are now.
+func (s *Store) noteDurable() error {
+	files, err := noteBadgerFiles(s.dir, nil)
 	if err != nil {
 		return err
 	}
+	if err := syncBadger(s.dir); err != nil {
+		return err
+	}
+	s.barrier.files = files
 	return writeDurable(s.opts.FS, s.dir, s.barrier.durable, files)
 }
 
-// Reload does what a restart does: everything is flushed, made durable, and forgotten, and Badger is opened again. Others wait. For tests.
-func (s *Store) Reload(ctx context.Context) error {
+// Reload does what a restart does: everything is flushed and made durable, the recent writes and the cache are forgotten, Badger is closed
+// and opened again, and the log's rest is replayed. Others wait; open views end with an error. For tests.
+func (s *Store) Reload() error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
 	if err := s.Barrier(); err != nil {
 		return err
 	}
+	s.disk.inUse.Lock()
+	defer s.disk.inUse.Unlock()
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if err := s.lockQuiet(); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	return s.reopen()
+}
+
+// lockQuiet takes the lock at a moment when everything evaluated is committed. Store.applying is held, and let go of while it waits.
+func (s *Store) lockQuiet() error {
+	for {
+		s.mu.Lock()
+		s.tail.mu.Lock()
+		quiet := len(s.tail.batches) == 0 && len(s.tail.proposed) == 0 && s.committed.Load() == s.pos
+		s.tail.mu.Unlock()
+		if s.closed {
+			s.mu.Unlock()
+			return ErrClosed
+		}
+		if quiet {
+			return nil
+		}
+		s.mu.Unlock()
+		s.applying.Unlock()
+		s.drive()
+		runtime.Gosched()
+		s.applying.Lock()
+	}
+}
+
+func (s *Store) reopen() error {
+	if err := s.closeBadger(true); err != nil {
+		return err
+	}
+	s.views.end()
 	s.cache.reset()
-	return ctx.Err()
+	applied, accepted, used, pos, ms := s.applied, s.accepted, s.usedTerm, s.pos, s.lastMs
+	if err := s.openBadger(); err != nil {
+		s.opts.Fatal(err)
+		return err
+	}
+	for index := s.applied.Index + 1; index <= applied.Index; index++ {
+		if err := s.reapply(index); err != nil {
+			s.opts.Fatal(err)
+			return err
+		}
+	}
+	invariant(s.accepted == accepted, "reloaded up to chain %v, was %v", s.accepted, accepted)
+	s.applied, s.usedTerm, s.lastMs = applied, used, max(s.lastMs, ms)
+	s.appliedIdx.Store(applied.Index)
+	s.retired.Add(1)
+	s.commit(max(pos, s.pos))
+	return nil
 }
 
 // DropCache empties the record cache.

@@ -100,7 +100,7 @@ func (r *Reader) lookup(hash uint64, key []byte) (value []byte, ok bool) {
 
 func (r *Reader) miss(key []byte) ([]byte, error) {
 	if r.withDisk {
-		return r.s.disk.get(key, newest)
+		return r.s.disk.getLocked(key, newest)
 	}
 	r.missedAny = true
 	r.missed = append(r.missed, bytes.Clone(key))

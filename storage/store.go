@@ -175,6 +175,13 @@ func (s *Store) submit(t *Txn) error {
 			continue // a later effect of this batch replaces it
 		}
 		value := t.value(i)
+		if i == 1 && pos%8 == 0 && planted("close-inside-batch") {
+			s.tail.push(queued{pos: pos, start: start, end: len(s.tail.buf), timeMs: s.lastMs}, nil)
+			s.tail.push(queued{pos: pos, start: len(s.tail.buf), end: len(s.tail.buf), timeMs: s.lastMs, closes: g}, nil)
+			g.lastPos = pos
+			s.seal(g)
+			g, start = s.active(), len(s.tail.buf)
+		}
 		g.put(uint32(e.hash), key, value, pos, keep)
 		if value == nil {
 			s.tail.buf = appendDelete(s.tail.buf, key)

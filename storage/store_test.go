@@ -86,7 +86,7 @@ func TestTxnSavepoints(t *testing.T) {
 			if v, _ := tx.Get([]byte("a1")); string(v) != "1" {
 				t.Errorf("n=%d: after rollback %q", n, v)
 			}
-			if got := tx.Tally(7).Keys; got != s.tallies[7].Keys+1 {
+			if got := tx.Tally(7).Keys; got != tx.Reader.Tally(7).Keys+1 {
 				t.Errorf("n=%d: tally after rollback %d", n, got)
 			}
 			tx.Put([]byte("a0"), []byte("3"))
@@ -138,10 +138,11 @@ func TestLargeBatchInParts(t *testing.T) {
 	if err := s.Wait(tx.Seen()); err != nil {
 		t.Fatal(err)
 	}
+	s.PauseFlush(false)
+	s.Close(false)
 	if len(l.entries) < 10 {
 		t.Fatalf("%d entries: not in parts", len(l.entries))
 	}
-	s.PauseFlush(false)
 	whole := slices.IndexFunc(l.entries, func(e memEntry) bool {
 		h, _, _ := decodeEntry(e.data)
 		return h.is(flagCommit)
@@ -153,7 +154,7 @@ func TestLargeBatchInParts(t *testing.T) {
 		if get(t, s, "k0000") != want || get(t, s, "k1999") != want {
 			t.Errorf("with %d of %d entries: k0000=%q", n, whole, get(t, s, "k0000"))
 		}
-		if got := s.tallies[1].Keys; got != map[bool]int64{true: 2000, false: 0}[n == whole] {
+		if got := tally(t, s, 1).Keys; got != map[bool]int64{true: 2000, false: 0}[n == whole] {
 			t.Errorf("with %d of %d entries: tally %d", n, whole, got)
 		}
 	}
@@ -253,7 +254,15 @@ func testModel(t *testing.T, rng *rand.Rand) {
 			views = nil
 			s.Close(rng.IntN(2) == 0)
 			s = reopen(t, s, dir, l)
-		case n == 98:
+		case n == 98 && rng.IntN(10) == 0:
+			for _, v := range views {
+				v.v.Close()
+			}
+			views = nil
+			if err := s.Reload(); err != nil {
+				t.Fatal(err)
+			}
+		case n == 99:
 			s.DropCache()
 		}
 	}

@@ -128,7 +128,7 @@ func (s *Store) proposeBatches(buf []byte, batches []queued, changed []tallyDelt
 	if last.closes != nil {
 		h.Flags |= flagClose
 	}
-	if len(effects) <= s.opts.EntryBytes+MaxKeyBytes {
+	if len(effects) <= 2*s.opts.EntryBytes {
 		return s.propose(h, effects, counters, last)
 	}
 	h.Flags |= flagPart
@@ -242,7 +242,7 @@ func (s *Store) enqueue(pos uint64) (*waiter, error) {
 			return nil, ErrInDoubt
 		}
 	}
-	if s.committed.Load() >= pos {
+	if s.committed.Load() >= pos || planted("reply-before-commit") {
 		return nil, nil
 	}
 	if q.closed {

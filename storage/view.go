@@ -119,12 +119,15 @@ func (vs *views) count() int {
 	return len(vs.open)
 }
 
+// end ends all open views.
+func (vs *views) end() { vs.endUncommitted(0) }
+
 // endUncommitted ends views that saw more than the applied entries.
 func (vs *views) endUncommitted(committed uint64) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	for v := range vs.open {
-		if v.seen > committed {
+		if v.seen > committed || committed == 0 {
 			v.dead.Store(true)
 		}
 	}
@@ -162,6 +165,13 @@ func (v *View) Get(key []byte) ([]byte, error) {
 	}
 	if key[0] == '!' {
 		invariant(false, "system record %q read through a view", key)
+	}
+	return v.fromDisk(key)
+}
+
+func (v *View) fromDisk(key []byte) ([]byte, error) {
+	if v.locked {
+		return v.s.disk.getLocked(key, v.base.Load())
 	}
 	return v.s.disk.get(key, v.base.Load())
 }

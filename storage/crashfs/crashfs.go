@@ -26,7 +26,7 @@ type FS struct {
 	mu   sync.Mutex // guards the rest, and all files and directories
 	off  bool
 	left int        // operations that change something, until the power goes; -1 = never
-	back *rand.Rand // writes pages back now and then, as an operating system does; nil = never
+	back *rand.Rand // writes pages back now and then, as an operating system does; nil = never. Its successors have it after it, never at the same time
 	root *dir
 
 	fault func(op, path string) error
@@ -61,10 +61,10 @@ func New() *FS { return &FS{left: -1, root: newDir()} }
 func newDir() *dir { return &dir{names: map[string]any{}, durable: map[string]any{}} }
 
 // Writeback lets single pages reach the disk at random moments, also between two writes of the same page.
-func (f *FS) Writeback(r *rand.Rand) {
+func (f *FS) Writeback(seed uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.back = r
+	f.back = rand.New(rand.NewPCG(seed, 0))
 }
 
 // CutAfter takes the power away in n operations that change something; with 0 the next one fails. Call Cut (or Kill) then.
@@ -82,14 +82,13 @@ func (f *FS) Fault(ask func(op, path string) error) {
 	f.fault = ask
 }
 
-// Cut takes the power away and returns what a machine may find afterwards, as r decides. It may be called again, for another outcome of the same cut.
+// Cut takes the power away and returns what a machine may find afterwards, as r decides. It may be called again, for another outcome of the same cut;
+// of several outcomes with Writeback only one may be in use at a time.
 func (f *FS) Cut(r *rand.Rand) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.off = true
-	after := New()
-	after.root = f.root.cut(r, map[*inode]*inode{})
-	return after
+	return &FS{left: -1, back: f.back, root: f.root.cut(r, map[*inode]*inode{})}
 }
 
 // Kill ends the process that uses the file system and returns the same one for the next process. What was not synced is still not synced.
@@ -218,8 +217,13 @@ func (f *FS) change(op, path string) error {
 	return nil
 }
 
+// split returns the names on the way from the root to path.
 func split(path string) []string {
-	return strings.FieldsFunc(filepath.Clean(path), func(r rune) bool { return r == filepath.Separator || r == '.' && path == "." })
+	path = strings.Trim(filepath.Clean(path), string(filepath.Separator))
+	if path == "" || path == "." {
+		return nil
+	}
+	return strings.Split(path, string(filepath.Separator))
 }
 
 // walk finds the directory at path.

@@ -1,0 +1,65 @@
+# `make` alone shows what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 10s
+PORT ?= 6379
+
+.PHONY: help run build test vet lint race e2e bench fuzz docs suites clean
+
+help: ## show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+
+run: build ## build and start the server with config.toml, data in ./data
+	./sett --config config.toml
+
+build: ## build ./sett, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o sett .
+
+test: vet lint ## go vet, staticcheck, all tests, and all tests again under the race detector
+	go test -timeout 8m ./...
+	$(MAKE) --no-print-directory race
+
+vet:
+	go vet ./...
+
+lint: ## gofmt and staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
+	go run $(STATICCHECK) ./...
+
+race: ## all tests under the race detector (needs gcc)
+	CGO_ENABLED=1 go test -race -timeout 15m ./...
+
+e2e: build ## only the end-to-end tests, without the test cache
+	@if [ -d e2e ]; then go test -count=1 -timeout 15m ./e2e/...; else echo "there is no e2e folder"; fi
+
+bench: ## Go benchmarks of all rooms
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz test for FUZZTIME (default 10s) each
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+docs: ## write the generated files anew: config.toml, docs/configuration.md
+	go test ./config -run 'TestSettings' -update
+
+suites: ## run the compatibility suites in SUITES=folder against a server on PORT (default 6379)
+	@if [ ! -d "$(SUITES)" ]; then echo "no suites: make suites SUITES=folder with resp-fuzz.sh and redis-tcl.sh"; exit 0; fi; \
+	for suite in resp-fuzz.sh "redis-tcl.sh"; do \
+		if [ ! -x "$(SUITES)/$$suite" ]; then echo "skipped: $$suite is not there"; continue; fi; \
+		echo "== $$suite"; \
+		case $$suite in \
+			redis-tcl.sh) "$(SUITES)/$$suite" 127.0.0.1 $(PORT) "$$(mktemp -d)" ;; \
+			*) "$(SUITES)/$$suite" 127.0.0.1 $(PORT) ;; \
+		esac; \
+	done
+
+clean: ## remove what was built; ./data stays
+	rm -rf sett bench/out

@@ -1,0 +1,210 @@
+package commands
+
+import (
+	"sett/resp"
+	"sett/storage"
+	"sett/types"
+)
+
+// Row is one line of the command table. Dispatch, arity errors, COMMAND, and later ACL and cluster routing read it.
+type Row struct {
+	ID         int    // place in Table.Rows, for counters per command; subcommands come behind all rows
+	Name       string // lower case
+	Arity      int    // number of arguments with the name; negative: at least that many
+	Flags      Flags
+	Keys       []KeySpec
+	Categories Categories // as written by hand; NewTable adds those that follow from the flags
+	Tips       []string
+
+	Group      string
+	Since      string
+	Complexity string
+	Summary    string
+
+	// Deprecated, if set, is the version that deprecated the command, and ReplacedBy the advice that goes with it.
+	Deprecated string
+	ReplacedBy string
+
+	// Exactly one of Read, Write and Session is set, and that is the kind of the command.
+	Read    func(*Query) error
+	Write   func(*Update) error
+	Session bool // served by the session, which also answers for it inside MULTI
+
+	// Long is the optional second half of a Read row. Read checks the arguments under the lock, Long then replies from a view
+	// taken at that moment, without the lock. It may run long, and it runs once.
+	Long func(*Query, *storage.View) error
+
+	// Deletes says that the row only gives space back, so that it passes the guard of a full disk.
+	Deletes bool
+
+	// Subcommands makes the row a container (CONFIG, COMMAND). Their names are full: "config|get".
+	Subcommands []*Row
+
+	// First, Last and Step are the key positions as COMMAND shows them; NewTable derives them from Keys.
+	First, Last, Step int
+
+	container *Row
+}
+
+// CheckArity tells whether a command of n arguments, its name included, fits the row.
+func (r *Row) CheckArity(n int) bool {
+	if r.Arity >= 0 {
+		return n == r.Arity
+	}
+	return n >= -r.Arity
+}
+
+// IsWrite tells whether running the row may change the data set.
+func (r *Row) IsWrite() bool { return r.Write != nil }
+
+// Query is one run of a Read row. It can read and nothing else.
+type Query struct {
+	Now  int64    // unix time in ms: one for the whole call, and never before that of a batch evaluated earlier
+	Args [][]byte // Args[0] is the name
+	DB   int      // the selected database
+	W    *resp.Writer
+
+	set  *DataSet
+	data types.Reader // a Reader, or the Txn of the batch around this query
+	txn  *storage.Txn // that Txn, or nil
+
+	space      uint32 // the keyspace of DB, once spaceKnown; forgotten at the start of each row
+	spaceKnown bool
+	state      scanState // what Read leaves to Long
+
+	seed         uint64 // state of Random
+	hits, misses int    // of the present round
+
+	key   []byte // scratch for a meta key
+	value []byte // scratch for a string
+}
+
+// Update is one run of a Write row: a Query that also has the batch to write to.
+type Update struct {
+	Query
+	ledger types.Ledger
+	remap  remap // what the batch did to the databases themselves
+}
+
+// Random is the next number of this call's sequence, which is the same in every round.
+func (q *Query) Random() uint64 {
+	q.seed += 0x9e3779b97f4a7c15
+	return mix(q.seed)
+}
+
+// mix is the output function of splitmix64.
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// keyspace is what the selected database stands for at this moment.
+func (q *Query) keyspace() (uint32, error) {
+	if !q.spaceKnown {
+		space, err := types.LookupKeyspace(q.data, q.DB)
+		if err != nil {
+			return 0, err
+		}
+		q.space, q.spaceKnown = space, true
+	}
+	return q.space, nil
+}
+
+// metaKey encodes the meta key of a name, in memory that the next call uses again.
+func (q *Query) metaKey(name []byte) ([]byte, error) {
+	key, err := q.appendMetaKey(q.key[:0], name)
+	if err == nil {
+		q.key = key
+	}
+	return key, err
+}
+
+func (q *Query) appendMetaKey(dst, name []byte) ([]byte, error) {
+	space, err := q.keyspace()
+	if err != nil {
+		return nil, err
+	}
+	if len(name) > types.MaxNameBytes {
+		return nil, ErrNameTooLong(len(name))
+	}
+	return q.set.keys.AppendMeta(dst, space, name), nil
+}
+
+// lookup reads the meta record of a name; that of an absent key is the zero Meta. It counts for keyspace_hits and keyspace_misses.
+func (q *Query) lookup(name []byte) (types.Meta, error) {
+	key, err := q.metaKey(name)
+	if err != nil {
+		return types.Meta{}, err
+	}
+	m, err := types.Lookup(q.data, key, q.Now)
+	if err != nil {
+		return m, err
+	}
+	if m.Exists {
+		q.hits++
+	} else {
+		q.misses++
+	}
+	return m, nil
+}
+
+// lookupString is lookup for those who want a string or nothing.
+func (q *Query) lookupString(name []byte) (types.Meta, error) {
+	m, err := q.lookup(name)
+	if err == nil && m.Exists && m.Type != types.String {
+		err = ErrWrongType
+	}
+	return m, err
+}
+
+// lookupAll makes sure that the records of several names are in memory, so that one more round is enough for all of them. For commands
+// that met the first one that is not.
+func (q *Query) lookupAll(names [][]byte, step int) error {
+	var keys [][]byte
+	for i := 0; i < len(names); i += step {
+		key, err := q.appendMetaKey(nil, names[i])
+		if err != nil {
+			return err
+		}
+		keys = append(keys, key)
+	}
+	return q.data.Need(keys...)
+}
+
+// stringBytes returns the bytes [from, to) of a string, in memory that is valid until the next call.
+func (q *Query) stringBytes(m *types.Meta, from, to int) ([]byte, error) {
+	if value, ok := m.Inline(); ok {
+		return value[from:to], nil
+	}
+	value, err := types.AppendString(q.data, m, q.value[:0], from, to)
+	q.value = value
+	return value, err
+}
+
+// open looks a key up in order to write it.
+func (u *Update) open(name []byte) (types.Record, error) {
+	key, err := u.metaKey(name)
+	if err != nil {
+		return types.Record{}, err
+	}
+	return u.ledger.Open(key)
+}
+
+// openBeside is open while another record of the same row is in use: its key gets memory of its own.
+func (u *Update) openBeside(name []byte) (types.Record, error) {
+	key, err := u.appendMetaKey(nil, name)
+	if err != nil {
+		return types.Record{}, err
+	}
+	return u.ledger.Open(key)
+}
+
+// openString is open for those who want a string or nothing.
+func (u *Update) openString(name []byte) (types.Record, error) {
+	r, err := u.open(name)
+	if err == nil && r.Exists && r.Type != types.String {
+		err = ErrWrongType
+	}
+	return r, err
+}

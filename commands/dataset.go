@@ -1,0 +1,312 @@
+package commands
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"sync/atomic"
+
+	"sett/resp"
+	"sett/storage"
+	"sett/ttl"
+	"sett/types"
+)
+
+// Options of a data set. Zero fields get the defaults of Redis or of config.toml.
+type Options struct {
+	Table     *Table     // NewTable()
+	Clock     *ttl.Clock // one that follows the system's
+	Databases int        // databases, 16
+	MaxBulk   int        // longest string, bytes: proto_max_bulk_len, 1 MiB
+	Strings   types.StringOptions
+	Seed      uint64 // of RANDOMKEY and its like; 0: drawn from the system
+
+	// PullBack is told when expiry rows are written with a time in the past: ttl.Sweeper.PullBack.
+	PullBack func(expireAtMs int64)
+}
+
+// DataSet runs commands on one store.
+type DataSet struct {
+	store   *storage.Store
+	keys    types.Keys
+	opts    Options
+	table   *Table
+	clock   *ttl.Clock
+	maxBulk atomic.Int64
+	seed    atomic.Uint64
+	stats   Stats
+	watches watches
+}
+
+// Stats are counted since the data set was made.
+type Stats struct {
+	Hits, Misses atomic.Uint64 // keys looked up by commands that read: found, not found
+	Expired      atomic.Uint64 // expired keys removed, by the sweeper or by a writer that met them
+	Evaluated    atomic.Uint64 // rows run, steps of MULTI included
+}
+
+// Call is one command of one connection: made once per connection, used again for each of its commands. It belongs to the goroutine
+// that calls Do or Exec.
+type Call struct {
+	Row  *Row
+	Args [][]byte
+	DB   int
+	W    *resp.Writer
+
+	// Results of Do and Exec.
+	Seen  uint64 // the reply may leave once this position is committed
+	Wrote bool   // the call is part of the log
+
+	d      *DataSet
+	now    int64
+	seed   uint64
+	start  int // length of W when the call began
+	reader storage.Reader
+	txn    storage.Txn
+	update Update
+	view   *storage.View
+
+	// Of Exec and Watch only.
+	steps   []Step
+	session Session
+	watch   *Watch
+	endDB   int // the database selected when the steps have run
+}
+
+// Step is one command queued by MULTI.
+type Step struct {
+	Row  *Row
+	Args [][]byte
+}
+
+// Session answers a Session row that was queued by MULTI. It is called with the lock held and may be called again for the same step, if
+// the round is given up. So it looks at data through q only, writes its reply to w, and changes *db for SELECT; anything else that it
+// does must bear to be done twice.
+type Session func(q *Query, step Step, w *resp.Writer, db *int)
+
+// NewDataSet returns the data set that a store holds.
+func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
+	if opts.Table == nil {
+		opts.Table = NewTable()
+	}
+	if opts.Clock == nil {
+		opts.Clock = ttl.NewClock(0, ttl.ClockOptions{})
+	}
+	if opts.Databases == 0 {
+		opts.Databases = 16
+	}
+	if opts.MaxBulk == 0 {
+		opts.MaxBulk = 1 << 20
+	}
+	if opts.Seed == 0 {
+		var b [8]byte
+		rand.Read(b[:]) // never fails
+		opts.Seed = binary.LittleEndian.Uint64(b[:])
+	}
+	d := &DataSet{store: store, keys: keys, opts: opts, table: opts.Table, clock: opts.Clock}
+	d.maxBulk.Store(int64(opts.MaxBulk))
+	d.seed.Store(opts.Seed)
+	d.watches.byKey = make(map[string][]*watchedKey)
+	return d
+}
+
+// Table is the command table.
+func (d *DataSet) Table() *Table { return d.table }
+
+// Clock is the time that commands are run with.
+func (d *DataSet) Clock() *ttl.Clock { return d.clock }
+
+// Stats may be read at any time.
+func (d *DataSet) Stats() *Stats { return &d.stats }
+
+// Databases is the number of databases.
+func (d *DataSet) Databases() int { return d.opts.Databases }
+
+// SetMaxBulk changes the longest string.
+func (d *DataSet) SetMaxBulk(bytes int) { d.maxBulk.Store(int64(bytes)) }
+
+// Do runs a Read or Write row whose arity fits and appends its reply, or its error, to c.W. An error that Do returns is no reply: the
+// store is broken or closed, and c.W is as it was.
+func (d *DataSet) Do(c *Call) error {
+	d.begin(c)
+	var err error
+	if c.Row.Write != nil {
+		if err = d.store.Admit(c.Row.Deletes); err == nil {
+			err = d.store.Update(&c.txn, (*writeRound)(c))
+			c.Seen = c.txn.Seen()
+		}
+	} else {
+		err = d.store.Read(&c.reader, (*readRound)(c))
+		c.Seen = c.reader.Seen()
+		if c.view != nil {
+			err = c.runLong(err)
+		}
+	}
+	return d.end(c, err)
+}
+
+// begin fixes what all rounds of a call share.
+func (d *DataSet) begin(c *Call) {
+	c.d = d
+	c.now = d.clock.Now()
+	c.seed = mix(d.seed.Add(0x9e3779b97f4a7c15))
+	c.start = c.W.Len()
+	c.Seen, c.Wrote = 0, false
+	c.update.hits, c.update.misses = 0, 0
+	c.update.ledger.Expired, c.update.ledger.Due = 0, 0
+}
+
+// end counts what the last round did, or turns its error into a reply.
+func (d *DataSet) end(c *Call, err error) error {
+	u := &c.update
+	if u.hits > 0 {
+		d.stats.Hits.Add(uint64(u.hits))
+	}
+	if u.misses > 0 {
+		d.stats.Misses.Add(uint64(u.misses))
+	}
+	d.stats.Evaluated.Add(uint64(1 + len(c.steps)))
+	if err == nil {
+		if u.ledger.Expired > 0 {
+			d.stats.Expired.Add(uint64(u.ledger.Expired))
+		}
+		if u.ledger.Due != 0 && d.opts.PullBack != nil {
+			d.opts.PullBack(u.ledger.Due)
+		}
+		return nil
+	}
+	c.Wrote = false
+	c.W.Truncate(c.start)
+	if ReplyError(c.W, err) {
+		return nil
+	}
+	return err
+}
+
+// beginRound puts the call's Update back to where every round starts.
+func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
+	c.W.Truncate(c.start)
+	u := &c.update
+	// Whoever evaluated before us may have looked at the clock after us: time goes with the order of the lock.
+	c.now = max(c.now, c.d.clock.Last())
+	u.Now, u.W, u.set, u.data, u.txn = c.now, c.W, c.d, data, txn
+	u.seed, u.hits, u.misses = c.seed, 0, 0
+	if txn != nil {
+		txn.SetTime(c.now)
+		u.ledger.Begin(txn, c.now, c.d.opts.Strings)
+		u.remap.reset()
+	}
+	return u
+}
+
+// begin points the query at one row's arguments.
+func (q *Query) begin(args [][]byte, db int) {
+	q.Args, q.DB, q.spaceKnown = args, db, false
+}
+
+// readRound and writeRound are a Call as Read and Update of the store run it.
+type (
+	readRound  Call
+	writeRound Call
+)
+
+func (r *readRound) Run() error {
+	c := (*Call)(r)
+	c.closeView()
+	q := &c.beginRound(&c.reader, nil).Query
+	q.begin(c.Args, c.DB)
+	if err := c.Row.Read(q); err != nil {
+		return err
+	}
+	if c.Row.Long != nil {
+		c.view = c.reader.View()
+	}
+	return nil
+}
+
+// runLong is the second half of a Read row, without the lock.
+func (c *Call) runLong(err error) error {
+	defer c.closeView()
+	if err == nil {
+		err = c.Row.Long(&c.update.Query, c.view)
+		c.Seen = max(c.Seen, c.view.Seen())
+	}
+	return err
+}
+
+func (c *Call) closeView() {
+	if c.view != nil {
+		c.view.Close()
+		c.view = nil
+	}
+}
+
+func (r *writeRound) Run() error {
+	c := (*Call)(r)
+	u := c.beginRound(&c.txn, &c.txn)
+	u.begin(c.Args, c.DB)
+	if err := c.Row.Write(u); err != nil {
+		return err
+	}
+	c.endRound()
+	return nil
+}
+
+// endRound is the last thing under the lock, when all effects of the batch are known.
+func (c *Call) endRound() {
+	c.Wrote = c.txn.Wrote()
+	if c.Wrote {
+		c.d.watches.touch(&c.update)
+	}
+}
+
+// run runs one row within a batch. An error that can be a reply is written as one and leaves nothing else behind; any other, a missing
+// record above all, ends the round.
+func (u *Update) run(row *Row, args [][]byte, db int) error {
+	effects, mark := u.txn.Savepoint(), u.W.Len()
+	expired, due := u.ledger.Expired, u.ledger.Due
+	u.begin(args, db)
+	var err error
+	if row.Write != nil {
+		err = row.Write(u)
+	} else {
+		err = u.read(row)
+	}
+	if err == nil {
+		return nil
+	}
+	u.txn.Rollback(effects)
+	u.ledger.Expired, u.ledger.Due = expired, due
+	u.W.Truncate(mark)
+	if err == storage.ErrMiss || !ReplyError(u.W, err) {
+		return err
+	}
+	return nil
+}
+
+// read runs a Read row within a batch: the second half, if it has one, under the lock.
+func (u *Update) read(row *Row) error {
+	if err := row.Read(&u.Query); err != nil || row.Long == nil {
+		return err
+	}
+	view := u.txn.View()
+	defer view.Close()
+	return row.Long(&u.Query, view)
+}
+
+// Call runs a row inside another, for scripts: its reply goes to scratch, its effects into the batch or, after an error reply, nowhere.
+// An error that Call returns must be returned by the row that called, unchanged.
+func (u *Update) Call(args [][]byte, scratch *resp.Writer) error {
+	row, err := u.set.table.Resolve(args)
+	if err == nil && row.Session {
+		err = ErrNotFromScript
+	}
+	if err != nil {
+		ReplyError(scratch, err)
+		return nil
+	}
+	outer := u.Query
+	u.W = scratch
+	err = u.run(row, args, outer.DB)
+	u.W, u.Args, u.DB, u.space, u.spaceKnown = outer.W, outer.Args, outer.DB, outer.space, false
+	return err
+}

@@ -1,0 +1,137 @@
+package commands
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"sett/resp"
+	"sett/storage"
+	"sett/types"
+)
+
+// Error is an error reply without its leading "-". It begins with its code.
+type Error string
+
+func (e Error) Error() string { return string(e) }
+
+// Errors of Redis, byte for byte.
+const (
+	ErrSyntax        = Error("ERR syntax error")
+	ErrWrongType     = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
+	ErrNotInteger    = Error("ERR value is not an integer or out of range")
+	ErrNotFloat      = Error("ERR value is not a valid float")
+	ErrNoSuchKey     = Error("ERR no such key")
+	ErrSameObject    = Error("ERR source and destination objects are the same")
+	ErrIntRange      = Error("ERR value is out of range, value must between -2147483648 and 2147483647")
+	ErrDBRange       = Error("ERR DB index is out of range")
+	ErrFirstDB       = Error("ERR invalid first DB index")
+	ErrSecondDB      = Error("ERR invalid second DB index")
+	ErrInvalidCursor = Error("ERR invalid cursor")
+
+	ErrOverflow          = Error("ERR increment or decrement would overflow")
+	ErrDecrementOverflow = Error("ERR decrement would overflow")
+	ErrNaN               = Error("ERR increment would produce NaN or Infinity")
+	ErrStringTooLong     = Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
+	ErrOffsetRange       = Error("ERR offset is out of range")
+	ErrBitOffset         = Error("ERR bit offset is not an integer or out of range")
+	ErrBit               = Error("ERR bit is not an integer or out of range")
+
+	ErrExpireNX = Error("ERR NX and XX, GT or LT options at the same time are not compatible")
+	ErrExpireGT = Error("ERR GT and LT options at the same time are not compatible")
+
+	ErrNestedMulti    = Error("ERR MULTI calls can not be nested")
+	ErrExecNoMulti    = Error("ERR EXEC without MULTI")
+	ErrDiscardNoMulti = Error("ERR DISCARD without MULTI")
+	ErrWatchInMulti   = Error("ERR WATCH inside MULTI is not allowed")
+	ErrNotInMulti     = Error("ERR Command not allowed inside a transaction")
+	ErrExecAbort      = Error("EXECABORT Transaction discarded because of previous errors.")
+
+	ErrNotFromScript  = Error("ERR This Redis command is not allowed from script")
+	ErrInvalidCommand = Error("ERR Invalid command specified")
+	ErrNoKeyArguments = Error("ERR The command has no key arguments")
+	ErrInvalidArity   = Error("ERR Invalid number of arguments specified for command")
+	ErrInvalidKeys    = Error("ERR Invalid arguments specified for command")
+)
+
+// ErrArity is what a command answers that was given too few or too many arguments.
+func ErrArity(name string) Error {
+	return Error("ERR wrong number of arguments for '" + name + "' command")
+}
+
+// ErrUnknownCommand quotes, as Redis does, up to 128 bytes of the name and of the arguments.
+func ErrUnknownCommand(args [][]byte) Error {
+	const limit = 128
+	var quoted strings.Builder
+	for _, arg := range args[1:] {
+		left := limit - quoted.Len()
+		if left <= 0 {
+			break
+		}
+		quoted.WriteString("'" + cString(arg, left) + "' ")
+	}
+	return Error("ERR unknown command '" + cString(args[0], limit) + "', with args beginning with: " + quoted.String())
+}
+
+// ErrExecRefused is what EXEC answers if it is refused itself: the transaction is gone with it.
+func ErrExecRefused(reason Error) Error {
+	return "EXECABORT Transaction discarded because of: " + Error(strings.TrimPrefix(string(reason), "ERR "))
+}
+
+// ErrUnknownSubcommand is what a container answers.
+func ErrUnknownSubcommand(container string, arg []byte) Error {
+	return Error("ERR unknown subcommand '" + cString(arg, 128) + "'. Try " + strings.ToUpper(container) + " HELP.")
+}
+
+// ErrExpireTime says that the argument for a time is zero, negative or too large.
+func ErrExpireTime(command string) Error {
+	return Error("ERR invalid expire time in '" + command + "' command")
+}
+
+// ErrUnsupportedOption is EXPIRE's answer to an option it does not know.
+func ErrUnsupportedOption(option []byte) Error {
+	return Error("ERR Unsupported option " + cString(option, len(option)))
+}
+
+// ErrNameTooLong is ours: Redis has no such limit.
+func ErrNameTooLong(bytes int) Error {
+	return Error("ERR key of " + strconv.Itoa(bytes) + " bytes is longer than max_name_bytes (" + strconv.Itoa(types.MaxNameBytes) + ")")
+}
+
+// cString is what C's %.*s shows of an argument: up to its first zero byte.
+func cString(arg []byte, limit int) string {
+	arg = arg[:min(len(arg), limit)]
+	for i, c := range arg {
+		if c == 0 {
+			return string(arg[:i])
+		}
+	}
+	return string(arg)
+}
+
+// ReplyError writes an error that a client may see. It returns false, and writes nothing, for any other: those say that the node is
+// broken or shuts down.
+func ReplyError(w *resp.Writer, err error) bool {
+	var (
+		reply   Error
+		corrupt *storage.CorruptError
+		misconf *storage.MisconfError
+	)
+	switch {
+	case errors.As(err, &reply):
+		w.Error(string(reply))
+	case errors.As(err, &corrupt):
+		w.Error("CORRUPT " + corrupt.Reason)
+	case errors.As(err, &misconf):
+		w.Error("MISCONF " + misconf.Reason)
+	case errors.Is(err, storage.ErrTooLarge):
+		w.Error("ERR the effects of this command exceed batch_max_bytes; nothing was changed")
+	case errors.Is(err, storage.ErrViewTooOld):
+		w.Error("TRYAGAIN the command read for longer than view_max_age")
+	case errors.Is(err, storage.ErrNotEvaluating):
+		w.Error("TRYAGAIN this node does not evaluate commands now")
+	default:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,123 @@
+package commands
+
+// Flags are the command flags of COMMAND, in the order in which it shows them.
+type Flags uint32
+
+// The flags.
+const (
+	FlagWrite Flags = 1 << iota
+	FlagReadonly
+	FlagDenyOOM
+	FlagModule
+	FlagAdmin
+	FlagPubSub
+	FlagNoScript
+	FlagBlocking
+	FlagLoading
+	FlagStale
+	FlagSkipMonitor
+	FlagSkipSlowlog
+	FlagAsking
+	FlagFast
+	FlagNoAuth
+	FlagMayReplicate
+	FlagNoMandatoryKeys
+	FlagProtected
+	FlagNoAsyncLoading
+	FlagNoMulti
+	FlagAllowBusy
+	FlagMovableKeys
+)
+
+var flagNames = [...]string{"write", "readonly", "denyoom", "module", "admin", "pubsub", "noscript", "blocking", "loading", "stale",
+	"skip_monitor", "skip_slowlog", "asking", "fast", "no_auth", "may_replicate", "no_mandatory_keys", "protected", "no_async_loading",
+	"no_multi", "allow_busy", "movablekeys"}
+
+// Has tells whether all of the flags are set.
+func (f Flags) Has(flags Flags) bool { return f&flags == flags }
+
+// Categories are the ACL categories, in the order in which COMMAND shows them.
+type Categories uint32
+
+// The categories.
+const (
+	CatKeyspace Categories = 1 << iota
+	CatRead
+	CatWrite
+	CatSet
+	CatSortedSet
+	CatList
+	CatHash
+	CatString
+	CatBitmap
+	CatHyperLogLog
+	CatGeo
+	CatStream
+	CatPubSub
+	CatAdmin
+	CatFast
+	CatSlow
+	CatBlocking
+	CatDangerous
+	CatConnection
+	CatTransaction
+	CatScripting
+)
+
+var categoryNames = [...]string{"keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo",
+	"stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"}
+
+// implied are the categories that follow from flags.
+func (f Flags) implied() (c Categories) {
+	if f.Has(FlagWrite) {
+		c |= CatWrite
+	}
+	if f.Has(FlagReadonly) {
+		c |= CatRead
+	}
+	if f.Has(FlagAdmin) {
+		c |= CatAdmin | CatDangerous
+	}
+	if f.Has(FlagPubSub) {
+		c |= CatPubSub
+	}
+	if f.Has(FlagBlocking) {
+		c |= CatBlocking
+	}
+	if f.Has(FlagFast) {
+		return c | CatFast
+	}
+	return c | CatSlow
+}
+
+// KeyFlags say what a command does with the keys of a KeySpec, in the order in which COMMAND shows them.
+type KeyFlags uint16
+
+// The key flags.
+const (
+	KeyRO KeyFlags = 1 << iota
+	KeyRW
+	KeyOW
+	KeyRM
+	KeyAccess
+	KeyUpdate
+	KeyInsert
+	KeyDelete
+	KeyNotKey
+	KeyIncomplete
+	KeyVariable
+)
+
+var keyFlagNames = [...]string{"RO", "RW", "OW", "RM", "access", "update", "insert", "delete", "not_key", "incomplete", "variable_flags"}
+
+// KeySpec says where keys stand among the arguments: from First, every Step, up to Last, which counts from First, or, if negative, from
+// behind the last argument.
+type KeySpec struct {
+	Flags             KeyFlags
+	First, Last, Step int
+	Notes             string
+}
+
+func oneKey(flags KeyFlags) []KeySpec { return []KeySpec{{Flags: flags, First: 1, Last: 0, Step: 1}} }
+
+func allKeys(flags KeyFlags) []KeySpec { return []KeySpec{{Flags: flags, First: 1, Last: -1, Step: 1}} }

@@ -1,0 +1,87 @@
+package commands
+
+import (
+	"sett/resp"
+	"sett/storage"
+	"sett/ttl"
+	"sett/types"
+)
+
+// Sweep is the sweeper's way into the data set: it removes the keys whose expiry rows are given, as one batch, if they are past their
+// time. A row that no meta record knows of is removed, too; there is none unless something is broken.
+func (d *DataSet) Sweep(rows [][]byte) error {
+	c := &Call{Row: sweepRow, Args: rows, W: &resp.Writer{}}
+	d.begin(c)
+	if err := d.store.Admit(true); err != nil {
+		return err
+	}
+	if err := d.store.Update(&c.txn, (*writeRound)(c)); err != nil {
+		return err
+	}
+	return d.end(c, nil)
+}
+
+// sweepRow is in no table: no client can call it.
+var sweepRow = &Row{Name: "sweep", Write: sweep, Deletes: true}
+
+func sweep(u *Update) error {
+	keys := make([][]byte, len(u.Args))
+	for i, arg := range u.Args {
+		row, ok := ttl.DecodeRow(arg)
+		if !ok {
+			panic("commands: the sweeper found a record that is no expiry row")
+		}
+		keys[i] = types.AppendMetaOfRow(nil, row)
+	}
+	if err := u.txn.Need(keys...); err != nil {
+		return err
+	}
+	for i, key := range keys {
+		if err := u.sweepKey(key, u.Args[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *Update) sweepKey(key, row []byte) error {
+	r, err := u.ledger.Open(key) // removes it, and the row, if its time is past
+	if err != nil {
+		return err
+	}
+	if due, _ := ttl.DecodeRow(row); r.Exists && r.ExpireAtMs == due.ExpireAtMs {
+		return nil // our time is behind the sweeper's
+	}
+	stray, err := u.txn.Get(row)
+	if err == nil && stray != nil {
+		u.txn.Delete(row)
+	}
+	return err
+}
+
+// ExpiringKeyspaces lists the keyspaces that a sweeper has to look at.
+func (d *DataSet) ExpiringKeyspaces() ([]uint32, error) {
+	r := &expiringRound{d: d}
+	err := d.store.Read(&r.reader, r)
+	return r.found, err
+}
+
+type expiringRound struct {
+	d      *DataSet
+	reader storage.Reader
+	found  []uint32
+}
+
+func (r *expiringRound) Run() error {
+	r.found = r.found[:0]
+	for db := range r.d.opts.Databases {
+		space, err := types.LookupKeyspace(&r.reader, db)
+		if err != nil {
+			return err
+		}
+		if r.reader.Tally(space).Expires > 0 {
+			r.found = append(r.found, space)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package commands
+
+import (
+	"slices"
+	"strings"
+)
+
+// Table is the command table.
+type Table struct {
+	rows   []*Row // by name
+	byName map[string]*Row
+	ids    int
+}
+
+// maxNameBytes is longer than any command's name.
+const maxNameBytes = 32
+
+// NewTable builds the table from the rows of all families.
+func NewTable() *Table {
+	t := &Table{byName: make(map[string]*Row)}
+	for _, family := range [][]*Row{
+		stringRows(), bitmapRows(), genericRows(), expireRows(), keyspaceRows(), sessionRows(),
+	} {
+		for _, row := range family {
+			row.complete()
+			t.rows = append(t.rows, row)
+			if t.byName[row.Name] != nil {
+				panic("commands: two rows for " + row.Name)
+			}
+			t.byName[row.Name] = row
+		}
+	}
+	slices.SortFunc(t.rows, func(a, b *Row) int { return strings.Compare(a.Name, b.Name) })
+	for _, row := range t.rows {
+		row.ID = t.ids
+		t.ids++
+	}
+	for _, row := range t.rows {
+		for _, sub := range row.Subcommands {
+			sub.ID = t.ids
+			t.ids++
+		}
+	}
+	return t
+}
+
+// Len is the number of IDs: rows and subcommands.
+func (t *Table) Len() int { return t.ids }
+
+// complete derives what follows from the rest of the row, and checks the row's own rules.
+func (r *Row) complete() {
+	r.Categories |= r.Flags.implied()
+	r.First, r.Last, r.Step = legacyRange(r.Keys)
+	kinds := 0
+	for _, is := range []bool{r.Read != nil, r.Write != nil, r.Session} {
+		if is {
+			kinds++
+		}
+	}
+	if kinds != 1 || r.Long != nil && r.Read == nil || len(r.Name) >= maxNameBytes {
+		panic("commands: broken row " + r.Name)
+	}
+	for _, sub := range r.Subcommands {
+		sub.container = r
+		sub.complete()
+	}
+}
+
+// legacyRange is the one range of positions that covers the key specifications, as COMMAND has shown it since before there were any.
+func legacyRange(specs []KeySpec) (first, last, step int) {
+	if len(specs) == 0 {
+		return 0, 0, 0
+	}
+	first, step = specs[0].First, specs[0].Step
+	for _, s := range specs {
+		end := s.Last
+		if end >= 0 {
+			end += s.First
+		}
+		if last < 0 || end < 0 {
+			last = min(last, end)
+		} else {
+			last = max(last, end)
+		}
+		first = min(first, s.First)
+	}
+	return first, last, step
+}
+
+// Rows are all rows by name, containers without their subcommands.
+func (t *Table) Rows() []*Row { return t.rows }
+
+// Lookup returns the row of a name in upper or lower case, or nil. For CONFIG and COMMAND it is the container.
+func (t *Table) Lookup(name []byte) *Row {
+	var lower [maxNameBytes]byte
+	if len(name) > len(lower) {
+		return nil
+	}
+	for i, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower[i] = c
+	}
+	return t.byName[string(lower[:len(name)])]
+}
+
+// Resolve returns the row that args ask for, the subcommand's if there is one, or the error that Redis answers if there is none or the
+// number of arguments does not fit.
+func (t *Table) Resolve(args [][]byte) (*Row, error) {
+	row := t.Lookup(args[0])
+	if row == nil {
+		return nil, ErrUnknownCommand(args)
+	}
+	if len(row.Subcommands) > 0 && len(args) > 1 {
+		if row = row.subcommand(args[1]); row == nil {
+			return nil, ErrUnknownSubcommand(t.Lookup(args[0]).Name, args[1])
+		}
+	}
+	if !row.CheckArity(len(args)) {
+		return nil, ErrArity(row.Name)
+	}
+	return row, nil
+}
+
+func (r *Row) subcommand(name []byte) *Row {
+	for _, sub := range r.Subcommands {
+		if is(name, sub.Name[len(r.Name)+1:]) {
+			return sub
+		}
+	}
+	return nil
+}
+
+// KeyPositions calls f with the position and the flags of each key of a command whose arity fits. It returns false if the arguments do
+// not match the row's key specifications. SET's flags depend on its options: KeyVariable says so.
+func (r *Row) KeyPositions(args [][]byte, f func(i int, flags KeyFlags)) bool {
+	for _, s := range r.Keys {
+		if s.Flags&KeyVariable != 0 {
+			s.Flags = setKeyFlags(args)
+		}
+		last := s.First + s.Last
+		if s.Last < 0 {
+			last = len(args) + s.Last
+		}
+		if last >= len(args) || s.First > last {
+			return false
+		}
+		for i := s.First; i <= last; i += s.Step {
+			f(i, s.Flags)
+		}
+	}
+	return true
+}

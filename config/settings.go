@@ -1,0 +1,128 @@
+package config
+
+import (
+	"errors"
+	"math"
+	"path/filepath"
+	"time"
+)
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+	tib = 1 << 40
+)
+
+// settings returns the keys that do something in this version.
+func settings() []Group {
+	return []Group{
+		{Title: "Clients", Keys: clientSettings()},
+		{Title: "Data", Keys: dataSettings()},
+		{Title: "Storage", Table: "storage", Keys: storageSettings(),
+			About: "Recent writes in memory over Badger on disk."},
+		{Title: "Log", Table: "log", Keys: logSettings(),
+			About: "The log is the truth; Badger is its index."},
+		{Title: "Expiry", Table: "ttl", Keys: ttlSettings(),
+			About: "A key is invisible from the millisecond at which it expires; the sweeper gives its space back."},
+	}
+}
+
+func clientSettings() []Key {
+	return []Key{
+		{Name: "port", Kind: Int, Default: "6379", Min: 1, Max: 65535, Unit: "port number", Change: Start,
+			Effect: "TCP port for clients, on every address of bind."},
+		{Name: "bind", Kind: List, Default: "127.0.0.1 -::1", Unit: "addresses", Change: Start,
+			Effect: "Addresses to listen on. A leading - means: start without it where the machine does not have it. `*` is all IPv4 addresses, " +
+				"`::*` all IPv6 ones. This version has no passwords: bind only what trusted clients can reach.",
+			refine: checkBind},
+		{Name: "maxclients", Kind: Int, Default: "10000", Min: 1, Max: math.MaxUint32, Unit: "connections",
+			Effect: "Connections beyond this number are refused with Redis' error."},
+		{Name: "timeout", Kind: Int, Default: "0", Min: 0, Max: math.MaxInt32, Unit: "seconds",
+			Effect: "A connection on which nothing arrives for this long is closed; 0 keeps it."},
+		{Name: "tcp-keepalive", Kind: Int, Default: "300", Min: 0, Max: math.MaxInt32, Unit: "seconds",
+			Effect: "Time between TCP keepalive probes on client connections that are silent; 0 sends none."},
+		{Name: "databases", Kind: Int, Default: "16", Min: 1, Max: 65536, Unit: "databases", Change: Immutable,
+			Effect: "SELECT takes 0 to this number - 1."},
+		{Name: "proto-max-bulk-len", Kind: Bytes, Default: "1MiB", Min: mib, Max: 512 * mib, Unit: "bytes",
+			Effect: "Longest argument of a command, and longest string that a command may make."},
+		{Name: "client-query-buffer-limit", Kind: Bytes, Default: "auto", Min: mib, Max: math.MaxInt64, Unit: "bytes",
+			Effect: "Longest command with all its arguments; a client that sends more is disconnected.",
+			derive: func(budget int64) int64 { return budget / 8 }, Rule: "memory_budget / 8"},
+		{Name: "enable-debug-command", Kind: Enum, Default: "no", Choices: []string{"no", "yes", "local"}, Change: Immutable,
+			Effect: "Who may call DEBUG: nobody, everybody, or clients on this machine."},
+	}
+}
+
+func dataSettings() []Key {
+	return []Key{
+		{Name: "dir", Kind: Text, Default: "./data", Unit: "path", Change: Protected,
+			Effect: "The data directory, made where it is missing. CONFIG GET shows its absolute path.", refine: absoluteDir},
+		{Name: "appendfsync", Alias: "fsync", Kind: Enum, Default: "everysec", Choices: []string{"everysec", "always", "no"},
+			Effect: "When the log is fsynced. always: before a write is acknowledged. everysec: once a second, so that a power cut may take the last second; " +
+				"killing the process takes nothing. no: when the operating system writes it. fsync is another name for it."},
+		{Name: "memory_budget", Kind: Bytes, Default: "1GiB", Min: 128 * mib, Max: 16 * tib, Unit: "bytes", Change: Start,
+			Effect: "Memory the server may use; it is divided over caches, recent writes, Badger and clients."},
+		{Name: "disk_reserve", Kind: Bytes, Default: "1GiB", Min: mib, Max: 16 * tib, Unit: "bytes",
+			Effect: "When less than this is free on the data directory's disk (beyond what is already promised), writes get -MISCONF; deletes still pass, " +
+				"and service resumes by itself."},
+	}
+}
+
+func storageSettings() []Key {
+	return []Key{
+		{Name: "storage.value_threshold", Kind: Bytes, Default: "16KiB", Min: kib, Max: 30 * kib, Unit: "bytes", Change: Start,
+			Effect: "A longer value is kept apart from its key, as a blob in chunks."},
+		{Name: "storage.blob_chunk", Kind: Bytes, Default: "64KiB", Min: 4 * kib, Max: mib, Unit: "bytes", Change: Start,
+			Effect: "Size of the chunks in which a blob is stored. What is stored already keeps its own."},
+		{Name: "storage.batch_max_bytes", Kind: Bytes, Default: "auto", Min: 64 * kib, Max: 2 * gib, Unit: "bytes", Change: Start,
+			Effect: "Largest effect of one command or MULTI; beyond it the command gets an error and has done nothing.",
+			derive: func(budget int64) int64 { return min(budget/16, 2*gib) }, Rule: "memory_budget / 16, at most 2GiB"},
+		{Name: "storage.generation_records", Kind: Int, Default: "50000", Min: 100, Max: 10_000_000, Unit: "records", Change: Start,
+			Effect: "Recent writes are gathered in generations. One is closed, and then written to Badger, when it holds this many records."},
+		{Name: "storage.generation_bytes", Kind: Bytes, Default: "auto", Min: 64 * kib, Max: gib, Unit: "bytes", Change: Start,
+			Effect: "A generation is also closed when it holds this many bytes.",
+			derive: func(budget int64) int64 { return min(budget/32, 16*mib) }, Rule: "memory_budget / 32, at most 16MiB"},
+		{Name: "storage.flush_interval", Kind: Duration, Default: "1s", Min: int64(time.Millisecond), Max: int64(time.Minute), Change: Start,
+			Effect: "A generation is also closed when it is this old."},
+		{Name: "storage.barrier_interval", Kind: Duration, Default: "10s", Min: int64(10 * time.Millisecond), Max: int64(time.Hour), Change: Start,
+			Effect: "How often Badger's files are fsynced, after which the log before that point is no longer needed. A start replays the log from the last such point."},
+		{Name: "storage.scan_inline", Kind: Int, Default: "512", Min: 0, Max: 1_000_000, Unit: "records", Change: Start,
+			Effect: "A command that walks more records than this runs on a view beside the writers instead of holding them up."},
+		{Name: "storage.prefetch_bytes", Kind: Bytes, Default: "256KiB", Min: 4 * kib, Max: 64 * mib, Unit: "bytes", Change: Start,
+			Effect: "How much of a range that is not in memory is read from Badger at a time for the command that needs it."},
+		{Name: "storage.stall_timeout", Kind: Duration, Default: "10s", Min: int64(10 * time.Millisecond), Max: int64(time.Hour), Change: Start,
+			Effect: "How long a write waits when recent writes fill their share of memory, before it gets -MISCONF."},
+		{Name: "storage.view_max_age", Kind: Duration, Default: "5m", Min: int64(100 * time.Millisecond), Max: int64(24 * time.Hour), Change: Start,
+			Effect: "A view older than this ends, and the command that reads it gets an error: views keep old versions from being removed."},
+		{Name: "storage.max_name_bytes", Kind: Bytes, Default: "32704", Min: kib, Max: 32704, Unit: "bytes", Change: Start,
+			Effect: "Longest key name; a command with a longer one gets an error. Badger's limit is 32 KiB with what sett puts before the name."},
+	}
+}
+
+func logSettings() []Key {
+	return []Key{
+		{Name: "log.segment_bytes", Kind: Bytes, Default: "64MiB", Min: mib, Max: gib, Unit: "bytes", Change: Start,
+			Effect: "Size of a file of the log. Files are allocated in advance and removed whole."},
+		{Name: "log.keep_bytes", Kind: Bytes, Default: "0", Min: 0, Max: 16 * tib, Unit: "bytes", Change: Start,
+			Effect: "How much of the log is kept that is no longer needed for a start."},
+	}
+}
+
+func ttlSettings() []Key {
+	return []Key{
+		{Name: "ttl.clock_step", Kind: Duration, Default: "10s", Min: int64(100 * time.Millisecond), Max: int64(24 * time.Hour), Change: Start,
+			Effect: "A jump of the wall clock forward by more than this pauses the sweeper, in case the clock is wrong."},
+		{Name: "ttl.clock_settle", Kind: Duration, Default: "5m", Min: 0, Max: int64(24 * time.Hour), Change: Start,
+			Effect: "How long the pause is, and how long the server's time runs on by itself after the wall clock has stepped back."},
+		{Name: "ttl.sweep_batch", Kind: Int, Default: "1000", Min: 1, Max: 100_000, Unit: "keys", Change: Start,
+			Effect: "Most expired keys that the sweeper removes at a time."},
+	}
+}
+
+func absoluteDir(_, text string) (string, error) {
+	if text == "" {
+		return "", errors.New("the data directory needs a name")
+	}
+	return filepath.Abs(text)
+}

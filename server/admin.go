@@ -1,0 +1,121 @@
+package server
+
+import (
+	"bytes"
+	"strings"
+
+	"sett/commands"
+)
+
+// Config is what CONFIG works on. Errors of Set and Rewrite are whole error replies.
+type Config interface {
+	// Get returns names and values in turn.
+	Get(patterns ...string) []string
+	// Set takes names and values in turn, and sets all of them or none.
+	Set(pairs []string) error
+	Rewrite() error
+}
+
+func config(_ *session, b *buffers, _ [][]byte) { fail(b, commands.ErrArity("config")) }
+
+func configGet(s *session, b *buffers, args [][]byte) {
+	pairs := s.server.opts.Config.Get(texts(args[2:])...)
+	b.out.Map(len(pairs) / 2)
+	for _, text := range pairs {
+		b.out.BulkString(text)
+	}
+}
+
+func configSet(s *session, b *buffers, args [][]byte) {
+	if len(args)%2 != 0 {
+		fail(b, commands.ErrArity("config|set"))
+		return
+	}
+	if err := s.server.opts.Config.Set(texts(args[2:])); err != nil {
+		b.out.Error(err.Error())
+		return
+	}
+	b.out.Status("OK")
+}
+
+func configRewrite(s *session, b *buffers, _ [][]byte) {
+	if err := s.server.opts.Config.Rewrite(); err != nil {
+		s.server.opts.Logger.Warn("CONFIG REWRITE failed", "err", err)
+		b.out.Error(err.Error())
+		return
+	}
+	b.out.Status("OK")
+}
+
+func configResetStat(s *session, b *buffers, _ [][]byte) {
+	s.server.stats.reset()
+	b.out.Status("OK")
+}
+
+func configHelp(_ *session, b *buffers, _ [][]byte) {
+	help(b, "CONFIG", []string{
+		"GET <pattern>",
+		"    Return parameters matching the glob-like <pattern> and their values.",
+		"SET <directive> <value>",
+		"    Set the configuration <directive> to <value>.",
+		"RESETSTAT",
+		"    Reset statistics reported by the INFO command.",
+		"REWRITE",
+		"    Rewrite the configuration file.",
+	})
+}
+
+// help writes a container's help as Redis does.
+func help(b *buffers, container string, lines []string) {
+	b.out.Array(len(lines) + 3)
+	b.out.Status(container + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
+	for _, line := range lines {
+		b.out.Status(line)
+	}
+	b.out.Status("HELP")
+	b.out.Status("    Prints this help.")
+}
+
+// shutdown ends the process. The client gets no reply: it sees the connection close when the process is gone.
+func shutdown(s *session, b *buffers, args [][]byte) {
+	save, noSave, abort, other := false, false, false, false
+	for _, arg := range args[1:] {
+		switch strings.ToLower(string(arg)) {
+		case "save":
+			save = true
+		case "nosave":
+			noSave = true
+		case "now", "force": // there are no replicas to wait for, and no save that could fail by itself
+			other = true
+		case "abort":
+			abort = true
+		default:
+			fail(b, commands.ErrSyntax)
+			return
+		}
+	}
+	if save && noSave || abort && (save || noSave || other) {
+		fail(b, commands.ErrSyntax)
+		return
+	}
+	if abort {
+		fail(b, errNoShutdown)
+		return
+	}
+	s.server.opts.Logger.Info("SHUTDOWN", "addr", s.addr)
+	s.server.stop(!noSave)
+	s.after = depart
+}
+
+func texts(args [][]byte) []string {
+	out := make([]string, len(args))
+	for i, arg := range args {
+		out[i] = string(arg)
+	}
+	return out
+}
+
+// is compares an argument with a word without regard to case.
+func is(arg []byte, word string) bool {
+	return len(arg) == len(word) && bytes.EqualFold(arg, []byte(word))
+}

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"strconv"
+	"time"
+
+	"sett/commands"
+)
+
+// handler serves a Session row: b.out gets its reply, b.call.Seen and b.call.Wrote what that depends on.
+type handler struct {
+	run    func(s *session, b *buffers, args [][]byte)
+	atOnce bool // is not queued by MULTI
+	inside bool // EXEC answers it at its place, under the lock: it only writes its reply, or changes the database
+	early  bool // works while the log is replayed
+	blocks bool // takes its time: the replies before it leave first
+}
+
+// newHandlers gives each Session row of the table its handler. A row without one is a mistake of the program.
+func newHandlers(table *commands.Table) map[*commands.Row]*handler {
+	byName := map[string]*handler{
+		"ping":    {run: ping, inside: true},
+		"echo":    {run: echo, inside: true},
+		"select":  {run: selectDB, inside: true},
+		"time":    {run: now, inside: true},
+		"quit":    {run: quit, atOnce: true, early: true},
+		"multi":   {run: multi, atOnce: true},
+		"exec":    {run: exec, atOnce: true},
+		"discard": {run: discard, atOnce: true},
+		"watch":   {run: watch, atOnce: true},
+		"unwatch": {run: unwatch}, // within EXEC it runs last: a round that is run again must still find the keys
+
+		"info":             {run: info, early: true},
+		"config":           {run: config}, // its arity always fails
+		"config|get":       {run: configGet, early: true},
+		"config|set":       {run: configSet, early: true},
+		"config|rewrite":   {run: configRewrite, early: true},
+		"config|resetstat": {run: configResetStat, early: true},
+		"config|help":      {run: configHelp, early: true},
+		"shutdown":         {run: shutdown, early: true, blocks: true},
+		"debug":            {run: runDebug, blocks: true},
+	}
+	about := &handler{run: command, early: true}
+	handlers := make(map[*commands.Row]*handler)
+	add := func(row *commands.Row) {
+		h := byName[row.Name]
+		if h == nil && (row.Name == "command" || len(row.Name) > 8 && row.Name[:8] == "command|") {
+			h = about
+		}
+		if h == nil && row.Session {
+			panic("server: nobody serves " + row.Name)
+		}
+		if h != nil {
+			handlers[row] = h
+		}
+	}
+	for _, row := range table.Rows() {
+		add(row)
+		for _, sub := range row.Subcommands {
+			add(sub)
+		}
+	}
+	return handlers
+}
+
+// fail answers with an error.
+func fail(b *buffers, err error) {
+	if !commands.ReplyError(&b.out, err) {
+		b.out.Error("ERR " + err.Error())
+	}
+}
+
+func ping(_ *session, b *buffers, args [][]byte) {
+	switch len(args) {
+	case 1:
+		b.out.Status("PONG")
+	case 2:
+		b.out.Bulk(args[1])
+	default:
+		fail(b, commands.ErrArity("ping"))
+	}
+}
+
+func echo(_ *session, b *buffers, args [][]byte) { b.out.Bulk(args[1]) }
+
+func selectDB(s *session, b *buffers, args [][]byte) {
+	db, err := s.engine.Data.SelectDB(args[1])
+	if err != nil {
+		fail(b, err)
+		return
+	}
+	s.db = db
+	b.out.Status("OK")
+}
+
+// now is TIME: the time that commands run with, with the microseconds that they do not know.
+func now(s *session, b *buffers, _ [][]byte) {
+	ms := s.engine.Data.Clock().Now()
+	us := ms%1000*1000 + time.Now().UnixMicro()%1000
+	b.out.Array(2)
+	b.out.BulkString(strconv.FormatInt(ms/1000, 10))
+	b.out.BulkString(strconv.FormatInt(us, 10))
+}
+
+func quit(s *session, b *buffers, _ [][]byte) {
+	b.out.Status("OK")
+	s.after = hangUp
+}
+
+// command is COMMAND with all its subcommands.
+func command(s *session, b *buffers, args [][]byte) {
+	if err := s.server.opts.Table.ReplyCommand(&b.out, args); err != nil {
+		fail(b, err)
+	}
+}

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"errors"
+
+	"sett/commands"
+	"sett/resp"
+	"sett/storage"
+)
+
+// buffers are what a connection needs while it is busy. They go from connection to connection, so that an idle one costs little more
+// than its goroutine.
+type buffers struct {
+	in   []byte        // what the client sent
+	args [][]byte      // of the command at hand
+	call commands.Call // of the command at hand
+
+	out   resp.Writer // replies that are held
+	marks []mark      // what they depend on, in order, to the end of out
+	last  int         // where the last reply begins
+	seen  uint64      // the highest position of marks
+	ended uint64      // speculations that had ended when the first of marks was run
+
+	spoiled bool // a command panicked with these: nobody knows what they hold
+}
+
+// mark is the reply of one command, or the replies of several in a row that depend on nothing.
+type mark struct {
+	end   int    // in buffers.out
+	seen  uint64 // the reply may leave when this position is committed; 0: at once
+	wrote bool   // the command is part of the log
+}
+
+const (
+	readBytes     = 16 << 10  // the first read buffer
+	keepReadBytes = 64 << 10  // larger ones are given up when the connection rests,
+	keepOutBytes  = 256 << 10 // … and so are replies,
+	keepArgs      = 1 << 10   // … and lists of arguments
+
+	// The replies of a pipeline are held until its end, but not more of them than this.
+	maxHeldBytes = 64 << 10
+	maxHeldMarks = 1 << 10
+)
+
+func (b *buffers) full() bool { return b.out.Len() >= maxHeldBytes || len(b.marks) >= maxHeldMarks }
+
+// hold notes what the reply depends on that was written since the last call.
+func (b *buffers) hold(seen uint64, wrote bool) {
+	b.last = b.heldEnd()
+	end := b.out.Len()
+	if n := len(b.marks); seen == 0 && !wrote && n > 0 && b.marks[n-1].seen == 0 {
+		b.marks[n-1].end = end
+		return
+	}
+	b.marks = append(b.marks, mark{end, seen, wrote})
+	b.seen = max(b.seen, seen)
+}
+
+// heldEnd is where the last reply noted ends.
+func (b *buffers) heldEnd() int {
+	if n := len(b.marks); n > 0 {
+		return b.marks[n-1].end
+	}
+	return 0
+}
+
+// lastReply is the reply that was held last.
+func (b *buffers) lastReply() []byte { return b.out.Bytes()[b.last:] }
+
+// release waits until the held replies may leave. What has become doubtful meanwhile is replaced by an error. false: nothing may leave
+// any more.
+func (s *session) release(b *buffers) bool {
+	if b.seen > s.committed {
+		err := s.engine.Store.Wait(b.seen)
+		switch {
+		case err == nil && s.speculations() == b.ended:
+			s.committed = b.seen
+		case err == nil, errors.Is(err, storage.ErrInDoubt):
+			// A speculation ended since the first of these commands was run. Those in it are in doubt even if a later one has
+			// been committed in the next.
+			if !s.replaceDoubtful(b) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	b.marks, b.seen, b.last = b.marks[:0], 0, 0
+	return true
+}
+
+// speculations counts those that have ended.
+func (s *session) speculations() uint64 { return s.engine.Store.Stats().Yields.Load() }
+
+// replaceDoubtful goes through the held replies one by one. A client must not repeat a write that may have taken effect without knowing,
+// so those get an error that no client retries by itself.
+func (s *session) replaceDoubtful(b *buffers) bool {
+	old, start, committed := b.out, 0, s.committed
+	b.out = resp.Writer{Proto: old.Proto}
+	for _, m := range b.marks {
+		reply := old.Bytes()[start:m.end]
+		start = m.end
+		err := error(nil)
+		if m.seen > committed {
+			err = s.engine.Store.Wait(m.seen)
+		}
+		switch {
+		case err == nil:
+			b.out.Raw(reply)
+			s.committed = max(s.committed, m.seen)
+		case !errors.Is(err, storage.ErrInDoubt):
+			return false
+		case m.wrote:
+			fail(b, errInDoubt)
+			s.server.stats.inDoubt.Add(1)
+		default:
+			fail(b, errTryAgain)
+			s.server.stats.tryAgain.Add(1)
+		}
+	}
+	return true
+}

@@ -1,0 +1,333 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sett/commands"
+	"sett/replication/wal"
+
+	"golang.org/x/sys/unix"
+)
+
+// About is what INFO says about the process.
+type About struct {
+	Version      string // of sett
+	RedisVersion string // of the Redis that clients may take this server for
+	Port         int
+	Dir          string
+	ConfigFile   string
+	MemoryBudget int64
+}
+
+// report is INFO's text while it is written.
+type report struct {
+	s    *session
+	call *commands.Call
+	text []byte
+}
+
+// section is one part of INFO. Only figures that are known are shown: what cannot be known is left out, not 0.
+type section struct {
+	name    string
+	write   func(*report)
+	special bool // only in INFO all, or by name
+}
+
+var sections = []section{
+	{name: "Server", write: (*report).server},
+	{name: "Clients", write: (*report).clients},
+	{name: "Memory", write: (*report).memory},
+	{name: "Persistence", write: (*report).persistence},
+	{name: "Stats", write: (*report).stats},
+	{name: "Replication", write: (*report).replication},
+	{name: "CPU", write: (*report).cpu},
+	{name: "Commandstats", write: (*report).commandStats, special: true},
+	{name: "Errorstats", write: (*report).errorStats},
+	{name: "Cluster", write: (*report).cluster},
+	{name: "Keyspace", write: (*report).keyspace},
+	{name: "Sett", write: (*report).sett},
+}
+
+// info is INFO [section …].
+func info(s *session, b *buffers, args [][]byte) {
+	r := report{s: s, call: &b.call}
+	for _, section := range sections {
+		if !section.wanted(args[1:]) {
+			continue
+		}
+		if len(r.text) > 0 {
+			r.text = append(r.text, "\r\n"...)
+		}
+		r.line("# %s", section.name)
+		section.write(&r)
+	}
+	b.out.Verbatim("txt", r.text)
+}
+
+func (n *section) wanted(args [][]byte) bool {
+	if len(args) == 0 {
+		return !n.special
+	}
+	for _, arg := range args {
+		if is(arg, n.name) || is(arg, "all") || is(arg, "everything") || is(arg, "default") && !n.special {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *report) line(format string, args ...any) {
+	r.text = append(fmt.Appendf(r.text, format, args...), "\r\n"...)
+}
+
+// bytes shows a size as a number and for people.
+func (r *report) bytes(name string, n uint64) {
+	r.line("%s:%d", name, n)
+	r.line("%s_human:%s", name, human(n))
+}
+
+// human writes a size as Redis does.
+func human(n uint64) string {
+	units := []string{"B", "K", "M", "G", "T", "P"}
+	f, i := float64(n), 0
+	for ; f >= 1024 && i < len(units)-1; i++ {
+		f /= 1024
+	}
+	if i == 0 {
+		return strconv.FormatUint(n, 10) + "B"
+	}
+	return fmt.Sprintf("%.2f%s", f, units[i])
+}
+
+func (r *report) server() {
+	about, now := &r.s.server.opts.About, time.Now()
+	r.line("redis_version:%s", about.RedisVersion)
+	r.line("sett_version:%s", about.Version)
+	r.line("redis_mode:standalone")
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		r.line("os:%s %s %s", cText(name.Sysname[:]), cText(name.Release[:]), cText(name.Machine[:]))
+	}
+	r.line("arch_bits:%d", strconv.IntSize)
+	r.line("go_version:%s", runtime.Version())
+	r.line("process_id:%d", os.Getpid())
+	r.line("run_id:%s", r.s.server.runID)
+	r.line("tcp_port:%d", about.Port)
+	r.line("server_time_usec:%d", now.UnixMicro())
+	uptimeSec := int64(now.Sub(r.s.server.started).Seconds())
+	r.line("uptime_in_seconds:%d", uptimeSec)
+	r.line("uptime_in_days:%d", uptimeSec/(24*3600))
+	if path, err := os.Executable(); err == nil {
+		r.line("executable:%s", path)
+	}
+	r.line("config_file:%s", about.ConfigFile)
+}
+
+func cText(b []byte) []byte {
+	text, _, _ := bytes.Cut(b, []byte{0})
+	return text
+}
+
+func (r *report) clients() {
+	r.line("connected_clients:%d", r.s.server.clients.Load())
+	r.line("maxclients:%d", r.s.server.limits.Load().MaxClients)
+	r.line("blocked_clients:0") // no command of this version blocks
+}
+
+func (r *report) memory() {
+	used, peak := usedMemory(), r.s.server.stats.samplePeak()
+	r.bytes("used_memory", used)
+	if m, ok := processMemory(); ok {
+		r.bytes("used_memory_rss", m.rss)
+	}
+	r.bytes("used_memory_peak", peak)
+	r.line("used_memory_peak_perc:%.2f%%", 100*float64(used)/float64(max(peak, 1)))
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) == nil {
+		r.bytes("total_system_memory", uint64(si.Totalram)*uint64(si.Unit))
+	}
+	r.line("mem_allocator:go")
+}
+
+type residentMemory struct{ rss, anon uint64 }
+
+// processMemory reads what is resident: all of it, and what is no page of a file.
+func processMemory() (m residentMemory, ok bool) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return m, false
+	}
+	for line := range strings.Lines(string(text)) {
+		name, rest, _ := strings.Cut(line, ":")
+		kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		n, err := strconv.ParseUint(kib, 10, 64)
+		if err != nil {
+			continue
+		}
+		switch name {
+		case "VmRSS":
+			m.rss = n << 10
+		case "RssAnon", "RssShmem":
+			m.anon += n << 10
+		}
+	}
+	return m, true
+}
+
+func (r *report) persistence() {
+	r.line("loading:%d", oneIf(r.s.engine == nil))
+	r.line("rdb_bgsave_in_progress:0")
+	r.line("aof_enabled:1") // sett's log
+	r.line("aof_rewrite_in_progress:0")
+}
+
+func oneIf(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (r *report) stats() {
+	st := &r.s.server.stats
+	t := st.total()
+	r.line("total_connections_received:%d", st.connections.Load())
+	r.line("total_commands_processed:%d", t.commands)
+	r.line("instantaneous_ops_per_sec:%d", st.opsRate.perSec.Load())
+	r.line("total_net_input_bytes:%d", t.readBytes)
+	r.line("total_net_output_bytes:%d", t.writtenBytes)
+	r.line("instantaneous_input_kbps:%.2f", float64(st.readRate.perSec.Load())/1024)
+	r.line("instantaneous_output_kbps:%.2f", float64(st.writeRate.perSec.Load())/1024)
+	r.line("rejected_connections:%d", st.rejected.Load())
+	if r.s.engine != nil {
+		data := r.s.engine.Data.Stats()
+		r.line("expired_keys:%d", data.Expired.Load())
+		r.line("evicted_keys:0")
+		r.line("keyspace_hits:%d", data.Hits.Load())
+		r.line("keyspace_misses:%d", data.Misses.Load())
+	}
+	r.line("total_error_replies:%d", t.errors)
+	r.line("total_reads_processed:%d", t.reads)
+	r.line("total_writes_processed:%d", t.writes)
+}
+
+func (r *report) replication() {
+	r.line("role:master")
+	r.line("connected_slaves:0")
+}
+
+func (r *report) cpu() {
+	var self, children unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &self) == nil && unix.Getrusage(unix.RUSAGE_CHILDREN, &children) == nil {
+		r.line("used_cpu_sys:%s", cpuTime(self.Stime))
+		r.line("used_cpu_user:%s", cpuTime(self.Utime))
+		r.line("used_cpu_sys_children:%s", cpuTime(children.Stime))
+		r.line("used_cpu_user_children:%s", cpuTime(children.Utime))
+	}
+}
+
+func cpuTime(t unix.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Usec) }
+
+func (r *report) commandStats() {
+	st := &r.s.server.stats
+	for i, row := range st.names {
+		n := st.row(i)
+		if n.calls == 0 && n.rejected == 0 {
+			continue
+		}
+		r.line("cmdstat_%s:calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d", row.Name, n.calls, n.ns/1000,
+			float64(n.ns)/1000/float64(max(n.calls, 1)), n.rejected, n.failed)
+	}
+}
+
+func (r *report) errorStats() {
+	kinds := r.s.server.stats.errorKinds()
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		r.line("errorstat_%s:count=%d", kind, kinds[kind])
+	}
+}
+
+func (r *report) cluster() { r.line("cluster_enabled:0") }
+
+func (r *report) keyspace() {
+	if r.s.engine == nil {
+		return
+	}
+	tallies, err := r.s.engine.Data.Tallies(r.call)
+	if err != nil {
+		return
+	}
+	for _, t := range tallies {
+		r.line("db%d:keys=%d,expires=%d", t.DB, t.Keys, t.Expires)
+	}
+}
+
+// sett shows what Redis has no name for.
+func (r *report) sett() {
+	st := &r.s.server.stats
+	r.line("memory_budget:%d", r.s.server.opts.About.MemoryBudget)
+	if m, ok := processMemory(); ok {
+		r.line("memory_anonymous:%d", m.anon)
+	}
+	r.line("panics:%d", st.panics.Load())
+	r.line("replies_in_doubt:%d", st.inDoubt.Load())
+	r.line("replies_try_again:%d", st.tryAgain.Load())
+	if r.s.engine != nil {
+		r.storage()
+	}
+}
+
+func (r *report) storage() {
+	now, sum := r.s.engine.Store.Status(), r.s.engine.Store.Stats()
+	r.line("dir:%s", r.s.server.opts.About.Dir)
+	r.line("evaluating:%d", oneIf(now.Evaluating))
+	r.line("position:%d", now.Position)
+	r.line("committed_position:%d", now.Committed)
+	r.line("applied_index:%d", now.Applied)
+	r.line("flushed_index:%d", now.Flushed.Index)
+	r.line("durable_index:%d", now.Durable.Index)
+	r.line("generations:%d", now.Generations)
+	r.line("dirty_bytes:%d", now.DirtyBytes)
+	r.line("dirty_limit_bytes:%d", now.DirtyLimit)
+	r.line("views:%d", now.Views)
+	r.line("cache_bytes:%d", now.CacheBytes)
+	r.line("cache_limit_bytes:%d", now.CacheLimit)
+	r.line("cache_hits:%d", now.CacheHits)
+	r.line("cache_misses:%d", now.CacheMisses)
+	r.line("disk_free_bytes:%d", now.DiskFree)
+	r.line("disk_needed_bytes:%d", now.DiskNeeded)
+	r.line("batches:%d", sum.Batches.Load())
+	r.line("log_entries:%d", sum.Entries.Load())
+	r.line("log_entry_bytes:%d", sum.EntryBytes.Load())
+	r.line("badger_reads:%d", sum.Fetched.Load())
+	r.line("command_reruns:%d", sum.Reruns.Load())
+	r.line("locked_reads:%d", sum.LockedReads.Load())
+	r.line("flushes:%d", sum.Flushes.Load())
+	r.line("flushed_records:%d", sum.FlushRecords.Load())
+	r.line("flush_usec:%d", sum.FlushNs.Load()/1000)
+	r.line("barriers:%d", sum.Barriers.Load())
+	r.line("barrier_usec:%d", sum.BarrierNs.Load()/1000)
+	r.line("stall_usec:%d", sum.StallNs.Load()/1000)
+	r.line("refused_writes:%d", sum.Refused.Load())
+	if r.s.engine.Log != nil {
+		r.log(r.s.engine.Log.Metrics())
+	}
+}
+
+func (r *report) log(m wal.Metrics) {
+	r.line("log_written_bytes:%d", m.Bytes)
+	r.line("log_writes:%d", m.Writes)
+	r.line("log_fsyncs:%d", m.Fsyncs)
+	if m.Fsyncs > 0 {
+		r.line("log_fsync_usec_mean:%d", m.FsyncSum.Microseconds()/int64(m.Fsyncs))
+		r.line("log_fsync_usec_max:%d", m.FsyncMax.Microseconds())
+	}
+}

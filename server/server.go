@@ -1,0 +1,217 @@
+package server
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sett/commands"
+	"sett/replication/wal"
+	"sett/storage"
+)
+
+// Options of a server. Main fills them from the configuration.
+type Options struct {
+	Table  *commands.Table
+	Limits Limits
+	Debug  DebugAccess // who may use DEBUG
+	Config Config      // behind CONFIG
+	About  About       // what INFO says about the process
+	Logger *slog.Logger
+
+	// Stop is called by SHUTDOWN, at most once: it begins the end of the process and returns at once. save is false for NOSAVE.
+	Stop func(save bool)
+	// Fatal ends the process: storage found its own rules broken.
+	Fatal func(error)
+}
+
+// Limits may change while the server runs (SetLimits).
+type Limits struct {
+	MaxClients    int
+	TimeoutSec    int // an idle connection is closed after it; 0: never
+	KeepAliveSec  int // of TCP; 0: off
+	MaxQueryBytes int // one command, and what one MULTI holds
+	MaxBulkBytes  int // one argument
+}
+
+// Engine is what commands run on. It is there once the log has been replayed.
+type Engine struct {
+	Data  *commands.DataSet
+	Store Store
+	Log   Log // for INFO; may be nil
+	Hooks Hooks
+}
+
+// Store is what the server itself needs of storage.Store.
+type Store interface {
+	// Wait returns when all up to the position is committed, or storage.ErrInDoubt.
+	Wait(position uint64) error
+	Status() storage.Status
+	Stats() *storage.Stats
+}
+
+// Log is what INFO says about the log.
+type Log interface{ Metrics() wal.Metrics }
+
+// Server is the listeners and connections of one data set.
+type Server struct {
+	opts     Options
+	limits   atomic.Pointer[Limits]
+	engine   atomic.Pointer[Engine] // nil while the log is replayed
+	stats    stats
+	handlers map[*commands.Row]*handler
+	buffers  sync.Pool // of *buffers
+	runID    string    // 40 random hex digits, new at each start
+	started  time.Time
+	stopping atomic.Bool
+	ending   chan struct{} // closed when the server stops
+	stopOnce sync.Once
+
+	mu        sync.Mutex
+	listeners []net.Listener     // guarded by mu
+	conns     map[*conn]struct{} // guarded by mu
+	parted    []net.Conn         // sockets that stay open until the process ends; guarded by mu
+	clients   atomic.Int64       // len(conns)
+	nextID    atomic.Uint64      // of connections
+	running   sync.WaitGroup     // goroutines of listeners and connections, and the ticker
+}
+
+// New returns a server without listeners. Until Begin it answers every command with -LOADING.
+func New(opts Options) *Server {
+	s := &Server{opts: opts, conns: make(map[*conn]struct{}), started: time.Now(), ending: make(chan struct{})}
+	var id [20]byte
+	rand.Read(id[:]) // never fails
+	s.runID = hex.EncodeToString(id[:])
+	s.limits.Store(&opts.Limits)
+	s.buffers.New = func() any { return new(buffers) }
+	s.stats.init(opts.Table)
+	s.handlers = newHandlers(opts.Table)
+	s.running.Add(1)
+	go s.tick()
+	return s
+}
+
+// Begin gives the server what commands run on, and lets clients in.
+func (s *Server) Begin(engine *Engine) { s.engine.Store(engine) }
+
+// Limits returns the present limits.
+func (s *Server) Limits() Limits { return *s.limits.Load() }
+
+// SetLimits changes limits; connections meet them with their next command. change may run more than once.
+func (s *Server) SetLimits(change func(*Limits)) {
+	for {
+		old := s.limits.Load()
+		limits := *old
+		change(&limits)
+		if s.limits.CompareAndSwap(old, &limits) {
+			return
+		}
+	}
+}
+
+// Shutdown stops accepting, lets every connection finish the command it runs and send its replies, and closes the connections. One
+// that is not done after grace, because its client does not read, is closed under way.
+func (s *Server) Shutdown(grace time.Duration) {
+	if !s.stopping.CompareAndSwap(false, true) {
+		return
+	}
+	close(s.ending)
+	past, latest := time.Unix(1, 0), time.Now().Add(grace)
+	s.mu.Lock()
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.conns {
+		// Those that wait for input end now; those that run a command end when they want more of it.
+		c.socket.SetReadDeadline(past)
+		c.socket.SetWriteDeadline(latest)
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+}
+
+// Close ends what Shutdown leaves: the connection that asked for SHUTDOWN, whose client takes its end for the end of the process.
+func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, socket := range s.parted {
+		socket.Close()
+	}
+	s.parted = nil
+}
+
+// stop is SHUTDOWN.
+func (s *Server) stop(save bool) {
+	s.stopOnce.Do(func() { s.opts.Stop(save) })
+}
+
+// admit registers a connection, unless there are too many or the server stops.
+func (s *Server) admit(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) >= s.limits.Load().MaxClients || s.stopping.Load() {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.clients.Store(int64(len(s.conns)))
+	s.running.Add(1)
+	return true
+}
+
+// forget is the end of a connection; with part set its socket stays open.
+func (s *Server) forget(c *conn, part bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.clients.Store(int64(len(s.conns)))
+	if part {
+		s.parted = append(s.parted, c.socket)
+	} else {
+		c.socket.Close()
+	}
+	s.running.Done()
+}
+
+// tick samples rates ten times a second and closes idle connections once a second.
+func (s *Server) tick() {
+	defer s.running.Done()
+	t := time.NewTicker(sampleInterval)
+	defer t.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-s.ending:
+			return
+		case now := <-t.C:
+			s.stats.sample(now)
+			if n%10 == 0 {
+				s.stats.samplePeak()
+				s.closeIdle(now)
+			}
+		}
+	}
+}
+
+// closeIdle closes connections that have waited for their client for longer than timeout.
+func (s *Server) closeIdle(now time.Time) {
+	timeoutSec := s.limits.Load().TimeoutSec
+	if timeoutSec == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if since := c.waitingSince.Load(); since != 0 && now.Unix()-since > int64(timeoutSec) {
+			c.socket.Close() // its goroutine wakes with an error
+		}
+	}
+}
+
+// fatal ends the process. It does not return in production; a test's may.
+func (s *Server) fatal(err error) {
+	s.opts.Logger.Error("a rule of the storage is broken: the process must end", "err", err)
+	s.opts.Fatal(err)
+}

@@ -1,0 +1,255 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"sett/commands"
+	"sett/resp"
+	"sett/storage"
+)
+
+// session is what the server knows about one client. It runs commands and never waits for the log or for the socket: its connection
+// does both.
+type session struct {
+	server *Server
+	engine *Engine // nil while the log is replayed
+	id     uint64
+	addr   string
+	local  bool // the client is on this machine
+	proto  int  // 2 or 3
+	db     int
+	count  count
+
+	check     resp.State // how far the command that is arriving was looked at
+	postponed bool       // the command in buffers.args runs once the replies before it have left
+	after     next       // what the command at hand wants to happen when it is done
+
+	multi       bool // between MULTI and EXEC
+	queueFailed bool // a command could not be queued: EXEC will refuse
+	queue       queue
+	watch       commands.Watch
+
+	committed uint64 // up to here this session has waited already
+}
+
+// next is what a session's connection has to do. In each case the held replies go out first.
+type next int
+
+const (
+	more   next = iota // all that has arrived was run: read more
+	again              // run the rest
+	hangUp             // close the connection
+	depart             // end, but leave the socket open until the process ends
+)
+
+func (s *session) init(server *Server, id uint64, socket net.Conn) {
+	s.server, s.id, s.proto = server, id, 2
+	s.addr = socket.RemoteAddr().String()
+	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
+		s.local = tcp.IP.IsLoopback()
+	}
+}
+
+// end gives back what others know of this session.
+func (s *session) end() {
+	if s.engine != nil {
+		s.engine.Data.Unwatch(&s.watch)
+	}
+	s.count.flush(&s.server.stats, s.id)
+}
+
+// run runs the whole commands at the start of pipeline, adds their replies to b, and tells how many bytes they were. After again, the
+// rest must lie where it is until the next call.
+//
+// This is the seam between what a client says and how it travels: nothing in here reads, writes or waits for a commit.
+func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
+	defer s.survive(b, &result)
+	s.engine = s.server.engine.Load()
+	if len(b.marks) == 0 && s.engine != nil {
+		b.ended = s.speculations()
+	}
+	limits := s.parserLimits()
+	start := s.server.elapsed()
+	for !s.server.stopping.Load() {
+		if s.postponed {
+			s.postponed = false
+		} else if b.full() {
+			return used, again
+		} else {
+			n, err := s.parse(b, pipeline[used:], limits)
+			used += n
+			if err != nil {
+				return used, s.protocolError(b, err)
+			}
+			if n == 0 {
+				return used, more
+			}
+			if len(b.args) == 0 {
+				continue
+			}
+		}
+		row := s.execute(b)
+		if s.postponed {
+			return used, again
+		}
+		start = s.account(b, row, start)
+		if s.after != more {
+			return used, s.after
+		}
+	}
+	return used, hangUp
+}
+
+// parse puts the arguments of the next command into b.args; n is its length, 0 if it has not arrived whole.
+func (s *session) parse(b *buffers, pipeline []byte, limits resp.Limits) (n int, err error) {
+	n, _, err = resp.Check(pipeline, limits, &s.check)
+	if n > 0 {
+		b.args, err = resp.Parse(pipeline[:n], b.args)
+	}
+	return n, err
+}
+
+func (s *session) parserLimits() resp.Limits {
+	now := s.server.limits.Load()
+	limits := resp.DefaultLimits()
+	limits.MaxBulkBytes, limits.MaxQueryBytes, limits.Authenticated = now.MaxBulkBytes, now.MaxQueryBytes, true
+	limits.MaxInlineBytes = min(limits.MaxInlineBytes, limits.MaxQueryBytes)
+	return limits
+}
+
+func (s *session) protocolError(b *buffers, err error) next {
+	if errors.Is(err, resp.ErrQueryTooLong) {
+		s.server.opts.Logger.Warn("closing a client whose command exceeds client-query-buffer-limit", "addr", s.addr)
+		return hangUp
+	}
+	b.out.Error("ERR " + err.Error())
+	b.hold(0, false)
+	s.count.refused(&s.server.stats, s.id, nil, b.lastReply())
+	return hangUp
+}
+
+// execute runs the command in b.args, or queues it, or says why not. It returns the row that was run, nil if none was.
+func (s *session) execute(b *buffers) (ran *commands.Row) {
+	s.after = more
+	row, err := s.admit(b)
+	if err != nil {
+		s.reject(b, row, err)
+		return nil
+	}
+	h := s.server.handlers[row]
+	switch {
+	case s.multi && (h == nil || !h.atOnce):
+		s.enqueue(b, row)
+		return nil
+	case h == nil:
+		s.do(b, row)
+	case h.blocks && b.out.Len() > 0:
+		s.postponed = true
+	default:
+		b.call.Seen, b.call.Wrote = 0, false
+		h.run(s, b, b.args)
+		b.hold(b.call.Seen, b.call.Wrote)
+	}
+	return row
+}
+
+// admit looks the command up and decides whether it may run at all.
+func (s *session) admit(b *buffers) (*commands.Row, error) {
+	row, err := s.server.opts.Table.Resolve(b.args)
+	switch {
+	case err != nil:
+		return row, err
+	case row.Name == "debug" && !s.mayDebug():
+		return row, errNoDebug
+	case s.engine == nil && !s.worksEarly(row):
+		return row, errLoading
+	case s.multi && row.Flags.Has(commands.FlagNoMulti):
+		return row, commands.ErrNotInMulti
+	}
+	return row, nil
+}
+
+// worksEarly tells whether a row can be served before the log has been replayed.
+func (s *session) worksEarly(row *commands.Row) bool {
+	h := s.server.handlers[row]
+	return h != nil && h.early
+}
+
+// reject refuses a command before it ran. Within MULTI that spoils the transaction; an EXEC that is refused discards it.
+func (s *session) reject(b *buffers, row *commands.Row, err error) {
+	if row == nil {
+		row = s.server.opts.Table.Lookup(b.args[0])
+	}
+	if row != nil && row.Name == "exec" && s.multi {
+		s.endMulti()
+		err = errExecRefused(err)
+	} else if s.multi {
+		s.queueFailed = true
+	}
+	fail(b, err)
+	b.hold(0, false)
+	s.count.refused(&s.server.stats, s.id, row, b.lastReply())
+}
+
+// do runs a row of the data set.
+func (s *session) do(b *buffers, row *commands.Row) {
+	call := &b.call
+	call.Row, call.Args, call.DB, call.W = row, b.args, s.db, &b.out
+	if err := s.engine.Data.Do(call); err != nil {
+		s.broken(b, row.Name, err)
+		return
+	}
+	b.hold(call.Seen, call.Wrote)
+}
+
+// broken is the answer to an error that is none of the client's business: the store is closed, or damaged in a way that has no name.
+func (s *session) broken(b *buffers, command string, err error) {
+	s.after = hangUp
+	if errors.Is(err, storage.ErrClosed) {
+		return
+	}
+	s.server.opts.Logger.Error("a command failed: its connection is closed", "addr", s.addr, "command", command, "err", err)
+	b.out.Truncate(b.heldEnd())
+	fail(b, err)
+	b.hold(0, false)
+}
+
+// account charges the time since start to a row that was run, and returns the present time.
+func (s *session) account(b *buffers, row *commands.Row, start time.Duration) time.Duration {
+	now := s.server.elapsed()
+	if row != nil {
+		s.count.ran(&s.server.stats, s.id, row, int64(now-start), b.lastReply())
+	}
+	return now
+}
+
+// survive keeps a panic of one command from being one of the process: the replies before it go out, then the connection is closed.
+func (s *session) survive(b *buffers, result *next) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	var broken storage.InvariantError
+	if err, ok := v.(error); ok && errors.As(err, &broken) {
+		s.server.fatal(err)
+	}
+	s.server.stats.panics.Add(1)
+	s.server.opts.Logger.Error("a command panicked: its connection is closed", "addr", s.addr, "command", nameOf(b.args), "panic", v,
+		"stack", string(debug.Stack()))
+	b.out.Truncate(b.heldEnd())
+	b.spoiled = true
+	*result = hangUp
+}
+
+// nameOf is a command's name for the log.
+func nameOf(args [][]byte) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return string(args[0][:min(len(args[0]), 64)])
+}
+
+func (s *Server) elapsed() time.Duration { return time.Since(s.started) }

@@ -1,0 +1,58 @@
+package ttl
+
+import "encoding/binary"
+
+// An expiry row is
+//
+//	x keyspace(4) expireAt(8) kind(1) slot(2) hash(4) form(1) userkey → 1
+//
+// What follows kind is the key's meta key without its first five bytes (types/keys.go); the package treats it as opaque bytes, Place.
+// Rows of a keyspace are in order of time, so that whoever looks for due ones reads nothing else.
+const (
+	rowPrefix    = 'x'
+	rowHeadBytes = 1 + 4 + 8 + 1
+
+	// RowOverheadBytes is how much longer the row of a key is than Place.
+	RowOverheadBytes = rowHeadBytes
+)
+
+// KindKey is the kind of a row that ends a whole key. A hash whose fields end will have another.
+const KindKey = 0
+
+// RowValue is the value of every row.
+var RowValue = []byte{1}
+
+// Row is an expiry row taken apart.
+type Row struct {
+	Keyspace   uint32
+	ExpireAtMs int64
+	Kind       byte
+	Place      []byte // points into the key that was decoded
+}
+
+// AppendRow appends the key of a row to dst.
+func AppendRow(dst []byte, keyspace uint32, expireAtMs int64, place []byte) []byte {
+	dst = appendBound(dst, keyspace, expireAtMs)
+	dst = append(dst, KindKey)
+	return append(dst, place...)
+}
+
+// DecodeRow takes a row's key apart; ok is false for any other key.
+func DecodeRow(key []byte) (row Row, ok bool) {
+	if len(key) < rowHeadBytes || key[0] != rowPrefix {
+		return Row{}, false
+	}
+	return Row{
+		Keyspace:   binary.BigEndian.Uint32(key[1:]),
+		ExpireAtMs: int64(binary.BigEndian.Uint64(key[5:])),
+		Kind:       key[13],
+		Place:      key[rowHeadBytes:],
+	}, true
+}
+
+// appendBound appends the lowest key that a row of the time can have.
+func appendBound(dst []byte, keyspace uint32, expireAtMs int64) []byte {
+	dst = append(dst, rowPrefix)
+	dst = binary.BigEndian.AppendUint32(dst, keyspace)
+	return binary.BigEndian.AppendUint64(dst, uint64(expireAtMs))
+}

@@ -1,0 +1,185 @@
+package types
+
+import (
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// All keys of the store. Integers are big-endian, so that byte order is number order.
+//
+//	record       key                                                         value
+//	meta         m keyspace(4) slot(2) hash(4) form(1) userkey               see meta.go
+//	element      s collection(8) kind(1) suffix                              later: fields, members, scores, positions, pages
+//	blob header  B blob(8)                                                   length(8) chunk size(4)
+//	blob chunk   b blob(8) chunk(4)                                          bytes
+//	expiry       x keyspace(4) expireAt(8) kind(1) slot hash form userkey    1; encoded in ttl/index.go
+//	dead         d kind(1) id(8)                                             state(1): reclaim or staged
+//	system       ! name                                                      replicated: !keyspaces here, others in storage
+//	local        ~ name                                                      of this node only
+//
+// A *place* is slot and hash: SCAN's order. slot is Redis Cluster's, CRC16 of the hash tag; hash is 32 bits of a keyed hash of the name,
+// so that any place can be found again by one Seek, whatever happened to the keys in between.
+const (
+	metaPrefix   = 'm'
+	headerPrefix = 'B'
+	chunkPrefix  = 'b'
+	deadPrefix   = 'd'
+
+	// Slots is the number of slots of a keyspace.
+	Slots = 16384
+	// formName: the user key itself ends the key. Other forms (its SHA-256) are for names beyond MaxNameBytes, which are refused so far.
+	formName = 0
+
+	metaHeadBytes = 12
+	placeOffset   = 5
+)
+
+// MaxNameBytes is the longest user key: no key of the store may exceed 32 KiB, and an expiry row adds the most to the name.
+const MaxNameBytes = 32<<10 - 64
+
+// Kinds of dead records.
+const (
+	DeadCollection = 0
+	DeadBlob       = 1
+	DeadKeyspace   = 2
+)
+
+// States of dead records.
+const (
+	Reclaim = 1 // nothing refers to the id: its records can go
+	Staged  = 2 // a staged command is still writing them
+)
+
+// Keys is the encoder of one store: its hash is keyed with the store's seed.
+type Keys struct{ seeded xxhash.Digest }
+
+// New returns the encoder for a store's seed. The seed is part of every meta key: it must never change.
+func New(seed [16]byte) Keys {
+	var k Keys
+	k.seeded.Reset()
+	k.seeded.Write(seed[:])
+	return k
+}
+
+// AppendMeta appends the key of a name's meta record to dst. The name must not be longer than MaxNameBytes.
+func (k *Keys) AppendMeta(dst []byte, keyspace uint32, name []byte) []byte {
+	dst = AppendMetaPlace(dst, keyspace, Place{Slot(name), k.hash(name)})
+	dst = append(dst, formName)
+	return append(dst, name...)
+}
+
+func (k *Keys) hash(name []byte) uint32 {
+	d := k.seeded
+	d.Write(name)
+	return uint32(d.Sum64())
+}
+
+// Place is where a key stands in the order of SCAN.
+type Place struct {
+	Slot uint16
+	Hash uint32
+}
+
+// Before is the order of SCAN.
+func (p Place) Before(other Place) bool { return p.Cursor() < other.Cursor() }
+
+// Cursor is the place as a number below 2⁴⁶.
+func (p Place) Cursor() uint64 { return uint64(p.Slot)<<32 | uint64(p.Hash) }
+
+// PlaceAt is the inverse of Cursor; ok is false for a number behind the last place.
+func PlaceAt(cursor uint64) (p Place, ok bool) {
+	return Place{uint16(cursor >> 32), uint32(cursor)}, cursor < Slots<<32
+}
+
+// AppendMetaPlace appends the lowest key that a meta record of the place can have.
+func AppendMetaPlace(dst []byte, keyspace uint32, p Place) []byte {
+	dst = append(dst, metaPrefix)
+	dst = binary.BigEndian.AppendUint32(dst, keyspace)
+	dst = binary.BigEndian.AppendUint16(dst, p.Slot)
+	return binary.BigEndian.AppendUint32(dst, p.Hash)
+}
+
+// AppendMetaEnd appends the key that follows all meta records of a keyspace.
+func AppendMetaEnd(dst []byte, keyspace uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, metaPrefix), keyspace+1)
+}
+
+// IsMeta tells whether key is one of a meta record.
+func IsMeta(key []byte) bool {
+	return len(key) >= metaHeadBytes && key[0] == metaPrefix && key[metaHeadBytes-1] == formName
+}
+
+// MetaKeyspace, MetaPlace and MetaName take a meta key apart. The name points into the key.
+func MetaKeyspace(key []byte) uint32 { return binary.BigEndian.Uint32(key[1:]) }
+
+// MetaPlace is the place in a meta key.
+func MetaPlace(key []byte) Place {
+	return Place{binary.BigEndian.Uint16(key[placeOffset:]), binary.BigEndian.Uint32(key[placeOffset+2:])}
+}
+
+// MetaName is the user key in a meta key; it points into the key.
+func MetaName(key []byte) []byte { return key[metaHeadBytes:] }
+
+func appendBlobHeader(dst []byte, blob uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, headerPrefix), blob)
+}
+
+func appendBlobChunk(dst []byte, blob uint64, chunk uint32) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, chunkPrefix), blob)
+	return binary.BigEndian.AppendUint32(dst, chunk)
+}
+
+// AppendDead appends the key of a dead record.
+func AppendDead(dst []byte, kind byte, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, deadPrefix, kind), id)
+}
+
+// DecodeDead takes the key of a dead record apart.
+func DecodeDead(key []byte) (kind byte, id uint64, ok bool) {
+	if len(key) != 10 || key[0] != deadPrefix {
+		return 0, 0, false
+	}
+	return key[1], binary.BigEndian.Uint64(key[2:]), true
+}
+
+// Slot is the slot of a name in Redis Cluster: of its hash tag, which is what stands between the first { and the next }, if anything
+// does, else of the whole name.
+func Slot(name []byte) uint16 {
+	tag := name
+	for i, c := range name {
+		if c != '{' {
+			continue
+		}
+		for j := i + 1; j < len(name); j++ {
+			if name[j] == '}' {
+				if j > i+1 {
+					tag = name[i+1 : j]
+				}
+				break
+			}
+		}
+		break
+	}
+	crc := uint16(0)
+	for _, c := range tag {
+		crc = crc<<8 ^ crc16[byte(crc>>8)^c]
+	}
+	return crc & (Slots - 1)
+}
+
+// crc16 is the table of CRC-16/XMODEM, polynomial 0x1021.
+var crc16 = func() (table [256]uint16) {
+	for i := range table {
+		crc := uint16(i) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+		table[i] = crc
+	}
+	return table
+}()

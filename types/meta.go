@@ -1,0 +1,283 @@
+package types
+
+import (
+	"encoding/binary"
+
+	"sett/storage"
+	"sett/ttl"
+)
+
+// Type is a Redis type. Its number is part of the disk format.
+type Type byte
+
+// The types.
+const (
+	String Type = iota
+	List
+	Set
+	ZSet
+	Hash
+	Stream
+)
+
+var typeNames = [...]string{"string", "list", "set", "zset", "hash", "stream"}
+
+// String is the name that TYPE answers.
+func (t Type) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return "unknown"
+}
+
+// Reader is what lookups read from: a storage.Reader under the shared lock, or the Txn of a batch.
+type Reader interface {
+	Get(key []byte) ([]byte, error)
+	Need(keys ...[]byte) error
+	Tally(keyspace uint32) storage.Tally
+}
+
+// Meta is a meta record taken apart. The record is
+//
+//	type(4 bits) format(4 bits) · flags(1) · expireAt ms(8), if flagged · payload
+//
+// and the payload of a string is in string.go.
+type Meta struct {
+	Exists     bool // false in the zero Meta: there is no such key
+	Type       Type
+	Format     byte
+	OwnsBlobs  bool
+	ExpireAtMs int64 // 0: never
+	Payload    []byte
+}
+
+const (
+	flagExpires   = 1 << 0
+	flagOwnsBlobs = 1 << 1
+	knownFlags    = flagExpires | flagOwnsBlobs
+)
+
+// AppendMetaRecord appends the record's value to dst.
+func AppendMetaRecord(dst []byte, m *Meta) []byte {
+	flags := byte(0)
+	if m.OwnsBlobs {
+		flags |= flagOwnsBlobs
+	}
+	if m.ExpireAtMs != 0 {
+		dst = append(dst, byte(m.Type)<<4|m.Format, flags|flagExpires)
+		dst = binary.BigEndian.AppendUint64(dst, uint64(m.ExpireAtMs))
+	} else {
+		dst = append(dst, byte(m.Type)<<4|m.Format, flags)
+	}
+	return append(dst, m.Payload...)
+}
+
+// DecodeMeta takes a meta record apart. The payload points into it.
+func DecodeMeta(key, record []byte) (Meta, error) {
+	if len(record) < 2 || record[1]&^knownFlags != 0 || int(record[0]>>4) >= len(typeNames) {
+		return Meta{}, corruptMeta(key)
+	}
+	m := Meta{
+		Exists:    true,
+		Type:      Type(record[0] >> 4),
+		Format:    record[0] & 15,
+		OwnsBlobs: record[1]&flagOwnsBlobs != 0,
+		Payload:   record[2:],
+	}
+	if record[1]&flagExpires != 0 {
+		if len(record) < 10 {
+			return Meta{}, corruptMeta(key)
+		}
+		m.ExpireAtMs = int64(binary.BigEndian.Uint64(record[2:]))
+		m.Payload = record[10:]
+		if m.ExpireAtMs <= 0 {
+			return Meta{}, corruptMeta(key)
+		}
+	}
+	if m.Type == String && !m.validString() {
+		return Meta{}, corruptMeta(key)
+	}
+	return m, nil
+}
+
+func corruptMeta(key []byte) error {
+	return &storage.CorruptError{Key: append([]byte(nil), key...), Reason: "meta record of an unknown form"}
+}
+
+// ExpiredAt tells whether the record's time is past. As in Redis, a key still lives in the millisecond of its expireAt.
+func (m *Meta) ExpiredAt(nowMs int64) bool { return m.ExpireAtMs != 0 && nowMs > m.ExpireAtMs }
+
+// Lookup returns the live meta record under a meta key, or the zero Meta.
+func Lookup(r Reader, key []byte, nowMs int64) (Meta, error) {
+	record, err := r.Get(key)
+	if err != nil || record == nil {
+		return Meta{}, err
+	}
+	m, err := DecodeMeta(key, record)
+	if err != nil || m.ExpiredAt(nowMs) {
+		return Meta{}, err
+	}
+	return m, nil
+}
+
+// bytes is what the value adds to the counter of bytes.
+func (m *Meta) bytes() int64 {
+	if m.Type == String {
+		return int64(m.StringLen())
+	}
+	return int64(len(m.Payload))
+}
+
+// Ledger is the door through which meta records are written. What must agree with them – the keyspace's counters, the expiry rows, the
+// dead records of blobs – it writes itself, so that no command can forget it.
+//
+// Records of one batch are opened and written one after the other: a Record that was opened must not be written after another Record of
+// the same key was.
+type Ledger struct {
+	txn     *storage.Txn
+	nowMs   int64
+	strings StringOptions
+	key     []byte // scratch for keys of rows, dead records and blobs
+	value   []byte // scratch for records
+
+	// Expired counts the expired records removed, Due is the earliest expireAt in the past that a row was written with (0: none):
+	// the sweeper may have walked past it. Both since Begin.
+	Expired int
+	Due     int64
+}
+
+// StringOptions says how strings are stored. Zero fields get the defaults of config.toml.
+type StringOptions struct {
+	ThresholdBytes int // longer strings are blobs: value_threshold, 16 KiB
+	ChunkBytes     int // size of a blob's chunks: blob_chunk, 64 KiB
+}
+
+// Record is one key, opened for writing.
+type Record struct {
+	Meta        // as it is now; the zero Meta if there is none
+	Key  []byte // its meta key, the caller's bytes
+}
+
+// Begin starts a round.
+func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, strings StringOptions) {
+	if strings.ThresholdBytes == 0 {
+		strings.ThresholdBytes = 16 << 10
+	}
+	if strings.ChunkBytes == 0 {
+		strings.ChunkBytes = 64 << 10
+	}
+	l.txn, l.nowMs, l.strings, l.Expired, l.Due = txn, nowMs, strings, 0, 0
+}
+
+// Open looks a key up in order to write it. An expired record is removed, and the key is absent from then on.
+func (l *Ledger) Open(key []byte) (Record, error) {
+	r := Record{Key: key}
+	record, err := l.txn.Get(key)
+	if err != nil || record == nil {
+		return r, err
+	}
+	if r.Meta, err = DecodeMeta(key, record); err != nil {
+		return r, err
+	}
+	if r.ExpiredAt(l.nowMs) {
+		l.Remove(&r)
+		l.Expired++
+	}
+	return r, nil
+}
+
+// Put makes m the key's record. A blob that the old record owns and m does not is dead.
+func (l *Ledger) Put(r *Record, m Meta) {
+	m.Exists = true
+	d := storage.Tally{Bytes: m.bytes()}
+	if r.Exists {
+		d.Bytes -= r.Meta.bytes()
+		l.release(&r.Meta, &m)
+	} else {
+		d.Keys = 1
+		d.Bytes += int64(len(MetaName(r.Key)))
+	}
+	d.Expires = l.reschedule(r, m.ExpireAtMs)
+	if d != (storage.Tally{}) {
+		l.txn.Count(MetaKeyspace(r.Key), d)
+	}
+	l.value = AppendMetaRecord(l.value[:0], &m)
+	l.txn.Put(r.Key, l.value)
+	r.Meta = m
+}
+
+// SetExpire changes nothing but the time at which the key dies; 0: never.
+func (l *Ledger) SetExpire(r *Record, expireAtMs int64) {
+	m := r.Meta
+	m.ExpireAtMs = expireAtMs
+	l.Put(r, m)
+}
+
+// Remove deletes the key and what it owns.
+func (l *Ledger) Remove(r *Record) {
+	l.release(&r.Meta, nil)
+	l.drop(r)
+}
+
+// Move makes from's value, with its time to live, the value of to, and deletes from. What from owned, to owns.
+func (l *Ledger) Move(from, to *Record) {
+	m := from.Meta
+	l.drop(from)
+	l.Put(to, m)
+}
+
+func (l *Ledger) drop(r *Record) {
+	d := storage.Tally{Keys: -1, Bytes: -r.Meta.bytes() - int64(len(MetaName(r.Key)))}
+	d.Expires = l.reschedule(r, 0)
+	l.txn.Count(MetaKeyspace(r.Key), d)
+	l.txn.Delete(r.Key)
+	r.Meta = Meta{}
+}
+
+// reschedule replaces the key's expiry row and returns by how much the number of keys with one changes.
+func (l *Ledger) reschedule(r *Record, expireAtMs int64) (change int64) {
+	old := int64(0)
+	if r.Exists {
+		old = r.ExpireAtMs
+	}
+	if old == expireAtMs {
+		return 0
+	}
+	keyspace, place := MetaKeyspace(r.Key), r.Key[placeOffset:]
+	if old != 0 {
+		l.key = ttl.AppendRow(l.key[:0], keyspace, old, place)
+		l.txn.Delete(l.key)
+		change--
+	}
+	if expireAtMs != 0 {
+		l.key = ttl.AppendRow(l.key[:0], keyspace, expireAtMs, place)
+		l.txn.Put(l.key, ttl.RowValue)
+		change++
+		if expireAtMs < l.nowMs && (l.Due == 0 || expireAtMs < l.Due) {
+			l.Due = expireAtMs
+		}
+	}
+	return change
+}
+
+// release writes the dead record of the blob that old owns, unless now owns it too.
+func (l *Ledger) release(old, now *Meta) {
+	if !old.OwnsBlobs {
+		return
+	}
+	blob, _ := old.blob()
+	if now != nil && now.OwnsBlobs {
+		if kept, _ := now.blob(); kept == blob {
+			return
+		}
+	}
+	l.key = AppendDead(l.key[:0], DeadBlob, blob)
+	l.txn.Put(l.key, []byte{Reclaim})
+}
+
+// AppendMetaOfRow appends the meta key that an expiry row belongs to.
+func AppendMetaOfRow(dst []byte, row ttl.Row) []byte {
+	dst = append(dst, metaPrefix)
+	dst = binary.BigEndian.AppendUint32(dst, row.Keyspace)
+	return append(dst, row.Place...)
+}
