@@ -27,10 +27,6 @@ func configGet(s *session, b *buffers, args [][]byte) {
 }
 
 func configSet(s *session, b *buffers, args [][]byte) {
-	if len(args)%2 != 0 {
-		fail(b, commands.ErrArity("config|set"))
-		return
-	}
 	if err := s.server.opts.Config.Set(texts(args[2:])); err != nil {
 		b.out.Error(err.Error())
 		return

@@ -45,7 +45,9 @@ func discard(s *session, b *buffers, _ [][]byte) {
 func (s *session) endMulti() {
 	s.multi, s.queueFailed = false, false
 	s.queue.clear()
-	s.engine.Data.Unwatch(&s.watch)
+	if s.engine != nil {
+		s.engine.Data.Unwatch(&s.watch)
+	}
 }
 
 func watch(s *session, b *buffers, args [][]byte) {

@@ -119,6 +119,7 @@ type testServer struct {
 	addr  string
 	log   *memLog
 	store *storage.Store
+	data  *commands.DataSet
 	stops chan bool
 	fatal chan error
 	lines *safeBuffer // of the server's log
@@ -149,7 +150,7 @@ func startServer(t testing.TB, with setup) *testServer {
 	data := commands.NewDataSet(store, types.New(dir.Seed()), commands.Options{Table: table})
 	store.OnYield = data.TouchAllWatched
 
-	ts := &testServer{t: t, log: log, store: store, stops: make(chan bool, 1), fatal: make(chan error, 1), lines: &safeBuffer{}}
+	ts := &testServer{t: t, log: log, store: store, data: data, stops: make(chan bool, 1), fatal: make(chan error, 1), lines: &safeBuffer{}}
 	limits := Limits{MaxClients: 100, MaxQueryBytes: 1 << 30, MaxBulkBytes: 1 << 20}
 	if with.limits != nil {
 		with.limits(&limits)
@@ -204,6 +205,9 @@ func (c *fakeConfig) Get(patterns ...string) (pairs []string) {
 }
 
 func (c *fakeConfig) Set(pairs []string) error {
+	if len(pairs)%2 != 0 {
+		return errors.New("ERR syntax error")
+	}
 	for i := 0; i < len(pairs); i += 2 {
 		if _, ok := c.values[pairs[i]]; !ok {
 			return fmt.Errorf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", pairs[i])

@@ -183,7 +183,7 @@ func (s *session) reject(b *buffers, row *commands.Row, err error) {
 	if row == nil {
 		row = s.server.opts.Table.Lookup(b.args[0])
 	}
-	if row != nil && row.Name == "exec" && s.multi {
+	if row != nil && row.Name == "exec" {
 		s.endMulti()
 		err = errExecRefused(err)
 	} else if s.multi {

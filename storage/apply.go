@@ -15,13 +15,17 @@ const heldBytes = 16 << 20
 func (s *Store) Apply(index, term uint64, entry []byte) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	h, payload, err := decodeEntry(entry)
+	h, err := decodeHead(entry)
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
 	invariant(index > s.applied.Index, "entry %d applied after entry %d", index, s.applied.Index)
 	own, mine := s.isProposed(h, term)
+	var payload []byte
 	if !mine {
+		if h, payload, err = decodeEntry(entry); err != nil {
+			return fmt.Errorf("entry %d: %w", index, err)
+		}
 		// Before another's entry takes effect, or one of ours out of order, our own guesses end.
 		s.yield("an entry that is not the next of ours was committed")
 		s.waitForRoom()

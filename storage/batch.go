@@ -80,10 +80,21 @@ func encodeEntry(buf []byte, h entryHead, payload, tail []byte) []byte {
 
 var errNewerEntry = errors.New("the log holds entries of a newer format or feature level: this node must be upgraded")
 
+// decodeHead reads an entry's header without checking anything but its length.
+func decodeHead(e []byte) (h entryHead, err error) {
+	if len(e) < entryHeaderBytes {
+		return h, fmt.Errorf("log entry of %d bytes is shorter than its header", len(e))
+	}
+	h.Flags = binary.LittleEndian.Uint16(e[2:])
+	h.Chain = chain{binary.LittleEndian.Uint64(e[8:]), binary.LittleEndian.Uint64(e[16:])}
+	h.TimeMs = int64(binary.LittleEndian.Uint64(e[24:]))
+	return h, nil
+}
+
 // decodeEntry checks an entry and takes it apart; the payload points into it.
 func decodeEntry(e []byte) (h entryHead, payload []byte, err error) {
-	if len(e) < entryHeaderBytes {
-		return h, nil, fmt.Errorf("log entry of %d bytes is shorter than its header", len(e))
+	if h, err = decodeHead(e); err != nil {
+		return h, nil, err
 	}
 	payload = e[entryHeaderBytes:]
 	if n := binary.LittleEndian.Uint32(e[32:]); int(n) != len(payload) {
@@ -96,9 +107,6 @@ func decodeEntry(e []byte) (h entryHead, payload []byte, err error) {
 	if e[0] > FormatEntry || e[1] > FeatureLevel {
 		return h, nil, errNewerEntry
 	}
-	h.Flags = binary.LittleEndian.Uint16(e[2:])
-	h.Chain = chain{binary.LittleEndian.Uint64(e[8:]), binary.LittleEndian.Uint64(e[16:])}
-	h.TimeMs = int64(binary.LittleEndian.Uint64(e[24:]))
 	return h, payload, nil
 }
 

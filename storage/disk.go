@@ -132,6 +132,7 @@ type loader struct {
 	d       *disk
 	kv      *badger.KVLoader
 	version uint64
+	rec     pb.KV // used again for each record: Badger copies it
 	slab    []byte
 }
 
@@ -147,7 +148,8 @@ func (d *disk) newLoader(version uint64) *loader {
 // set writes a record (value nil: deletes it). The key's bytes must stay as they are until finish returns.
 func (l *loader) set(key, value []byte) error {
 	invariant(len(key) > 0 && len(key) <= MaxKeyBytes, "flushing a key of %d bytes", len(key))
-	kv := &pb.KV{Key: key, Version: l.version}
+	kv := &l.rec
+	kv.Key, kv.Version, kv.Value, kv.Meta = key, l.version, nil, nil
 	if value == nil {
 		kv.Meta = deleteMeta
 	} else {

@@ -12,14 +12,16 @@ import (
 // memLog is a log in memory. With manual set it commits nothing by itself and may be told to lose leadership, refuse, and take entries of
 // other leaders: every order of events that raft allows.
 type memLog struct {
-	mu      sync.Mutex
-	store   *Store
-	term    uint64
-	manual  bool
-	refuse  bool
-	entries []memEntry // entries[0] has index 1
-	applied int        // handed to Apply
-	synced  uint64
+	mu     sync.Mutex
+	store  *Store
+	term   uint64
+	manual bool
+
+	forgetful bool // entries are not kept: for benchmarks
+	refuse    bool
+	entries   []memEntry // entries[0] has index 1
+	applied   int        // handed to Apply
+	synced    uint64
 }
 
 type memEntry struct {
@@ -34,6 +36,11 @@ func (l *memLog) Propose(entry []byte) error {
 	if l.refuse {
 		l.mu.Unlock()
 		return errRefused
+	}
+	if l.forgetful {
+		l.applied++
+		l.mu.Unlock()
+		return l.store.Apply(uint64(l.applied), l.term, entry)
 	}
 	l.entries = append(l.entries, memEntry{l.term, append([]byte(nil), entry...)})
 	l.mu.Unlock()

@@ -1,0 +1,35 @@
+package ttl
+
+import (
+	"bytes"
+	"testing"
+)
+
+func FuzzRow(f *testing.F) {
+	f.Add(uint32(0), int64(1), int64(2), []byte("place"))
+	f.Add(uint32(1<<31), int64(1<<62), int64(255), []byte{})
+	f.Fuzz(func(t *testing.T, keyspace uint32, a, b int64, place []byte) {
+		if a <= 0 || b <= 0 {
+			return
+		}
+		ka, kb := AppendRow(nil, keyspace, a, place), AppendRow(nil, keyspace, b, place)
+		row, ok := DecodeRow(ka)
+		if !ok || row.Keyspace != keyspace || row.ExpireAtMs != a || row.Kind != KindKey || !bytes.Equal(row.Place, place) {
+			t.Fatalf("row comes back as %+v", row)
+		}
+		if (a < b) != (bytes.Compare(ka, kb) < 0) {
+			t.Fatalf("rows of %d and %d are not in order of time", a, b)
+		}
+		if due := bytes.Compare(ka, appendBound(nil, keyspace, b)) < 0; due != (a < b) {
+			t.Fatalf("a row of %d below the bound of %d: %v", a, b, due)
+		}
+	})
+}
+
+func TestDecodeRowRefusesOtherKeys(t *testing.T) {
+	for _, key := range []string{"", "x", "m\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"} {
+		if row, ok := DecodeRow([]byte(key)); ok {
+			t.Errorf("%q decoded as %+v", key, row)
+		}
+	}
+}
