@@ -80,7 +80,7 @@ func TestLargeArguments(t *testing.T) {
 		c.want("+OK\r\n", "SET", "k", value)
 		c.want(fmt.Sprintf("$%d\r\n%s\r\n", size, value), "GET", "k")
 	}
-	c.send(encode("SET", "k", strings.Repeat("x", 1<<20+1)))
+	c.send(fmt.Sprintf("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n", 1<<20+1))
 	if got := c.reply(); got != "-ERR Protocol error: invalid bulk length\r\n" {
 		t.Fatalf("got %q", got)
 	}

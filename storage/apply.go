@@ -193,6 +193,13 @@ func (s *Store) Lead(term uint64) {
 	s.evaluating, s.serving = true, true
 }
 
+// Evaluating tells whether this node evaluates commands, or is closed and will not any more.
+func (s *Store) Evaluating() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.evaluating || s.closed
+}
+
 // Yield ends the speculation, if one is alive: evaluation stops, what lies behind the last applied entry is dropped, and the clients of
 // unfinished batches learn that their outcome is unknown.
 func (s *Store) Yield() {

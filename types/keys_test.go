@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
 	"sett/ttl"
 )
 
@@ -22,7 +24,7 @@ func TestSlotIsRedisClusters(t *testing.T) {
 func TestKeysOnDisk(t *testing.T) {
 	keys := New([16]byte{1, 2, 3})
 	meta := keys.AppendMeta(nil, 7, []byte("foo"))
-	if want := []byte("m\x00\x00\x00\x07\x2f\x96\xc5\x30\x3a\x4b\x00foo"); !bytes.Equal(meta, want) {
+	if want := []byte("m\x00\x00\x00\x07\x2f\x96\xe7\x94\xc6\x0f\x00foo"); !bytes.Equal(meta, want) {
 		t.Errorf("meta key %q, want %q", meta, want)
 	}
 	row := ttl.AppendRow(nil, 7, 258, meta[placeOffset:])
@@ -109,6 +111,17 @@ func TestDamagedMetaRecords(t *testing.T) {
 	for _, record := range [][]byte{{}, {0}, {0, 4}, {0, 1, 0}, {0xf0, 0}, {2, 0}, {1, 0, 1, 2}, {0, 2}, {1, 2, 0}, {0, 1, 0, 0, 0, 0, 0, 0, 0, 0}} {
 		if m, err := DecodeMeta([]byte("k"), record); err == nil {
 			t.Errorf("%x decoded as %+v", record, m)
+		}
+	}
+}
+
+func TestHashIsXXHashOfSeedAndName(t *testing.T) {
+	seed := [16]byte{1, 2, 3}
+	keys := New(seed)
+	for _, name := range []string{"", "foo", "a name of more than thirty-two bytes, which are xxhash's blocks"} {
+		want := uint32(xxhash.Sum64(append(seed[:], name...)))
+		if got := MetaPlace(keys.AppendMeta(nil, 0, []byte(name))).Hash; got != want {
+			t.Errorf("hash of %q is %x, want %x", name, got, want)
 		}
 	}
 }

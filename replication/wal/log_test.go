@@ -263,7 +263,6 @@ func TestSyncsCoalesce(t *testing.T) {
 	g.goOn <- struct{}{}
 	late.Wait()
 	g.on.Store(false)
-	// The scheduler may have brought some of the ten only after the second.
 	if n := l.Metrics().Fsyncs; n != 2 {
 		t.Errorf("%d fsyncs", n)
 	}

@@ -21,7 +21,7 @@ type window struct {
 func (w *window) bytes(offset int64, n int) ([]byte, error) {
 	if offset < w.at || offset+int64(n) > w.at+int64(w.n) {
 		if w.buf == nil {
-			w.buf = make([]byte, windowBytes)
+			w.buf = make([]byte, min(windowBytes, w.size))
 		}
 		want := int(min(windowBytes, w.size-offset))
 		w.at, w.n = offset, 0

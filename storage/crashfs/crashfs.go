@@ -50,6 +50,7 @@ type change struct {
 // inode is a file's contents.
 type inode struct {
 	data []byte
+	path string // the name it was last given, for messages and faults
 	// What a power cut may leave instead: the size, and by number the pages that differ on disk.
 	size  int64
 	pages map[int64][]byte
@@ -156,7 +157,7 @@ func (n *inode) cut(r *rand.Rand) *inode {
 			clear(page[copy(page, old):])
 		}
 	}
-	return &inode{data: data, size: size}
+	return &inode{data: data, path: n.path, size: size}
 }
 
 // copy makes a deep copy: files of the old process that are still open do not reach it.
@@ -191,7 +192,7 @@ func (d *dir) copy(seen map[any]any) *dir {
 }
 
 func (n *inode) copy() *inode {
-	c := &inode{data: slices.Clone(n.data), size: n.size, pages: map[int64][]byte{}}
+	c := &inode{data: slices.Clone(n.data), path: n.path, size: n.size, pages: map[int64][]byte{}}
 	for p, old := range n.pages {
 		c.pages[p] = slices.Clone(old)
 	}
@@ -271,9 +272,9 @@ func (f *FS) Create(path string) (storage.File, error) {
 	if d.names[name] != nil {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
-	n := &inode{}
+	n := &inode{path: path}
 	d.apply(change{set: name, node: n})
-	return &file{f, n, path, false}, nil
+	return &file{fs: f, inode: n}, nil
 }
 
 // apply changes the directory as a process sees it.
@@ -298,7 +299,7 @@ func (f *FS) Open(path string) (storage.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &file{f, n, path, false}, nil
+	return &file{fs: f, inode: n}, nil
 }
 
 // ReadFile returns the contents of a file.
@@ -332,6 +333,9 @@ func (f *FS) Rename(old, new string) error {
 	node := d.names[name]
 	if node == nil {
 		return &fs.PathError{Op: "rename", Path: old, Err: fs.ErrNotExist}
+	}
+	if n, ok := node.(*inode); ok {
+		n.path = new
 	}
 	d.apply(change{drop: name, set: filepath.Base(new), node: node})
 	return nil
@@ -460,7 +464,6 @@ func (d *dir) export(to string) error {
 type file struct {
 	fs     *FS
 	inode  *inode
-	path   string
 	closed bool
 }
 
@@ -468,9 +471,9 @@ type file struct {
 func (f *file) usable(op string) error {
 	switch {
 	case f.closed:
-		return &fs.PathError{Op: op, Path: f.path, Err: fs.ErrClosed}
+		return &fs.PathError{Op: op, Path: f.inode.path, Err: fs.ErrClosed}
 	case f.fs.off:
-		return &fs.PathError{Op: op, Path: f.path, Err: ErrOff}
+		return &fs.PathError{Op: op, Path: f.inode.path, Err: ErrOff}
 	}
 	return nil
 }
@@ -497,7 +500,7 @@ func (f *file) WriteAt(p []byte, offset int64) (int, error) {
 	if err := f.usable("write"); err != nil {
 		return 0, err
 	}
-	if err := f.fs.change("write", f.path); err != nil {
+	if err := f.fs.change("write", f.inode.path); err != nil {
 		if !f.fs.off {
 			p = p[:len(p)/2]
 			f.inode.write(p, offset)
@@ -554,7 +557,7 @@ func (f *file) Sync() error {
 	if err := f.usable("sync"); err != nil {
 		return err
 	}
-	if err := f.fs.change("sync", f.path); err != nil {
+	if err := f.fs.change("sync", f.inode.path); err != nil {
 		return err
 	}
 	f.inode.size, f.inode.pages = int64(len(f.inode.data)), nil
@@ -567,7 +570,7 @@ func (f *file) Truncate(size int64) error {
 	if err := f.usable("truncate"); err != nil {
 		return err
 	}
-	if err := f.fs.change("truncate", f.path); err != nil {
+	if err := f.fs.change("truncate", f.inode.path); err != nil {
 		return err
 	}
 	n := f.inode
@@ -590,7 +593,7 @@ func (f *file) Close() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if f.closed {
-		return &fs.PathError{Op: "close", Path: f.path, Err: fs.ErrClosed}
+		return &fs.PathError{Op: "close", Path: f.inode.path, Err: fs.ErrClosed}
 	}
 	f.closed = true
 	return nil

@@ -1,0 +1,195 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sett/replication/wal"
+	"sett/storage"
+)
+
+// Fsync says when an entry counts as committed, and when it reaches the disk.
+type Fsync int32
+
+const (
+	// Everysec: committed when written to the operating system, fsynced every second.
+	Everysec Fsync = iota
+	// Always: committed when fsynced.
+	Always
+	// No: committed when written to the operating system, which decides.
+	No
+)
+
+var fsyncNames = [...]string{Everysec: "everysec", Always: "always", No: "no"}
+
+func (f Fsync) String() string { return fsyncNames[f] }
+
+// ParseFsync reads a level's name.
+func ParseFsync(name string) (Fsync, error) {
+	for f, n := range fsyncNames {
+		if n == name {
+			return Fsync(f), nil
+		}
+	}
+	return 0, fmt.Errorf("fsync is always, everysec or no, not %q", name)
+}
+
+// soloTerm is the term of a log without elections.
+const soloTerm = 1
+
+// retryEvery is how long a log that refused an entry waits before it is tried again.
+const retryEvery = 100 * time.Millisecond
+
+// SoloOptions say how a node that is alone keeps its log.
+type SoloOptions struct {
+	Fsync  Fsync
+	Logger *slog.Logger
+	Fatal  func(error) // called when an fsync failed: nobody knows then what is on disk, and the process must end
+}
+
+// Solo is the log of a node that is alone: the first copy of everything, written before anybody is answered.
+type Solo struct {
+	log   *wal.Log
+	o     SoloOptions
+	store *storage.Store
+
+	fsync atomic.Int32
+	stop  chan struct{}
+	loop  sync.WaitGroup
+}
+
+var _ Log = (*Solo)(nil)
+
+// NewSolo returns a log over an open wal.
+func NewSolo(log *wal.Log, o SoloOptions) *Solo {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Solo{log: log, o: o, stop: make(chan struct{})}
+	s.fsync.Store(int32(o.Fsync))
+	return s
+}
+
+// Start connects the log with its store, replays what Badger does not durably have, and lets the store evaluate. It returns the number of
+// entries replayed.
+func (s *Solo) Start(store *storage.Store) (replayed int, err error) {
+	s.store = store
+	if err := store.Begin(s, s.log.First(), s.log.Last()); err != nil {
+		return 0, err
+	}
+	err = s.log.Scan(max(store.ReplayFrom(), s.log.First()), func(e wal.Entry) error {
+		replayed++
+		return store.Apply(e.Index, soloTerm, e.Data)
+	})
+	if err != nil {
+		return replayed, fmt.Errorf("replaying the log: %w", err)
+	}
+	store.Lead(soloTerm)
+	s.loop.Add(1)
+	go s.everySecond()
+	return replayed, nil
+}
+
+// Propose writes an entry, fsyncs it at level always, and hands it to the store as committed.
+func (s *Solo) Propose(entry []byte) error {
+	index := s.log.Last() + 1
+	if err := s.log.Append(wal.Entry{Index: index, Term: soloTerm, Data: entry}); err != nil {
+		// The log is as it was, and everySecond tries again; or it is lost.
+		if fatal := s.log.Err(); fatal != nil && !errors.Is(fatal, wal.ErrClosed) {
+			s.o.Fatal(fmt.Errorf("the log is lost: %w", fatal))
+		}
+		return err
+	}
+	if s.Level() == Always {
+		if err := s.sync(); err != nil {
+			return err
+		}
+	}
+	if err := s.store.Apply(index, soloTerm, entry); err != nil {
+		s.o.Fatal(err)
+		return err
+	}
+	return nil
+}
+
+// sync fsyncs everything appended before it was called.
+func (s *Solo) sync() error {
+	err := s.log.Sync()
+	if err != nil && !errors.Is(err, wal.ErrClosed) {
+		s.o.Fatal(fmt.Errorf("fsync of the log: %w", err))
+	}
+	return err
+}
+
+// SyncTo returns once all entries up to index are fsynced.
+func (s *Solo) SyncTo(index uint64) error { return s.log.SyncTo(index) }
+
+// Read returns an entry.
+func (s *Solo) Read(index uint64) (term uint64, entry []byte, err error) {
+	e, err := s.log.Read(index)
+	return e.Term, e.Data, err
+}
+
+// Trim forgets entries up to index, as far as whole segments go.
+func (s *Solo) Trim(index uint64) {
+	if err := s.log.TrimPrefix(index); err != nil && !errors.Is(err, wal.ErrClosed) {
+		s.o.Logger.Warn("cannot trim the log; it will be tried again", "up_to", index, "err", err)
+	}
+}
+
+// Level is the present fsync level.
+func (s *Solo) Level() Fsync { return Fsync(s.fsync.Load()) }
+
+// SetFsync changes the level, beginning with an fsync: what was acknowledged under the old level is not worse off under the new one.
+func (s *Solo) SetFsync(f Fsync) error {
+	if f == Always {
+		s.fsync.Store(int32(f)) // from here on nobody is answered unsynced
+	}
+	if err := s.sync(); err != nil {
+		return err
+	}
+	s.fsync.Store(int32(f))
+	return nil
+}
+
+// Log gives access to the log's counters.
+func (s *Solo) Log() *wal.Log { return s.log }
+
+// everySecond is the goroutine that fsyncs at level everysec, and brings a log back that has refused an entry.
+func (s *Solo) everySecond() {
+	defer s.loop.Done()
+	next := time.Now().Add(time.Second)
+	tick := time.NewTicker(retryEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		if !s.store.Evaluating() {
+			s.o.Logger.Info("the log had refused an entry: trying again")
+			s.store.Lead(soloTerm)
+		}
+		if now := time.Now(); now.After(next) {
+			next = now.Add(time.Second - retryEvery/2)
+			if s.Level() == Everysec && s.log.Synced() < s.log.Last() {
+				if s.sync() != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Close fsyncs and closes the log and returns its end. The store is closed before.
+func (s *Solo) Close() (end uint64, err error) {
+	close(s.stop)
+	s.loop.Wait()
+	end = s.log.Last()
+	return end, s.log.Close()
+}
