@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"bytes"
+
 	"sett/resp"
 	"sett/storage"
 	"sett/types"
@@ -125,8 +127,8 @@ func (q *Query) appendMetaKey(dst, name []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(name) > types.MaxNameBytes {
-		return nil, ErrNameTooLong(len(name))
+	if limit := q.set.opts.MaxName; len(name) > limit {
+		return nil, ErrNameTooLong(len(name), limit)
 	}
 	return q.set.keys.AppendMeta(dst, space, name), nil
 }
@@ -158,16 +160,23 @@ func (q *Query) lookupString(name []byte) (types.Meta, error) {
 	return m, err
 }
 
-// lookupAll makes sure that the records of several names are in memory, so that one more round is enough for all of them. For commands
-// that met the first one that is not.
-func (q *Query) lookupAll(names [][]byte, step int) error {
+// lookUpKeys looks for the records of all keys that a row declares, but for the one that was encoded last. It is called when that one
+// turned out not to be in memory, so that one more round is enough for the rest.
+func (q *Query) lookUpKeys(row *Row, args [][]byte, db int) error {
+	last := bytes.Clone(q.key)
+	q.begin(args, db)
 	var keys [][]byte
-	for i := 0; i < len(names); i += step {
-		key, err := q.appendMetaKey(nil, names[i])
+	var failed error
+	row.KeyPositions(args, func(i int, _ KeyFlags) {
+		key, err := q.appendMetaKey(nil, args[i])
 		if err != nil {
-			return err
+			failed = err
+		} else if !bytes.Equal(key, last) {
+			keys = append(keys, key)
 		}
-		keys = append(keys, key)
+	})
+	if failed != nil {
+		return failed
 	}
 	return q.data.Need(keys...)
 }

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"sync/atomic"
@@ -17,6 +18,7 @@ type Options struct {
 	Clock     *ttl.Clock // one that follows the system's
 	Databases int        // databases, 16
 	MaxBulk   int        // longest string, bytes: proto_max_bulk_len, 1 MiB
+	MaxName   int        // longest key, bytes: max_name_bytes, types.MaxNameBytes
 	Strings   types.StringOptions
 	Seed      uint64 // of RANDOMKEY and its like; 0: drawn from the system
 
@@ -93,6 +95,9 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	}
 	if opts.Databases == 0 {
 		opts.Databases = 16
+	}
+	if opts.MaxName == 0 {
+		opts.MaxName = types.MaxNameBytes
 	}
 	if opts.MaxBulk == 0 {
 		opts.MaxBulk = 1 << 20
@@ -215,12 +220,20 @@ func (r *readRound) Run() error {
 	q := &c.beginRound(&c.reader, nil).Query
 	q.begin(c.Args, c.DB)
 	if err := c.Row.Read(q); err != nil {
-		return err
+		return q.afterMiss(c.Row, err)
 	}
 	if c.Row.Long != nil {
 		c.view = c.reader.View()
 	}
 	return nil
+}
+
+// afterMiss has the other keys of a row fetched as well, if its error is that one is not in memory.
+func (q *Query) afterMiss(row *Row, err error) error {
+	if err == storage.ErrMiss {
+		return cmp.Or(q.lookUpKeys(row, q.Args, q.DB), err)
+	}
+	return err
 }
 
 // runLong is the second half of a Read row, without the lock.
@@ -245,7 +258,7 @@ func (r *writeRound) Run() error {
 	u := c.beginRound(&c.txn, &c.txn)
 	u.begin(c.Args, c.DB)
 	if err := c.Row.Write(u); err != nil {
-		return err
+		return u.afterMiss(c.Row, err)
 	}
 	c.endRound()
 	return nil

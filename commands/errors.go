@@ -7,7 +7,6 @@ import (
 
 	"sett/resp"
 	"sett/storage"
-	"sett/types"
 )
 
 // Error is an error reply without its leading "-". It begins with its code.
@@ -94,8 +93,8 @@ func ErrUnsupportedOption(option []byte) Error {
 }
 
 // ErrNameTooLong is ours: Redis has no such limit.
-func ErrNameTooLong(bytes int) Error {
-	return Error("ERR key of " + strconv.Itoa(bytes) + " bytes is longer than max_name_bytes (" + strconv.Itoa(types.MaxNameBytes) + ")")
+func ErrNameTooLong(bytes, limit int) Error {
+	return Error("ERR key of " + strconv.Itoa(bytes) + " bytes is longer than max_name_bytes (" + strconv.Itoa(limit) + ")")
 }
 
 // cString is what C's %.*s shows of an argument: up to its first zero byte.

@@ -1,5 +1,7 @@
 package commands
 
+import "sett/storage"
+
 // Exec runs the steps that MULTI queued as one batch and replies with the array of their replies, or with a null array if the session's
 // Watch is dirty. c.DB is where the transaction begins, and afterwards where its SELECTs have led. The Watch stays as it is.
 //
@@ -50,13 +52,36 @@ func (r *execRound) Run() error {
 		return nil
 	}
 	c.W.Array(len(c.steps))
-	for _, step := range c.steps {
+	for i, step := range c.steps {
 		if err := c.runStep(u, step); err != nil {
-			return err
+			return c.afterMiss(u, i, err)
 		}
 	}
 	c.endRound()
 	return nil
+}
+
+// afterMiss has the keys of all further steps fetched as well, if a step met one that is not in memory: a transaction on many cold
+// keys needs one more round, not one for each.
+func (c *Call) afterMiss(u *Update, failed int, err error) error {
+	if err != storage.ErrMiss {
+		return err
+	}
+	db := c.endDB
+	for _, step := range c.steps[failed:] {
+		if step.Row.Name == "select" {
+			if to, err := c.d.SelectDB(step.Args[1]); err == nil {
+				db = to
+			}
+			continue
+		}
+		if err := u.lookUpKeys(step.Row, step.Args, db); err != nil && err != storage.ErrMiss {
+			if _, refused := err.(Error); !refused { // the step itself will say so
+				return err
+			}
+		}
+	}
+	return err
 }
 
 func (c *Call) runStep(u *Update, step Step) error {

@@ -3,7 +3,6 @@ package commands
 import (
 	"bytes"
 
-	"sett/storage"
 	"sett/types"
 )
 
@@ -93,11 +92,8 @@ func genericRows() []*Row {
 
 func exists(q *Query) error {
 	n := 0
-	for i, name := range q.Args[1:] {
+	for _, name := range q.Args[1:] {
 		m, err := q.lookup(name)
-		if err == storage.ErrMiss {
-			return q.lookupAll(q.Args[1+i:], 1)
-		}
 		if err != nil {
 			return err
 		}
@@ -124,11 +120,8 @@ func typeOf(q *Query) error {
 
 func del(u *Update) error {
 	n := 0
-	for i, name := range u.Args[1:] {
+	for _, name := range u.Args[1:] {
 		r, err := u.open(name)
-		if err == storage.ErrMiss {
-			return u.lookupAll(u.Args[1+i:], 1)
-		}
 		if err != nil {
 			return err
 		}

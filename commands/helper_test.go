@@ -215,7 +215,7 @@ func (c *client) session(row *Row, args [][]byte) error {
 	case "exec":
 		return c.exec()
 	case "watch":
-		c.call.Args, c.call.DB = args, c.db
+		c.call.Row, c.call.Args, c.call.DB = row, args, c.db
 		return set.Watch(&c.call, &c.watch)
 	case "unwatch":
 		set.Unwatch(&c.watch)
@@ -271,7 +271,7 @@ func (c *client) within(_ *Query, step Step, w *resp.Writer, db *int) {
 func (c *client) must(want string, words ...string) {
 	c.h.t.Helper()
 	if got := c.do(words...); got != want {
-		c.h.t.Fatalf("%q: got %q, want %q", words, got, want)
+		c.h.t.Fatalf("%.300q: got %.300q, want %.300q", words, got, want)
 	}
 }
 

@@ -136,7 +136,7 @@ func (m *model) run(args []string) string {
 		return bulk(e.value)
 	case "incrby":
 		n, err := strconv.ParseInt(e.value, 10, 64)
-		if found && err != nil {
+		if found && (err != nil || strconv.FormatInt(n, 10) != e.value) {
 			return "-ERR value is not an integer or out of range\r\n"
 		}
 		by, _ := strconv.ParseInt(args[2], 10, 64)

@@ -2,11 +2,8 @@ package commands
 
 import (
 	"math"
-	"math/big"
 	"slices"
-	"strconv"
 
-	"sett/storage"
 	"sett/types"
 )
 
@@ -212,18 +209,13 @@ func (q *Query) replyString(m *types.Meta) error {
 
 func mGet(q *Query) error {
 	q.W.Array(len(q.Args) - 1)
-	for i, name := range q.Args[1:] {
+	for _, name := range q.Args[1:] {
 		m, err := q.lookup(name)
 		if err == nil && m.Type != types.String {
 			m = types.Meta{} // no error here: it has no such string
 		}
 		if err == nil {
 			err = q.replyString(&m)
-		}
-		if err == storage.ErrMiss {
-			if err := q.lookupAll(q.Args[1+i:], 1); err != nil {
-				return err
-			}
 		}
 		if err != nil {
 			return err
@@ -531,9 +523,6 @@ func mSet(u *Update) error {
 func (u *Update) putAll() error {
 	for i := 1; i < len(u.Args); i += 2 {
 		r, err := u.open(u.Args[i])
-		if err == storage.ErrMiss {
-			return u.lookupAll(u.Args[i:], 2)
-		}
 		if err != nil {
 			return err
 		}
@@ -548,9 +537,6 @@ func mSetNX(u *Update) error {
 	}
 	for i := 1; i < len(u.Args); i += 2 {
 		r, err := u.open(u.Args[i])
-		if err == storage.ErrMiss {
-			return u.lookupAll(u.Args[i:], 2)
-		}
 		if err != nil {
 			return err
 		}
@@ -633,79 +619,4 @@ func (u *Update) copyString(r *types.Record, atLeast int) ([]byte, error) {
 	}
 	u.value = value
 	return value, nil
-}
-
-func incr(u *Update) error { return u.add(1) }
-
-func decr(u *Update) error { return u.add(-1) }
-
-func incrBy(u *Update) error {
-	by, err := intArg(u.Args[2])
-	if err != nil {
-		return err
-	}
-	return u.add(by)
-}
-
-func decrBy(u *Update) error {
-	by, err := intArg(u.Args[2])
-	if err != nil {
-		return err
-	}
-	if by == math.MinInt64 {
-		return ErrDecrementOverflow
-	}
-	return u.add(-by)
-}
-
-func (u *Update) add(by int64) error {
-	r, err := u.openString(u.Args[1])
-	if err != nil {
-		return err
-	}
-	n := int64(0)
-	if r.Exists {
-		// A number is always inline; a blob is none.
-		value, _ := r.Inline()
-		if n, err = intArg(value); err != nil {
-			return err
-		}
-	}
-	if by > 0 && n > math.MaxInt64-by || by < 0 && n < math.MinInt64-by {
-		return ErrOverflow
-	}
-	u.value = strconv.AppendInt(u.value[:0], n+by, 10)
-	u.ledger.PutString(&r, u.value, r.ExpireAtMs)
-	u.W.Int(n + by)
-	return nil
-}
-
-func incrByFloat(u *Update) error {
-	r, err := u.openString(u.Args[1])
-	if err != nil {
-		return err
-	}
-	n := new(big.Float).SetPrec(longDoubleBits)
-	if r.Exists {
-		value, err := u.stringBytes(&r.Meta, 0, min(r.StringLen(), maxFloatChars))
-		if err != nil {
-			return err
-		}
-		var ok bool
-		if n, ok = parseFloat(value); !ok {
-			return ErrNotFloat
-		}
-	}
-	by, ok := parseFloat(u.Args[2])
-	if !ok {
-		return ErrNotFloat
-	}
-	sum, ok := addFloat(n, by)
-	if !ok {
-		return ErrNaN
-	}
-	u.value = appendFloat(u.value[:0], sum)
-	u.ledger.PutString(&r, u.value, r.ExpireAtMs)
-	u.W.Bulk(u.value)
-	return nil
 }

@@ -36,7 +36,7 @@ type watches struct {
 	byKey map[string][]*watchedKey
 }
 
-// Watch adds the keys c.Args[1:] of c.DB to w and replies.
+// Watch runs WATCH, whose row and arguments are in c: it adds the keys to w and replies.
 func (d *DataSet) Watch(c *Call, w *Watch) error {
 	d.begin(c)
 	c.watch = w
@@ -52,34 +52,34 @@ func (r *watchRound) Run() error {
 	c := (*Call)(r)
 	q := &c.beginRound(&c.reader, nil).Query
 	q.begin(c.Args, c.DB)
-	if err := q.lookupAll(c.Args[1:], 1); err != nil {
-		return err
-	}
 	var added []*watchedKey
 	for _, name := range c.Args[1:] {
-		key, err := q.metaKey(name)
+		k, err := q.watchedKey(c.watch, name)
 		if err != nil {
-			return err
-		}
-		k := &watchedKey{watch: c.watch, db: c.DB, name: string(name), filed: string(key)}
-		record, err := c.reader.Get(key)
-		if err != nil {
-			return err
-		}
-		if record != nil {
-			m, err := types.DecodeMeta(key, record)
-			if err != nil {
-				return err
-			}
-			if k.expired = m.ExpiredAt(c.now); !k.expired {
-				k.expireAtMs = m.ExpireAtMs
-			}
+			return q.afterMiss(c.Row, err)
 		}
 		added = append(added, k)
 	}
 	c.d.watches.add(c.watch, added)
 	c.W.Status("OK")
 	return nil
+}
+
+func (q *Query) watchedKey(w *Watch, name []byte) (*watchedKey, error) {
+	key, err := q.metaKey(name)
+	if err != nil {
+		return nil, err
+	}
+	k := &watchedKey{watch: w, db: q.DB, name: string(name), filed: string(key)}
+	record, err := q.data.Get(key)
+	if err != nil || record == nil {
+		return k, err
+	}
+	m, err := types.DecodeMeta(key, record)
+	if k.expired = m.ExpiredAt(q.Now); !k.expired {
+		k.expireAtMs = m.ExpireAtMs
+	}
+	return k, err
 }
 
 func (ws *watches) add(w *Watch, keys []*watchedKey) {

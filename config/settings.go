@@ -73,7 +73,7 @@ func storageSettings() []Key {
 	return []Key{
 		{Name: "storage.value_threshold", Kind: Bytes, Default: "16KiB", Min: kib, Max: 30 * kib, Unit: "bytes", Change: Start,
 			Effect: "A longer value is kept apart from its key, as a blob in chunks."},
-		{Name: "storage.blob_chunk", Kind: Bytes, Default: "64KiB", Min: 4 * kib, Max: mib, Unit: "bytes", Change: Start,
+		{Name: "storage.blob_chunk", Kind: Bytes, Default: "64KiB", Min: 4 * kib, Max: 128 * kib, Unit: "bytes", Change: Start,
 			Effect: "Size of the chunks in which a blob is stored. What is stored already keeps its own."},
 		{Name: "storage.batch_max_bytes", Kind: Bytes, Default: "auto", Min: 64 * kib, Max: 2 * gib, Unit: "bytes", Change: Start,
 			Effect: "Largest effect of one command or MULTI; beyond it the command gets an error and has done nothing.",
@@ -87,10 +87,6 @@ func storageSettings() []Key {
 			Effect: "A generation is also closed when it is this old."},
 		{Name: "storage.barrier_interval", Kind: Duration, Default: "10s", Min: int64(10 * time.Millisecond), Max: int64(time.Hour), Change: Start,
 			Effect: "How often Badger's files are fsynced, after which the log before that point is no longer needed. A start replays the log from the last such point."},
-		{Name: "storage.scan_inline", Kind: Int, Default: "512", Min: 0, Max: 1_000_000, Unit: "records", Change: Start,
-			Effect: "A command that walks more records than this runs on a view beside the writers instead of holding them up."},
-		{Name: "storage.prefetch_bytes", Kind: Bytes, Default: "256KiB", Min: 4 * kib, Max: 64 * mib, Unit: "bytes", Change: Start,
-			Effect: "How much of a range that is not in memory is read from Badger at a time for the command that needs it."},
 		{Name: "storage.stall_timeout", Kind: Duration, Default: "10s", Min: int64(10 * time.Millisecond), Max: int64(time.Hour), Change: Start,
 			Effect: "How long a write waits when recent writes fill their share of memory, before it gets -MISCONF."},
 		{Name: "storage.view_max_age", Kind: Duration, Default: "5m", Min: int64(100 * time.Millisecond), Max: int64(24 * time.Hour), Change: Start,
@@ -104,8 +100,6 @@ func logSettings() []Key {
 	return []Key{
 		{Name: "log.segment_bytes", Kind: Bytes, Default: "64MiB", Min: mib, Max: gib, Unit: "bytes", Change: Start,
 			Effect: "Size of a file of the log. Files are allocated in advance and removed whole."},
-		{Name: "log.keep_bytes", Kind: Bytes, Default: "0", Min: 0, Max: 16 * tib, Unit: "bytes", Change: Start,
-			Effect: "How much of the log is kept that is no longer needed for a start."},
 	}
 }
 

@@ -31,7 +31,7 @@ func TestInfoSections(t *testing.T) {
 		}
 	}
 	c.want("$0\r\n\r\n", "INFO", "nosuch")
-	if got := c.do("INFO", "cluster", "replication"); got != "$86\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n" {
+	if got := c.do("INFO", "cluster", "replication"); got != "$80\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -114,7 +114,7 @@ func (s *Server) SetLimits(change func(*Limits)) {
 }
 
 // Shutdown stops accepting, lets every connection finish the command it runs and send its replies, and closes the connections. One
-// that is not done after grace, because its client does not read, is closed under way.
+// that is not done after grace, because its client does not read or the log does not answer, is left to its fate.
 func (s *Server) Shutdown(grace time.Duration) {
 	if !s.stopping.CompareAndSwap(false, true) {
 		return
@@ -131,8 +131,20 @@ func (s *Server) Shutdown(grace time.Duration) {
 		c.socket.SetWriteDeadline(latest)
 	}
 	s.mu.Unlock()
-	s.running.Wait()
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(grace + shutdownSlack):
+		s.opts.Logger.Warn("connections were not done in time", "connections", s.clients.Load())
+	}
 }
+
+// shutdownSlack is what connections get beyond the deadline that their writes have.
+const shutdownSlack = time.Second
 
 // Close ends what Shutdown leaves: the connection that asked for SHUTDOWN, whose client takes its end for the end of the process.
 func (s *Server) Close() {

@@ -68,11 +68,15 @@ func (l *memLog) commit() error {
 	}
 }
 
-// hold keeps entries from being committed.
+// hold keeps entries from being committed. From here on arrived tells of the next one.
 func (l *memLog) hold() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held = true
+	select {
+	case <-l.arrived:
+	default:
+	}
 }
 
 // release commits what has gathered.
@@ -175,7 +179,10 @@ func startServer(t testing.TB, with setup) *testServer {
 	ts.addr = listeners[0].Addr().String()
 	ts.Serve(listeners)
 	t.Cleanup(func() {
-		ts.Shutdown(10 * time.Second)
+		if t.Failed() {
+			t.Log(ts.lines)
+		}
+		ts.Shutdown(limit)
 		ts.Close()
 		if err := store.Close(false); err != nil {
 			t.Error(err)

@@ -149,7 +149,7 @@ func (s *session) execute(b *buffers) (ran *commands.Row) {
 	case h.blocks && b.out.Len() > 0:
 		s.postponed = true
 	default:
-		b.call.Seen, b.call.Wrote = 0, false
+		b.call.Row, b.call.Seen, b.call.Wrote = row, 0, false
 		h.run(s, b, b.args)
 		b.hold(b.call.Seen, b.call.Wrote)
 	}

@@ -183,8 +183,10 @@ func readDurable(fsys FS, dir string) (p point, files []badgerFile, err error) {
 	if r.Format > durableFormat {
 		return p, nil, refused("%s has format %d, this build knows %d: start a newer sett", filepath.Join(dir, durableFile), r.Format, durableFormat)
 	}
-	return point{r.Index, r.TimeMs, chain{r.Term, r.Number}}, r.Files, nil
+	return r.point(), r.Files, nil
 }
+
+func (r *durableRecord) point() point { return point{r.Index, r.TimeMs, chain{r.Term, r.Number}} }
 
 // writeChecked writes a small file of ours: one line of JSON and one with the JSON's crc32c.
 func writeChecked(fsys FS, path string, v any) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -170,7 +171,7 @@ func (d *Dir) create() error {
 			return fmt.Errorf("data directory: %w", err)
 		}
 	}
-	if err := d.fs.SyncDir(d.path); err != nil {
+	if err := d.syncNames(); err != nil {
 		return err
 	}
 	if err := writeChecked(d.fs, d.file(nodeFile), nodeRecord{hex.EncodeToString(id[:])}); err != nil {
@@ -180,6 +181,21 @@ func (d *Dir) create() error {
 		return err
 	}
 	return writeChecked(d.fs, d.file(formatFile), d.format)
+}
+
+// syncNames makes durable what create has made so far, the data directory's own name, and those above it, which may be as new.
+func (d *Dir) syncNames() error {
+	if err := d.fs.SyncDir(d.path); err != nil {
+		return err
+	}
+	for dir, above := d.path, filepath.Dir(d.path); above != dir; dir, above = above, filepath.Dir(above) {
+		if err := d.fs.SyncDir(above); errors.Is(err, fs.ErrPermission) {
+			return nil // somebody else's: it was there before
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // BeginUse removes CLEAN: from now on the log may grow.

@@ -100,11 +100,20 @@ func (d *disk) getLocked(key []byte, version uint64) (value []byte, err error) {
 
 // open checks a stored value and strips its checksum.
 func (d *disk) open(key, stored []byte) ([]byte, error) {
-	n := len(stored) - recordCRCBytes
-	if n < 1 || binary.LittleEndian.Uint32(stored[n:]) != recordCRC(key, stored[:n]) {
+	value, ok := unseal(key, stored)
+	if !ok {
 		return nil, d.damage(key, "its checksum does not match")
 	}
-	return stored[:n:n], nil
+	return value, nil
+}
+
+// unseal takes the checksum off a stored value. ok is false if it does not match key and value.
+func unseal(key, stored []byte) (value []byte, ok bool) {
+	n := len(stored) - recordCRCBytes
+	if n < 1 || binary.LittleEndian.Uint32(stored[n:]) != recordCRC(key, stored[:n]) {
+		return nil, false
+	}
+	return stored[:n:n], true
 }
 
 // guard turns a panic inside Badger, as damaged blocks cause, into an error.

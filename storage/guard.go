@@ -13,6 +13,7 @@ import (
 type guard struct {
 	free    atomic.Int64 // bytes, as of checked
 	checked atomic.Int64 // unix ms
+	reserve atomic.Int64 // bytes, disk_reserve
 	pretend atomic.Int64 // SetDiskFree; -1: ask the disk
 	full    atomic.Bool
 }
@@ -58,7 +59,7 @@ func (s *Store) checkDisk(deletesOnly bool) error {
 }
 
 func (s *Store) diskNeed() int64 {
-	return s.opts.DiskReserve + 2*s.dirty.Load() + 4*s.budget.MemTable + 2*s.opts.LogSegmentBytes
+	return s.guard.reserve.Load() + 2*s.dirty.Load() + 4*s.budget.MemTable + 2*s.opts.LogSegmentBytes
 }
 
 func (s *Store) lookAtDisk() {
@@ -73,6 +74,9 @@ func (s *Store) lookAtDisk() {
 	}
 	s.guard.free.Store(int64(st.Bavail) * st.Bsize)
 }
+
+// SetDiskReserve changes how much of the disk stays free.
+func (s *Store) SetDiskReserve(bytes int64) { s.guard.reserve.Store(bytes) }
 
 // SetDiskFree makes the guard believe in so many free bytes; -1: ask the disk again. For tests.
 func (s *Store) SetDiskFree(bytes int64) {

@@ -11,7 +11,8 @@ import (
 type Iterator struct {
 	v            *View
 	lower, upper []byte
-	sources      []*source // of the present window, newest generation first
+	gens         []*generation // the view's when txn was opened: a Get in between moves the view on, but not txn
+	sources      []*source     // of the present window, newest generation first
 	txn          *badger.Txn
 	it           *badger.Iterator
 	window       group // the group that sources cover
@@ -137,6 +138,7 @@ func (i *Iterator) open(key []byte) (err error) {
 	if !i.v.locked {
 		i.v.s.disk.inUse.RLock()
 	}
+	i.gens = i.v.gens
 	i.txn = i.v.s.disk.db.NewTransactionAt(i.v.base.Load(), false)
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false
@@ -158,8 +160,8 @@ func commonPrefix(a, b []byte) []byte {
 // openWindow sets the sources to a group, at key (nil: at its beginning).
 func (i *Iterator) openWindow(gr group, key []byte) {
 	i.window, i.sources = gr, i.sources[:0]
-	for n := len(i.v.gens) - 1; n >= 0; n-- {
-		g := i.v.gens[n]
+	for n := len(i.gens) - 1; n >= 0; n-- {
+		g := i.gens[n]
 		i.v.lock()
 		head, p := g.groups[gr], g.pieces()
 		i.v.unlock()

@@ -18,6 +18,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.cache = newCache(int(s.budget.Cache))
 	s.disk = &disk{threshold: int(s.opts.ValueThreshold)}
 	s.guard.pretend.Store(-1)
+	s.guard.reserve.Store(s.opts.DiskReserve)
 	s.flush.init()
 	s.barrier.init()
 	if err := s.openBadger(); err != nil {
@@ -79,7 +80,7 @@ func (s *Store) openBadger() error {
 	if err != nil {
 		return err
 	}
-	if err := checkBadgerFiles(s.dir, files); err != nil {
+	if err := checkBadgerFiles(s.dir, files, durable.Index); err != nil {
 		return err
 	}
 	// Badger replaces these files when it opens, perhaps under the same names.
@@ -87,7 +88,7 @@ func (s *Store) openBadger() error {
 		return err
 	}
 	if s.disk.db, err = openDisk(s.dir, s.budget, s.opts.ValueThreshold, s.opts.Logger); err != nil {
-		return err
+		return errors.Join(err, writeDurable(s.opts.FS, s.dir, durable, files))
 	}
 	if err := s.loadBadger(durable); err != nil {
 		s.disk.db.Close()
@@ -306,7 +307,11 @@ func (s *Store) reopen() error {
 func (s *Store) DropCache() { s.cache.reset() }
 
 // Compact writes tables together until no level is over its target. For tests.
-func (s *Store) Compact() error { return s.disk.db.Flatten(2) }
+func (s *Store) Compact() error {
+	s.disk.inUse.RLock()
+	defer s.disk.inUse.RUnlock()
+	return s.disk.db.Flatten(2)
+}
 
 // Status tells where the store stands.
 func (s *Store) Status() Status {

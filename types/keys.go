@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
@@ -146,40 +147,40 @@ func DecodeDead(key []byte) (kind byte, id uint64, ok bool) {
 // Slot is the slot of a name in Redis Cluster: of its hash tag, which is what stands between the first { and the next }, if anything
 // does, else of the whole name.
 func Slot(name []byte) uint16 {
-	tag := name
-	for i, c := range name {
-		if c != '{' {
-			continue
+	if open := bytes.IndexByte(name, '{'); open >= 0 {
+		if n := bytes.IndexByte(name[open+1:], '}'); n > 0 {
+			name = name[open+1 : open+1+n]
 		}
-		for j := i + 1; j < len(name); j++ {
-			if name[j] == '}' {
-				if j > i+1 {
-					tag = name[i+1 : j]
-				}
-				break
-			}
-		}
-		break
 	}
-	crc := uint16(0)
-	for _, c := range tag {
-		crc = crc<<8 ^ crc16[byte(crc>>8)^c]
-	}
-	return crc & (Slots - 1)
+	return checksum(name) & (Slots - 1)
 }
 
-// crc16 is the table of CRC-16/XMODEM, polynomial 0x1021.
-var crc16 = func() (table [256]uint16) {
-	for i := range table {
-		crc := uint16(i) << 8
-		for range 8 {
-			if crc&0x8000 != 0 {
-				crc = crc<<1 ^ 0x1021
-			} else {
-				crc <<= 1
-			}
-		}
-		table[i] = crc
+// checksum is CRC-16/XMODEM, polynomial 0x1021, eight bytes at a time: it is made for every key of every command.
+func checksum(b []byte) (crc uint16) {
+	for ; len(b) >= 8; b = b[8:] {
+		crc = crc16[7][b[0]^byte(crc>>8)] ^ crc16[6][b[1]^byte(crc)] ^ crc16[5][b[2]] ^ crc16[4][b[3]] ^
+			crc16[3][b[4]] ^ crc16[2][b[5]] ^ crc16[1][b[6]] ^ crc16[0][b[7]]
 	}
-	return table
+	for _, c := range b {
+		crc = crc<<8 ^ crc16[0][byte(crc>>8)^c]
+	}
+	return crc
+}
+
+// crc16[n][c] is the checksum of c followed by n zeros.
+var crc16 = func() (tables [8][256]uint16) {
+	for c := range tables[0] {
+		crc := uint16(c) << 8
+		for n := range tables {
+			for range 8 {
+				if crc&0x8000 != 0 {
+					crc = crc<<1 ^ 0x1021
+				} else {
+					crc <<= 1
+				}
+			}
+			tables[n][c] = crc
+		}
+	}
+	return tables
 }()

@@ -13,6 +13,7 @@ func TestSlotIsRedisClusters(t *testing.T) {
 	for name, want := range map[string]uint16{ // CLUSTER KEYSLOT of 7.0.15
 		"": 0, "foo": 12182, "123456789": 12739, "{user1000}.following": 3443, "{user1000}.followers": 3443, "foo{}{bar}": 8363,
 		"foo{{bar}}zap": 4015, "foo{bar}{zap}": 5061, "{": 4092, "{}": 15257, "a{b": 13340, "}{a}": 15495,
+		"{a name of more than eight bytes}": 3655, "key:000000012345": 12533,
 	} {
 		if got := Slot([]byte(name)); got != want {
 			t.Errorf("Slot(%q) = %d, want %d", name, got, want)

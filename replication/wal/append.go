@@ -245,7 +245,7 @@ func (l *Log) takePrepared() (*segment, error) {
 		if l.err != nil {
 			return nil, l.err
 		}
-		if l.tries > tries {
+		if l.tries > tries && l.prepareErr != nil {
 			return nil, l.prepareErr
 		}
 		if l.o.inline {

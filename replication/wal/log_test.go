@@ -153,11 +153,11 @@ func TestKillAndCutAtEveryOperation(t *testing.T) {
 			t.Fatalf("%d: %v", n, err)
 		}
 		fs = fs.Kill()
-		for seed := range uint64(4) {
+		for seed := range uint64(8) {
 			next := fs.Kill()
 			fs = fs.Kill()
 			o.FS = next
-			more, durable, err := work(o, Known{Durable: durable}, 3)
+			more, durable, err := work(o, Known{Durable: durable}, int(seed)%4+1)
 			if err != nil || more < synced {
 				t.Fatalf("%d: after the kill: %d synced, then %d: %v", n, synced, more, err)
 			}
@@ -414,12 +414,14 @@ func concurrently(t *testing.T, l *Log) (acked, durable uint64) {
 		}
 	}
 	var all sync.WaitGroup
+	var off atomic.Bool // somebody has met it
 	run := func(f func(r *rand.Rand) error) {
 		all.Add(1)
 		go func() {
 			defer all.Done()
 			r := rand.New(rand.NewPCG(5, 5))
-			for {
+			defer off.Store(true)
+			for !off.Load() {
 				if err := f(r); err != nil {
 					if !errors.Is(err, crashfs.ErrOff) {
 						t.Errorf("%v", err)

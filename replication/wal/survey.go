@@ -334,6 +334,9 @@ type Finding struct {
 	Damage  bool // Open would refuse the log; otherwise Open cuts it here, as after any power cut
 }
 
+// File is the name of the segment's file.
+func (f Finding) File() string { return segmentName(f.Segment) }
+
 // Check reads the whole log without changing anything. Nobody may have it open.
 func Check(o Options, known Known) ([]Finding, error) {
 	o = o.withDefaults()

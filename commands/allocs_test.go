@@ -1,0 +1,61 @@
+//go:build !race
+
+package commands
+
+import (
+	"testing"
+
+	"sett/resp"
+)
+
+// TestAllocations holds the hot commands on resident keys to no allocation between the call and the reply.
+func TestAllocations(t *testing.T) {
+	h := newHouse(t, Options{})
+	for _, words := range [][]string{
+		{"set", "key", "value"}, {"get", "key"}, {"get", "nokey"}, {"incr", "n"}, {"exists", "key"}, {"strlen", "key"},
+		{"set", "key", "value", "px", "100000"}, {"pttl", "key"}, {"append", "piece", ""}, {"mget", "key", "n"}, {"mset", "a", "1", "b", "2"},
+		{"del", "nokey"}, {"setbit", "bits", "3", "1"},
+	} {
+		var w resp.Writer
+		c := Call{W: &w}
+		for _, word := range words {
+			c.Args = append(c.Args, []byte(word))
+		}
+		run := func() {
+			w.Reset()
+			c.Row = h.set.Table().Lookup(c.Args[0])
+			if err := h.set.Do(&c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 1000 {
+			run()
+		}
+		if n := testing.AllocsPerRun(2000, run); n > 0.5 {
+			t.Errorf("%q: %.2f allocations", words, n)
+		}
+	}
+}
+
+func benchmark(b *testing.B, words ...string) {
+	h := newHouse(b, Options{})
+	h.close()
+	h.open()
+	var w resp.Writer
+	c := Call{W: &w}
+	for _, word := range words {
+		c.Args = append(c.Args, []byte(word))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.Reset()
+		c.Row = h.set.Table().Lookup(c.Args[0])
+		if err := h.set.Do(&c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkGet(b *testing.B)  { benchmark(b, "get", "key:000000012345") }
+func BenchmarkSet(b *testing.B)  { benchmark(b, "set", "key:000000012345", "xxx") }
+func BenchmarkIncr(b *testing.B) { benchmark(b, "incr", "counter:000000012345") }

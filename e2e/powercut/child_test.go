@@ -1,0 +1,201 @@
+package powercut
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sett/replication"
+	"sett/storage"
+)
+
+// childEnv holds the orders of a child. They are all it gets: its standard error is for what must not happen.
+const childEnv = "SETT_POWERCUT_CHILD"
+
+// orders are what the parent wants of a child.
+type orders struct {
+	Folder string // of this life
+	Seed   uint64
+	Life   uint32
+	Fsync  string
+
+	// The kill: Delay after the Nth time that When happens, but not later than Limit after the start.
+	When  string
+	Nth   int64
+	Delay time.Duration
+	Limit time.Duration
+	// Stop, if it is not 0, is when the child begins to stop cleanly; then Nth counts operations from there on.
+	Stop time.Duration
+}
+
+const writers = 6
+
+// The folder of a life.
+func (o orders) base() string    { return filepath.Join(o.Folder, "base") } // the disk before it
+func (o orders) disk() string    { return filepath.Join(o.Folder, "disk") } // … and as the kill leaves it
+func (o orders) copies() string  { return filepath.Join(o.Folder, "copies") }
+func (o orders) journal() string { return filepath.Join(o.Folder, "journal") }
+
+type child struct {
+	orders
+	recorder *recorder
+	node     *node
+	stopping atomic.Bool
+	barriers int // barrier goroutine only
+}
+
+// runChild lives until its kill.
+func runChild() {
+	c := &child{}
+	if err := json.Unmarshal([]byte(os.Getenv(childEnv)), &c.orders); err != nil {
+		fail(err)
+	}
+	out, err := os.OpenFile(c.journal(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		fail(err)
+	}
+	f := &fuse{when: c.When, delay: c.Delay}
+	if c.Stop == 0 {
+		f.left.Store(c.Nth)
+	}
+	time.AfterFunc(c.Limit, die)
+	c.recorder = &recorder{root: c.disk(), journal: &journal{out: out}, fuse: f}
+	fsync, err := replication.ParseFsync(c.Fsync)
+	if err != nil {
+		fail(err)
+	}
+	if c.node, err = start(c.recorder, c.disk(), fsync, c.copyBadger, fail); err != nil {
+		fail(err)
+	}
+	for i := range writers {
+		go c.write(i)
+	}
+	if c.Stop > 0 {
+		time.AfterFunc(c.Stop, c.stop)
+	}
+	c.watchFlushes()
+}
+
+// stop ends the node cleanly, unless the kill comes first.
+func (c *child) stop() {
+	c.stopping.Store(true)
+	c.recorder.note(record{kind: noted, path: "stop"})
+	c.recorder.fuse.left.Store(c.Nth)
+	if err := c.node.stop(); err != nil {
+		fail(err)
+	}
+	c.recorder.note(record{kind: noted, path: "stopped"})
+	die()
+}
+
+// fuse kills the process at the moment it was made for.
+type fuse struct {
+	when  string
+	left  atomic.Int64
+	delay time.Duration
+}
+
+func (f *fuse) saw(moment string) {
+	if moment != f.when || f.left.Add(-1) != 0 {
+		return
+	}
+	if f.delay == 0 {
+		die()
+	}
+	time.AfterFunc(f.delay, die)
+}
+
+// die is kill -9.
+func die() {
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+// fail ends a child that found something wrong.
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "child:", err)
+	os.Exit(1)
+}
+
+func (c *child) write(number int) {
+	r := rand.New(rand.NewPCG(c.Seed, uint64(number)))
+	var t storage.Txn
+	for {
+		time.Sleep(time.Duration(r.Int64N(int64(2 * time.Millisecond))))
+		ticket, err := c.writeOne(&t)
+		switch {
+		case err == nil:
+			c.recorder.note(record{kind: acked, at: int64(ticket)})
+		case c.stopping.Load():
+			return
+		case errors.As(err, new(*storage.MisconfError)):
+			// It is behind: again, after a while.
+		default:
+			fail(err)
+		}
+	}
+}
+
+func (c *child) writeOne(t *storage.Txn) (ticket uint64, err error) {
+	if err := c.node.store.Admit(false); err != nil {
+		return 0, err
+	}
+	err = c.node.store.Update(t, step(func() (err error) {
+		ticket, err = writeBatch(t, c.Seed, c.Life)
+		return err
+	}))
+	if err != nil {
+		return 0, err
+	}
+	return ticket, c.node.store.Wait(t.Seen())
+}
+
+// watchFlushes tells the journal, and the fuse, when there is something to flush.
+func (c *child) watchFlushes() {
+	for was := false; ; time.Sleep(500 * time.Microsecond) {
+		if is := c.node.store.Status().Generations > 1; is != was {
+			was = is
+			c.recorder.note(record{kind: noted, path: map[bool]string{true: "flush", false: "flushed"}[is]})
+		}
+	}
+}
+
+// copyBadger keeps the files that Badger has mapped as they are after a barrier's fsync.
+func (c *child) copyBadger(dir string) {
+	c.recorder.note(record{kind: noted, path: "barrier"})
+	unfinished := filepath.Join(c.copies(), "unfinished")
+	if err := copyMapped(dir, unfinished); err != nil {
+		fail(err)
+	}
+	c.barriers++
+	if err := os.Rename(unfinished, filepath.Join(c.copies(), fmt.Sprintf("%06d", c.barriers))); err != nil {
+		fail(err)
+	}
+	os.RemoveAll(filepath.Join(c.copies(), fmt.Sprintf("%06d", c.barriers-1)))
+	c.recorder.note(record{kind: noted, path: "copied"})
+}
+
+// isMapped tells whether Badger writes a file only through memory.
+func isMapped(name string) bool {
+	return strings.HasSuffix(name, ".mem") || strings.HasSuffix(name, ".vlog") || name == "DISCARD"
+}
+
+func copyMapped(from, to string) error {
+	files, err := readMapped(from)
+	if err == nil {
+		err = os.MkdirAll(to, 0o750)
+	}
+	for name, f := range files {
+		if err == nil {
+			err = f.write(filepath.Join(to, name))
+		}
+	}
+	return err
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test binary be sett itself, so that the tests need no other.
+func TestMain(m *testing.M) {
+	if os.Getenv("SETT_TEST_MAIN") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// process is a sett of its own.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	port   string
+	stderr *lines
+}
+
+// lines collects what a process writes and tells of the line that says it is ready.
+type lines struct {
+	all   bytes.Buffer
+	ready chan string
+	done  chan struct{}
+}
+
+func (l *lines) read(r io.Reader) {
+	defer close(l.done)
+	for s := bufio.NewScanner(r); s.Scan(); {
+		fmt.Fprintln(&l.all, s.Text())
+		if strings.HasPrefix(s.Text(), "sett ready ") {
+			l.ready <- s.Text()
+		}
+	}
+	close(l.ready)
+}
+
+func sett(t *testing.T, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "SETT_TEST_MAIN=1")
+	cmd.Dir = t.TempDir()
+	return cmd
+}
+
+// start runs a server until it is ready.
+func start(t *testing.T, dir string, args ...string) *process {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	p := &process{t: t, port: port, stderr: &lines{ready: make(chan string, 2), done: make(chan struct{})}}
+	p.cmd = sett(t, append([]string{"server", "--set", "port=" + port, "--set", "dir=" + dir, "--set", "disk_reserve=1MiB", "--set", "memory_budget=128MiB"}, args...)...)
+	out, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go p.stderr.read(out)
+	t.Cleanup(func() { p.cmd.Process.Kill() })
+	ready, ok := <-p.stderr.ready
+	if !ok {
+		t.Fatalf("sett did not get ready:\n%s", &p.stderr.all)
+	}
+	if want := fmt.Sprintf(`^sett ready port=%s dir=%s replayed=\d+$`, port, regexp.QuoteMeta(dir)); !regexp.MustCompile(want).MatchString(ready) {
+		t.Fatalf("the line is %q", ready)
+	}
+	return p
+}
+
+// wait returns the exit code.
+func (p *process) wait() int {
+	<-p.stderr.done
+	return exitCode(p.t, p.cmd.Wait())
+}
+
+func exitCode(t *testing.T, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if exit == nil {
+		return 0
+	}
+	return exit.ExitCode()
+}
+
+// do sends one inline command and returns the first line of the reply, and for a bulk string the second.
+func (p *process) do(command string) string {
+	p.t.Helper()
+	c, err := net.Dial("tcp", "127.0.0.1:"+p.port)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprintf(c, "%s\r\n", command)
+	r := bufio.NewReader(c)
+	line, err := r.ReadString('\n')
+	if err == nil && line[0] == '$' && line != "$-1\r\n" {
+		line, err = r.ReadString('\n')
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		p.t.Fatalf("%s: %v", command, err)
+	}
+	return strings.TrimRight(line, "\r\n")
+}
+
+func (p *process) want(want, command string) {
+	p.t.Helper()
+	if got := p.do(command); got != want {
+		p.t.Fatalf("%s: got %q, want %q", command, got, want)
+	}
+}
+
+// TestLifeOfAServer: kill -9, signals and SHUTDOWN, and what was acknowledged is there again.
+func TestLifeOfAServer(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	for i, end := range []func(*process) int{
+		func(p *process) int { p.cmd.Process.Kill(); p.wait(); return 0 },
+		func(p *process) int { p.cmd.Process.Signal(syscall.SIGTERM); return p.wait() },
+		func(p *process) int { p.want("", "SHUTDOWN"); return p.wait() },
+		func(p *process) int { p.cmd.Process.Signal(syscall.SIGINT); return p.wait() },
+		func(p *process) int { p.want("", "SHUTDOWN NOSAVE"); return p.wait() },
+	} {
+		p := start(t, dir)
+		p.want(fmt.Sprintf(":%d", i+1), "INCR starts")
+		p.want(fmt.Sprintf(":%d", min(i, 1)), "EXISTS key")
+		p.want("+OK", "SET key value")
+		if code := end(p); code != exitClean {
+			t.Fatalf("end %d: exit code %d\n%s", i, code, &p.stderr.all)
+		}
+		if n := strings.Count(p.stderr.all.String(), "sett ready"); n != 1 {
+			t.Fatalf("ready %d times", n)
+		}
+		_, err := os.Stat(filepath.Join(dir, "CLEAN"))
+		if clean := err == nil; clean != (i > 0) {
+			t.Fatalf("end %d: CLEAN: %v", i, err)
+		}
+	}
+}
+
+// TestLiveSettings sets each setting that may change while the server runs.
+func TestLiveSettings(t *testing.T) {
+	t.Parallel()
+	p := start(t, filepath.Join(t.TempDir(), "data"))
+	for _, set := range []string{
+		"timeout 100", "tcp-keepalive 60", "maxclients 123", "client-query-buffer-limit 2mb", "proto-max-bulk-len 2mb", "appendfsync always",
+		"appendfsync no", "fsync everysec", "disk_reserve 2mb",
+	} {
+		p.want("+OK", "CONFIG SET "+set)
+	}
+	if got := p.do("CONFIG SET port 1"); !strings.HasPrefix(got, "-ERR CONFIG SET failed") {
+		t.Errorf("got %q", got)
+	}
+	p.want("+OK", "SET k v")
+}
+
+// tree is what a directory holds.
+func tree(t *testing.T, dir string) (found map[string]string) {
+	t.Helper()
+	found = map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		found[path] = string(b)
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// refuse runs sett and expects an exit code, one line that says why, and that dir is as it was.
+func refuse(t *testing.T, code int, text, dir string, args ...string) {
+	t.Helper()
+	before := tree(t, dir)
+	cmd := sett(t, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	got := exitCode(t, cmd.Run())
+	said := stderr.String()
+	if got != code || !strings.HasPrefix(said, "sett: ") || strings.Count(said, "\n") != 1 || !strings.Contains(said, text) {
+		t.Errorf("sett %q: exit code %d, want %d; it said:\n%s", args, got, code, said)
+	}
+	after := tree(t, dir)
+	for path := range before {
+		if before[path] != after[path] {
+			t.Errorf("sett %q: %s has changed", args, path)
+		}
+		delete(after, path)
+	}
+	for path := range after {
+		t.Errorf("sett %q: %s is new", args, path)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	none := filepath.Join(t.TempDir(), "none")
+	dir := "--set=dir=" + none
+	refuse(t, exitUsage, `no command "bogus"`, none, "bogus")
+	refuse(t, exitUsage, `unknown argument "--bogus"`, none, "server", dir, "--bogus")
+	refuse(t, exitUsage, "--set takes a value", none, dir, "--set")
+	refuse(t, exitUsage, "bogus", none, dir, "--set", "bogus=1")
+	refuse(t, exitUsage, "port", none, dir, "--set", "port=99999999")
+	refuse(t, exitUsage, "nosuch.toml", none, dir, "--config", "nosuch.toml")
+	refuse(t, exitUsage, "--config may be given once", none, dir, "--config", "a", "--config", "b")
+	refuse(t, exitUsage, "check takes one data directory", none, "check")
+	for _, args := range [][]string{{"version"}, {"--version"}} {
+		if out, err := sett(t, args...).Output(); err != nil || !strings.HasPrefix(string(out), "sett dev (go") {
+			t.Errorf("%q: %q, %v", args, out, err)
+		}
+	}
+	for _, args := range [][]string{{"help"}, {"--help"}, {"server", "--help"}} {
+		if out, err := sett(t, args...).Output(); err != nil || string(out) != usage {
+			t.Errorf("%q: %q, %v", args, out, err)
+		}
+	}
+}
+
+// TestRefusedData: what is wrong with a data directory is said in one line, and nothing is touched.
+func TestRefusedData(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	p := start(t, dir)
+	p.want("+OK", "SET k v")
+	refuse(t, exitRuntime, "address already in use", dir, "--set", "dir="+dir, "--set", "port="+p.port)
+	other := start(t, filepath.Join(t.TempDir(), "data")) // so that its port is free in a moment
+	other.cmd.Process.Kill()
+	other.wait()
+	args := []string{"--set", "dir=" + dir, "--set", "port=" + other.port}
+	refuse(t, exitRefused, "in use by another process", t.TempDir(), args...)
+	refuse(t, exitRefused, "in use by another process", t.TempDir(), "check", dir)
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if code := p.wait(); code != exitClean {
+		t.Fatal(code)
+	}
+
+	for _, name := range []string{"FORMAT", "CURRENT", "CLEAN", "badger-1/durable"} {
+		path := filepath.Join(dir, name)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := bytes.Clone(good)
+		bad[len(bad)/2] ^= 1
+		if err := os.WriteFile(path, bad, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		refuse(t, exitRefused, filepath.Base(name)+" is damaged", dir, args...)
+		if err := os.WriteFile(path, good, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stranger := t.TempDir()
+	if err := os.WriteFile(filepath.Join(stranger, "letter.txt"), []byte("dear"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refuse(t, exitRefused, "not a data directory", stranger, "--set", "dir="+stranger, "--set", "port="+other.port)
+
+	if out, err := sett(t, "check", dir).CombinedOutput(); err != nil || !strings.Contains(string(out), ": fine (") {
+		t.Errorf("check: %s, %v", out, err)
+	}
+	p = start(t, dir)
+	p.want("v", "GET k")
+}

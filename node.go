@@ -1,0 +1,263 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"sett/commands"
+	"sett/config"
+	"sett/replication"
+	"sett/replication/wal"
+	"sett/server"
+	"sett/storage"
+	"sett/ttl"
+	"sett/types"
+)
+
+// redisVersion is the Redis that clients may take this server for.
+const redisVersion = "7.2.4"
+
+// stopGrace is how long connections may take to read their last replies.
+const stopGrace = 5 * time.Second
+
+// barrierLogBytes is how much log may be written between two barriers, whatever barrier_interval says: it bounds what a start replays.
+const barrierLogBytes = 256 << 20
+
+// node is a running server: the rooms, from the bottom up.
+type node struct {
+	cfg     *config.Config
+	logger  *slog.Logger
+	dir     *storage.Dir
+	log     *wal.Log
+	store   *storage.Store
+	solo    *replication.Solo
+	clock   *ttl.Clock
+	sweeper *ttl.Sweeper
+	data    *commands.DataSet
+	server  *server.Server
+
+	port     int
+	replayed int
+	stops    chan bool // SHUTDOWN was called; false: without flushing
+}
+
+// startNode starts everything, in the order in which each part needs those before it. Clients are answered with -LOADING until the log has
+// been replayed. When it fails, all that was started has ended.
+func startNode(cfg *config.Config, logger *slog.Logger, fatal func(error)) (n *node, err error) {
+	n = &node{cfg: cfg, logger: logger, stops: make(chan bool, 1)}
+	defer func() {
+		if err != nil {
+			n.abandon()
+		}
+	}()
+	maxClients, err := raiseFileLimit(cfg.Int("maxclients"), logger)
+	if err != nil {
+		return nil, err
+	}
+	listeners, err := server.Listen(cfg.Strings("bind"), cfg.Int("port"))
+	if err != nil {
+		return nil, err
+	}
+	n.port = listeners[0].Addr().(*net.TCPAddr).Port
+	if err := n.openData(fatal); err != nil {
+		for _, l := range listeners {
+			l.Close()
+		}
+		return nil, err
+	}
+	table := n.newDataSet()
+	n.newServer(table, maxClients, fatal)
+	if err := n.registerSettings(); err != nil {
+		return nil, err
+	}
+	n.server.Serve(listeners)
+	if n.replayed, err = n.solo.Start(n.store); err != nil {
+		return nil, err
+	}
+	n.clock.Observe(n.store.LastTime())
+	n.sweeper.Start()
+	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper}})
+	return n, nil
+}
+
+// openData opens the data directory, the log and Badger. Whatever is wrong with them is found here, before anything is changed.
+func (n *node) openData(fatal func(error)) (err error) {
+	cfg := n.cfg
+	if n.dir, err = storage.OpenDir(storage.OSFS{}, cfg.String("dir")); err != nil {
+		return err
+	}
+	durable, err := n.dir.Durable()
+	if err != nil {
+		return err
+	}
+	if n.log, err = wal.Open(n.logOptions(), wal.Known{Durable: durable, CleanEnd: n.dir.CleanEnd()}); err != nil {
+		return err
+	}
+	n.store, err = storage.Open(n.dir, storage.Options{
+		Logger:            n.logger,
+		Fatal:             fatal,
+		MemoryBudget:      cfg.Bytes("memory_budget"),
+		GenerationRecords: cfg.Int("storage.generation_records"),
+		GenerationBytes:   cfg.Bytes("storage.generation_bytes"),
+		FlushInterval:     cfg.Duration("storage.flush_interval"),
+		BatchMaxBytes:     cfg.Bytes("storage.batch_max_bytes"),
+		BarrierInterval:   cfg.Duration("storage.barrier_interval"),
+		BarrierLogBytes:   barrierLogBytes,
+		StallTimeout:      cfg.Duration("storage.stall_timeout"),
+		ViewMaxAge:        cfg.Duration("storage.view_max_age"),
+		LogSegmentBytes:   cfg.Bytes("log.segment_bytes"),
+		DiskReserve:       cfg.Bytes("disk_reserve"),
+	})
+	if err != nil {
+		return err
+	}
+	if err := n.dir.BeginUse(); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	fsync, err := replication.ParseFsync(cfg.String("appendfsync"))
+	if err != nil {
+		return err
+	}
+	n.solo = replication.NewSolo(n.log, replication.SoloOptions{Fsync: fsync, Logger: n.logger, Fatal: fatal})
+	return nil
+}
+
+func (n *node) logOptions() wal.Options {
+	return wal.Options{
+		FS: storage.OSFS{}, Dir: n.dir.LogDir(), SegmentBytes: n.cfg.Bytes("log.segment_bytes"), Seed: n.dir.Seed(), Logger: n.logger,
+	}
+}
+
+func (n *node) newDataSet() *commands.Table {
+	cfg, table := n.cfg, commands.NewTable()
+	n.clock = ttl.NewClock(0, ttl.ClockOptions{Step: cfg.Duration("ttl.clock_step"), Settle: cfg.Duration("ttl.clock_settle")})
+	n.data = commands.NewDataSet(n.store, types.New(n.dir.Seed()), commands.Options{
+		Table:     table,
+		Clock:     n.clock,
+		Databases: cfg.Int("databases"),
+		MaxBulk:   int(cfg.Bytes("proto_max_bulk_len")),
+		MaxName:   int(cfg.Bytes("storage.max_name_bytes")),
+		Strings: types.StringOptions{
+			ThresholdBytes: int(cfg.Bytes("storage.value_threshold")),
+			ChunkBytes:     int(cfg.Bytes("storage.blob_chunk")),
+		},
+		PullBack: func(expireAtMs int64) { n.sweeper.PullBack(expireAtMs) },
+	})
+	n.store.OnYield = n.data.TouchAllWatched
+	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
+		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
+	})
+	return table
+}
+
+func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error)) {
+	cfg := n.cfg
+	n.server = server.New(server.Options{
+		Table: table,
+		Limits: server.Limits{
+			MaxClients:    maxClients,
+			TimeoutSec:    cfg.Int("timeout"),
+			KeepAliveSec:  cfg.Int("tcp_keepalive"),
+			MaxQueryBytes: int(cfg.Bytes("client_query_buffer_limit")),
+			MaxBulkBytes:  int(cfg.Bytes("proto_max_bulk_len")),
+		},
+		Debug:  server.DebugAccess(cfg.String("enable_debug_command")),
+		Config: settings{cfg},
+		About: server.About{
+			Version: version, RedisVersion: redisVersion, Port: n.port, Dir: cfg.String("dir"), ConfigFile: cfg.SourceFile(), MemoryBudget: cfg.Bytes("memory_budget"),
+		},
+		Logger: n.logger,
+		Stop:   func(flush bool) { n.stops <- flush },
+		Fatal:  fatal,
+	})
+}
+
+// settings is the configuration as CONFIG uses it.
+type settings struct{ *config.Config }
+
+// registerSettings connects the settings that may change while the server runs with what they change.
+func (n *node) registerSettings() error {
+	cfg := n.cfg
+	limit := func(name string, set func(*server.Limits, config.Value)) {
+		cfg.OnChange(name, func(v config.Value) error {
+			n.server.SetLimits(func(l *server.Limits) { set(l, v) })
+			return nil
+		})
+	}
+	limit("timeout", func(l *server.Limits, v config.Value) { l.TimeoutSec = v.Int() })
+	limit("tcp_keepalive", func(l *server.Limits, v config.Value) { l.KeepAliveSec = v.Int() })
+	limit("client_query_buffer_limit", func(l *server.Limits, v config.Value) { l.MaxQueryBytes = int(v.Bytes()) })
+	cfg.OnChange("maxclients", func(v config.Value) error {
+		possible, err := raiseFileLimit(v.Int(), n.logger)
+		if err == nil && possible < v.Int() {
+			err = fmt.Errorf("The operating system is not able to handle the specified number of clients, try with %d", possible) //nolint:staticcheck // Redis' text
+		}
+		if err != nil {
+			return err
+		}
+		n.server.SetLimits(func(l *server.Limits) { l.MaxClients = v.Int() })
+		return nil
+	})
+	cfg.OnChange("proto_max_bulk_len", func(v config.Value) error {
+		n.server.SetLimits(func(l *server.Limits) { l.MaxBulkBytes = int(v.Bytes()) })
+		n.data.SetMaxBulk(int(v.Bytes()))
+		return nil
+	})
+	cfg.OnChange("appendfsync", func(v config.Value) error {
+		level, err := replication.ParseFsync(v.String())
+		if err != nil {
+			return err
+		}
+		return n.solo.SetFsync(level)
+	})
+	cfg.OnChange("disk_reserve", func(v config.Value) error {
+		n.store.SetDiskReserve(v.Bytes())
+		return nil
+	})
+	if complaints := cfg.Unwired(); len(complaints) > 0 {
+		return fmt.Errorf("settings without effect: %q", complaints)
+	}
+	return nil
+}
+
+// hooks are what DEBUG does to the storage.
+type hooks struct {
+	*storage.Store
+	sweeper *ttl.Sweeper
+}
+
+func (h hooks) SetActiveExpire(active bool) { h.sweeper.SetActive(active) }
+
+// stop ends everything in an orderly way, from the top down. flush: Badger gets it all, so that the next start has nothing to replay;
+// otherwise the log has it.
+func (n *node) stop(flush bool) error {
+	n.server.Shutdown(stopGrace)
+	n.sweeper.Stop()
+	err := n.store.Close(flush)
+	end, logErr := n.solo.Close()
+	if err = errors.Join(err, logErr); err == nil {
+		err = n.dir.MarkClean(end)
+	}
+	err = errors.Join(err, n.dir.Close())
+	n.server.Close()
+	return err
+}
+
+// abandon ends what a failed start has begun.
+func (n *node) abandon() {
+	if n.server != nil {
+		n.server.Shutdown(0)
+	}
+	if n.store != nil {
+		n.store.Close(false)
+	}
+	if n.log != nil {
+		n.log.Close()
+	}
+	if n.dir != nil {
+		n.dir.Close()
+	}
+}

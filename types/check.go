@@ -1,0 +1,216 @@
+package types
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"sett/storage"
+	"sett/ttl"
+)
+
+// Checker tells whether the records of a store are what this package writes, and whether they agree with each other: blobs with their
+// chunks, meta records with their blobs and expiry rows, all of them with the counters. It is told the records in the order of keys.
+type Checker struct {
+	keys   *Keys // nil: the seed is not known
+	blobs  map[uint64]*checkedBlob
+	spaces map[uint32]*checkedSpace
+	dead   map[uint32]bool // keyspaces that the reclaimer may have begun to remove
+	key    []byte
+}
+
+var _ storage.RecordChecker = (*Checker)(nil)
+
+// checkedBlob is what the records under a blob's id said.
+type checkedBlob struct {
+	length     uint64
+	chunkBytes uint32
+	chunks     uint64
+	owned      bool // a meta record refers to it
+	dead       bool
+}
+
+func (b *checkedBlob) wanted() uint64 {
+	return (b.length + uint64(b.chunkBytes) - 1) / uint64(b.chunkBytes)
+}
+
+// checkedSpace is what was found in a keyspace. rows is the sum of the hashes of all expiry rows that its meta records ask for, minus those
+// that are there: 0 if they agree.
+type checkedSpace struct {
+	found storage.Tally
+	rows  uint64
+}
+
+// NewChecker returns a checker of one store. Without its seed (nil), keys are not compared with their names.
+func NewChecker(seed *[16]byte) *Checker {
+	c := &Checker{blobs: make(map[uint64]*checkedBlob), spaces: make(map[uint32]*checkedSpace), dead: make(map[uint32]bool)}
+	if seed != nil {
+		keys := New(*seed)
+		c.keys = &keys
+	}
+	return c
+}
+
+func (c *Checker) space(id uint32) *checkedSpace {
+	s := c.spaces[id]
+	if s == nil {
+		s = new(checkedSpace)
+		c.spaces[id] = s
+	}
+	return s
+}
+
+// Record takes the next record in and returns what is wrong with it, "" if nothing is.
+func (c *Checker) Record(key, value []byte) string {
+	switch key[0] {
+	case headerPrefix:
+		return c.header(key, value)
+	case chunkPrefix:
+		return c.chunk(key, value)
+	case deadPrefix:
+		return c.deadRecord(key, value)
+	case metaPrefix:
+		return c.meta(key, value)
+	case 'x':
+		return c.row(key)
+	case '!', '~':
+		return ""
+	}
+	return "sett writes no records with such a key"
+}
+
+func (c *Checker) header(key, value []byte) string {
+	if len(key) != 9 || len(value) != blobHeaderBytes || binary.BigEndian.Uint32(value[8:]) == 0 {
+		return "malformed header of a blob"
+	}
+	c.blobs[binary.BigEndian.Uint64(key[1:])] = &checkedBlob{length: binary.BigEndian.Uint64(value), chunkBytes: binary.BigEndian.Uint32(value[8:])}
+	return ""
+}
+
+func (c *Checker) chunk(key, value []byte) string {
+	if len(key) != 13 {
+		return "malformed key of a blob's chunk"
+	}
+	b := c.blobs[binary.BigEndian.Uint64(key[1:])]
+	if b == nil {
+		return "" // garbage: without a header nobody reads it
+	}
+	start := uint64(binary.BigEndian.Uint32(key[9:])) * uint64(b.chunkBytes)
+	if start >= b.length || uint64(len(value)) != min(uint64(b.chunkBytes), b.length-start) {
+		return fmt.Sprintf("a chunk of %d bytes does not fit its blob of %d bytes", len(value), b.length)
+	}
+	b.chunks++
+	return ""
+}
+
+func (c *Checker) deadRecord(key, value []byte) string {
+	kind, id, ok := DecodeDead(key)
+	if !ok || kind > DeadKeyspace || len(value) != 1 {
+		return "malformed record of something dead"
+	}
+	switch kind {
+	case DeadBlob:
+		if b := c.blobs[id]; b != nil {
+			b.dead = true
+		}
+	case DeadKeyspace:
+		c.dead[uint32(id)] = true
+	}
+	return ""
+}
+
+func (c *Checker) meta(key, value []byte) string {
+	m, err := DecodeMeta(key, value)
+	if err != nil || !IsMeta(key) {
+		return "malformed meta record"
+	}
+	keyspace := MetaKeyspace(key)
+	if c.keys != nil {
+		if c.key = c.keys.AppendMeta(c.key[:0], keyspace, MetaName(key)); !bytes.Equal(c.key, key) {
+			return "its key is not the one that belongs to its name: GET does not find it"
+		}
+	}
+	s := c.space(keyspace)
+	s.found.Keys++
+	s.found.Bytes += int64(len(MetaName(key))) + m.bytes()
+	if m.ExpireAtMs != 0 {
+		s.found.Expires++
+		c.key = ttl.AppendRow(c.key[:0], keyspace, m.ExpireAtMs, key[placeOffset:])
+		s.rows += xxhash.Sum64(c.key)
+	}
+	if m.OwnsBlobs && !c.dead[keyspace] {
+		return c.own(&m)
+	}
+	return ""
+}
+
+func (c *Checker) own(m *Meta) string {
+	id, length := m.blob()
+	b := c.blobs[id]
+	switch {
+	case b == nil:
+		return fmt.Sprintf("its value, blob %d, is missing; reading it answers -CORRUPT", id)
+	case b.length != length:
+		return fmt.Sprintf("its value, blob %d, has %d bytes instead of %d; reading it answers -CORRUPT", id, b.length, length)
+	case b.owned || b.dead:
+		return fmt.Sprintf("its value, blob %d, belongs to another key or is dead", id)
+	}
+	b.owned = true
+	return ""
+}
+
+func (c *Checker) row(key []byte) string {
+	row, ok := ttl.DecodeRow(key)
+	if !ok {
+		return "malformed expiry row"
+	}
+	c.space(row.Keyspace).rows -= xxhash.Sum64(key)
+	return ""
+}
+
+// End returns what is wrong with the records as a whole.
+func (c *Checker) End(tallies map[uint32]storage.Tally, nextID uint64) (wrong []string) {
+	for id, b := range c.blobs {
+		if !b.dead && b.chunks != b.wanted() {
+			wrong = append(wrong, fmt.Sprintf("blob %d has %d of its %d chunks; reading it answers -CORRUPT", id, b.chunks, b.wanted()))
+		}
+		if id >= nextID {
+			wrong = append(wrong, fmt.Sprintf("blob %d is there, but the next id is %d: new values would mix with it", id, nextID))
+		}
+	}
+	for keyspace := range tallies {
+		c.space(keyspace)
+	}
+	for keyspace, s := range c.spaces {
+		if c.dead[keyspace] {
+			continue
+		}
+		if t := tallies[keyspace]; t != s.found {
+			wrong = append(wrong, fmt.Sprintf("keyspace %d holds %d keys, %d with a time to live, %d bytes; its counters say %d, %d and %d: keys are missing, or too many",
+				keyspace, s.found.Keys, s.found.Expires, s.found.Bytes, t.Keys, t.Expires, t.Bytes))
+		}
+		if s.rows != 0 {
+			wrong = append(wrong, fmt.Sprintf("keyspace %d: the expiry index does not agree with its keys", keyspace))
+		}
+	}
+	slices.Sort(wrong)
+	return wrong
+}
+
+// Name is what an operator knows a record as.
+func (c *Checker) Name(key []byte) string {
+	switch {
+	case IsMeta(key):
+		return fmt.Sprintf("key %q of keyspace %d", MetaName(key), MetaKeyspace(key))
+	case len(key) >= 9 && (key[0] == headerPrefix || key[0] == chunkPrefix):
+		return fmt.Sprintf("blob %d", binary.BigEndian.Uint64(key[1:]))
+	case key[0] == 'x':
+		if row, ok := ttl.DecodeRow(key); ok {
+			return fmt.Sprintf("expiry row of %s", c.Name(AppendMetaOfRow(nil, row)))
+		}
+	}
+	return fmt.Sprintf("record %q", key)
+}
