@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestCacheCoherence reads and writes with a cache of some 64 entries and a generation every few milliseconds. Each key is written by one
+// TestCacheCoherence reads and writes with a small cache and a generation every few milliseconds. Each key is written by one
 // goroutine with growing numbers and must never be read as an older one than that goroutine has written.
 func TestCacheCoherence(t *testing.T) {
 	o := small()
@@ -18,7 +18,12 @@ func TestCacheCoherence(t *testing.T) {
 	o.FlushInterval = 10 * time.Millisecond
 	s := openStore(t, t.TempDir(), o, &memLog{})
 	s.cache = newCache(64 * 128)
-	const writers, keys = 4, 60
+	s.disk.slow = func() { // long enough for a generation to come and go
+		if rand.IntN(20) == 0 {
+			time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+		}
+	}
+	const writers, keys = 4, 500 // far more than the cache holds
 	var written [writers][keys]atomic.Int64
 	stop := time.Now().Add(2 * time.Second)
 	var wg sync.WaitGroup

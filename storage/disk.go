@@ -25,6 +25,7 @@ type disk struct {
 	db        *badger.DB
 	threshold int
 	reads     atomic.Uint64
+	slow      func()                 // a slow disk, in tests; nil
 	unhealthy atomic.Pointer[string] // the first damage met
 }
 
@@ -69,6 +70,9 @@ func openDisk(dir string, b Budget, valueThreshold int64, logger *slog.Logger) (
 func (d *disk) get(key []byte, version uint64) ([]byte, error) {
 	d.inUse.RLock()
 	defer d.inUse.RUnlock()
+	if d.slow != nil {
+		defer d.slow()
+	}
 	return d.getLocked(key, version)
 }
 

@@ -123,6 +123,7 @@ func (h *history) write() error {
 			}
 		}
 		tx.Count(uint32(h.rng.IntN(2)), Tally{Keys: 1})
+		tx.Put(fmt.Appendf(nil, "id%d-end", id), []byte("1"))
 		return nil
 	}))
 	if errors.Is(err, ErrNotEvaluating) {
@@ -267,6 +268,11 @@ func (h *history) compare(when string) error {
 			}
 		}
 	}
+	for id := range h.next {
+		if got[fmt.Sprint("id", id)] != got[fmt.Sprint("id", id, "-end")] {
+			return fmt.Errorf("%s: batch %d is there in part", when, id)
+		}
+	}
 	for keyspace, want := range tallies {
 		if n := tally(h.t, h.s, keyspace); n != want {
 			return fmt.Errorf("%s: tally of %d is %v, the log says %v", when, keyspace, n, want)
@@ -300,6 +306,7 @@ func keysOf(batches int) map[string]bool {
 	}
 	for i := range batches {
 		keys[fmt.Sprint("id", i+1)] = true
+		keys[fmt.Sprint("id", i+1, "-end")] = true
 	}
 	for i := range 30 {
 		keys[fmt.Sprint("large", i)] = true
