@@ -18,11 +18,6 @@ func TestCacheCoherence(t *testing.T) {
 	o.FlushInterval = 10 * time.Millisecond
 	s := openStore(t, t.TempDir(), o, &memLog{})
 	s.cache = newCache(64 * 128)
-	s.disk.slow = func() { // long enough for a generation to come and go
-		if rand.IntN(20) == 0 {
-			time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
-		}
-	}
 	const writers, keys = 4, 500 // far more than the cache holds
 	var written [writers][keys]atomic.Int64
 	stop := time.Now().Add(2 * time.Second)
@@ -48,6 +43,34 @@ func TestCacheCoherence(t *testing.T) {
 	wg.Wait()
 	if s.stats.Fetched.Load() == 0 || s.stats.Flushes.Load() == 0 {
 		t.Error("nothing was read from Badger, or nothing flushed")
+	}
+}
+
+// TestCacheCoherenceSlowReader: what a reader got from Badger before a generation was retired must not enter the cache after it.
+func TestCacheCoherenceSlowReader(t *testing.T) {
+	s := openStore(t, t.TempDir(), small(), &memLog{})
+	set(t, s, "k", "old")
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s.DropCache()
+	var once sync.Once
+	reading, goOn := make(chan bool), make(chan bool)
+	s.disk.slow = func() { once.Do(func() { reading <- true; <-goOn }) }
+	slow := make(chan string)
+	go func() { slow <- get(t, s, "k") }()
+	<-reading
+	set(t, s, "k", "new")
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s.DropCache() // evicted meanwhile
+	goOn <- true
+	if got := <-slow; got != "new" {
+		t.Errorf("the slow reader got %q", got)
+	}
+	if got := get(t, s, "k"); got != "new" {
+		t.Errorf("k = %q", got)
 	}
 }
 
