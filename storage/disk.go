@@ -89,11 +89,11 @@ func (d *disk) getLocked(key []byte, version uint64) (value []byte, err error) {
 			return nil, nil
 		}
 		if err != nil {
-			return nil, &CorruptError{key, err.Error()}
+			return nil, d.damage(key, err.Error())
 		}
 		stored, err := item.ValueCopy(nil)
 		if err != nil {
-			return nil, &CorruptError{key, err.Error()}
+			return nil, d.damage(key, err.Error())
 		}
 		if len(stored) > 0 {
 			return d.open(key, stored)

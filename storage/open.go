@@ -211,8 +211,13 @@ func (s *Store) Close(flush bool) error {
 	return errors.Join(err, s.closeBadger(flush))
 }
 
-// closeBadger closes Badger; at a clean stop what its own closing wrote is made durable too.
+// closeBadger closes Badger; at a clean stop what its own closing wrote is made durable too. One that has met damage is left as it is: a read
+// of a damaged value log keeps its lock for ever, and closing would wait for it. The last barrier covers what there is to keep.
 func (s *Store) closeBadger(clean bool) (err error) {
+	if s.Damage() != "" {
+		s.opts.Logger.Error("damage was met since the start: run `sett check`", "first", s.Damage())
+		return nil
+	}
 	defer s.disk.guard(nil, &err)
 	if err := s.disk.db.Close(); err != nil {
 		return fmt.Errorf("closing Badger: %w", err)
@@ -239,6 +244,9 @@ func (s *Store) noteDurable() error {
 // Reload does what a restart does: everything is flushed and made durable, the recent writes and the cache are forgotten, Badger is closed
 // and opened again, and the log's rest is replayed. Others wait; open views end with an error. For tests.
 func (s *Store) Reload() error {
+	if damage := s.Damage(); damage != "" {
+		return fmt.Errorf("there is damage: %s", damage)
+	}
 	if err := s.Flush(); err != nil {
 		return err
 	}

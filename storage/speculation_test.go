@@ -268,7 +268,11 @@ func (h *history) compare(when string) error {
 			}
 		}
 	}
-	for id := range h.next {
+	batches := int64(0)
+	for id := 1; id <= h.next; id++ {
+		if got[fmt.Sprint("id", id)] != "" {
+			batches++
+		}
 		if got[fmt.Sprint("id", id)] != got[fmt.Sprint("id", id, "-end")] {
 			return fmt.Errorf("%s: batch %d is there in part", when, id)
 		}
@@ -277,6 +281,9 @@ func (h *history) compare(when string) error {
 		if n := tally(h.t, h.s, keyspace); n != want {
 			return fmt.Errorf("%s: tally of %d is %v, the log says %v", when, keyspace, n, want)
 		}
+	}
+	if n := tally(h.t, h.s, 0).Keys + tally(h.t, h.s, 1).Keys; n != batches {
+		return fmt.Errorf("%s: %d batches are there, counted were %d", when, batches, n)
 	}
 	return h.replies(when, model)
 }
