@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -114,6 +115,9 @@ func (p *preflight) recordFile(name string) error {
 		return refused("%s is damaged at its beginning. Restore a copy, or run `sett check`", path)
 	}
 	memtable := strings.HasSuffix(name, ".mem")
+	if memtable && n == 0 && errors.Is(err, io.EOF) {
+		return nil // it is in a table: Badger empties a memtable log before it removes it
+	}
 	i := slices.IndexFunc(p.files, func(was badgerFile) bool { return was.Name == name })
 	if !memtable && i < 0 {
 		return nil
@@ -129,6 +133,28 @@ func (p *preflight) recordFile(name string) error {
 func soundHead(head []byte) bool { return binary.BigEndian.Uint64(head) == 0 }
 
 func (p *preflight) is(key []byte) bool { return p.witness != nil && bytes.Equal(key, p.witness) }
+
+// removeEmpty removes memtable and value logs without a byte. Badger was about to remove them, or had just created them, when the process was
+// killed; it does not open with one.
+func removeEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".mem") && !strings.HasSuffix(e.Name(), ".vlog") {
+			continue
+		}
+		st, err := e.Info()
+		if err == nil && st.Size() == 0 {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // tables checks the beginning and the end of all tables.
 func (p *preflight) tables(m *manifest) error {

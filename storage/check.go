@@ -275,6 +275,10 @@ func (c *checker) badgerFiles() error {
 	if err != nil {
 		return err
 	}
+	opened := func(e os.DirEntry) bool { return e.Name() == manifestName || holdsRecords(e) }
+	if c.durable.Index == 0 && !slices.ContainsFunc(entries, opened) {
+		return nil // a first start was cut short
+	}
 	damagedBefore := c.report.damaged
 	c.report.damaged = false
 	c.registry()

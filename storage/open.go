@@ -87,6 +87,9 @@ func (s *Store) openBadger() error {
 	if err := writeDurable(s.opts.FS, s.dir, durable, nil); err != nil {
 		return err
 	}
+	if err := removeEmpty(s.dir); err != nil {
+		return err
+	}
 	if s.disk.db, err = openDisk(s.dir, s.budget, s.opts.ValueThreshold, s.opts.Logger); err != nil {
 		return errors.Join(err, writeDurable(s.opts.FS, s.dir, durable, files))
 	}
