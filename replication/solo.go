@@ -44,6 +44,9 @@ const soloTerm = 1
 // retryEvery is how long a log that refused an entry waits before it is tried again.
 const retryEvery = 100 * time.Millisecond
 
+// maxUnsynced is how old an entry that is not fsynced gets at level everysec before writers wait for the disk.
+const maxUnsynced = 1400 * time.Millisecond
+
 // SoloOptions say how a node that is alone keeps its log.
 type SoloOptions struct {
 	Fsync  Fsync
@@ -58,6 +61,7 @@ type Solo struct {
 	store *storage.Store
 
 	fsync atomic.Int32
+	since atomic.Int64 // unix ns; no entry that is not fsynced is older
 	stop  chan struct{}
 	loop  sync.WaitGroup
 }
@@ -96,6 +100,11 @@ func (s *Solo) Start(store *storage.Store) (replayed int, err error) {
 
 // Propose writes an entry, fsyncs it at level always, and hands it to the store as committed.
 func (s *Solo) Propose(entry []byte) error {
+	if s.Level() == Everysec {
+		if err := s.keepUp(); err != nil {
+			return err
+		}
+	}
 	index := s.log.Last() + 1
 	if err := s.log.Append(wal.Entry{Index: index, Term: soloTerm, Data: entry}); err != nil {
 		// The log is as it was, and everySecond tries again; or it is lost.
@@ -116,9 +125,25 @@ func (s *Solo) Propose(entry []byte) error {
 	return nil
 }
 
+// keepUp makes writers wait for an fsync that takes too long: what is acknowledged at level everysec is not older than maxUnsynced when
+// the power goes.
+func (s *Solo) keepUp() error {
+	now := time.Now().UnixNano()
+	if s.log.Synced() == s.log.Last() {
+		s.since.Store(now)
+	} else if now-s.since.Load() > int64(maxUnsynced) {
+		return s.sync()
+	}
+	return nil
+}
+
 // sync fsyncs everything appended before it was called.
 func (s *Solo) sync() error {
+	start := time.Now().UnixNano()
 	err := s.log.Sync()
+	if err == nil {
+		s.since.Store(start)
+	}
 	if err != nil && !errors.Is(err, wal.ErrClosed) {
 		s.o.Fatal(fmt.Errorf("fsync of the log: %w", err))
 	}
