@@ -104,7 +104,17 @@ func serve(args []string, stderr io.Writer) int {
 		logger.Error("sett cannot go on", "err", err)
 		os.Exit(exitRuntime)
 	}
+	started := make(chan struct{})
+	go func() {
+		select {
+		case <-signals: // a replay may take a while, and nothing is lost by ending in the middle of it
+			logger.Info("ended before the start was complete")
+			os.Exit(exitClean)
+		case <-started:
+		}
+	}()
 	n, err := startNode(cfg, logger, fatal)
+	close(started)
 	if err != nil {
 		return failed(stderr, err)
 	}

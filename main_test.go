@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sett/config"
 )
 
 // TestMain lets the test binary be sett itself, so that the tests need no other.
@@ -180,6 +182,25 @@ func TestLiveSettings(t *testing.T) {
 	p.want("+OK", "SET k v")
 }
 
+// TestEverySettingIsUsed: a key that says what it does is read by this package.
+func TestEverySettingIsUsed(t *testing.T) {
+	var source []byte
+	for _, name := range []string{"main.go", "node.go"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, b...)
+	}
+	for _, group := range config.Table() {
+		for _, k := range group.Keys {
+			if k.Meaning == config.Works && !bytes.Contains(source, []byte(`"`+k.TOML()+`"`)) {
+				t.Errorf("nobody reads %s", k.TOML())
+			}
+		}
+	}
+}
+
 // tree is what a directory holds.
 func tree(t *testing.T, dir string) (found map[string]string) {
 	t.Helper()
@@ -252,13 +273,14 @@ func TestRefusedData(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	p := start(t, dir)
 	p.want("+OK", "SET k v")
-	refuse(t, exitRuntime, "address already in use", dir, "--set", "dir="+dir, "--set", "port="+p.port)
+	none := filepath.Join(t.TempDir(), "none")
+	refuse(t, exitRuntime, "address already in use", none, "--set", "dir="+none, "--set", "port="+p.port)
 	other := start(t, filepath.Join(t.TempDir(), "data")) // so that its port is free in a moment
 	other.cmd.Process.Kill()
 	other.wait()
 	args := []string{"--set", "dir=" + dir, "--set", "port=" + other.port}
 	refuse(t, exitRefused, "in use by another process", t.TempDir(), args...)
-	refuse(t, exitRefused, "in use by another process", t.TempDir(), "check", dir)
+	refuse(t, exitRefused, "is in use", t.TempDir(), "check", dir)
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	if code := p.wait(); code != exitClean {
 		t.Fatal(code)

@@ -46,41 +46,45 @@ type node struct {
 
 // startNode starts everything, in the order in which each part needs those before it. Clients are answered with -LOADING until the log has
 // been replayed. When it fails, all that was started has ended.
-func startNode(cfg *config.Config, logger *slog.Logger, fatal func(error)) (n *node, err error) {
-	n = &node{cfg: cfg, logger: logger, stops: make(chan bool, 1)}
-	defer func() {
-		if err != nil {
-			n.abandon()
-		}
-	}()
+func startNode(cfg *config.Config, logger *slog.Logger, fatal func(error)) (*node, error) {
+	n := &node{cfg: cfg, logger: logger, stops: make(chan bool, 1)}
+	if err := n.start(fatal); err != nil {
+		n.abandon()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) start(fatal func(error)) error {
+	cfg, logger := n.cfg, n.logger
 	maxClients, err := raiseFileLimit(cfg.Int("maxclients"), logger)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	listeners, err := server.Listen(cfg.Strings("bind"), cfg.Int("port"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n.port = listeners[0].Addr().(*net.TCPAddr).Port
 	if err := n.openData(fatal); err != nil {
 		for _, l := range listeners {
 			l.Close()
 		}
-		return nil, err
+		return err
 	}
 	table := n.newDataSet()
 	n.newServer(table, maxClients, fatal)
 	if err := n.registerSettings(); err != nil {
-		return nil, err
+		return err
 	}
 	n.server.Serve(listeners)
 	if n.replayed, err = n.solo.Start(n.store); err != nil {
-		return nil, err
+		return err
 	}
 	n.clock.Observe(n.store.LastTime())
 	n.sweeper.Start()
 	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper}})
-	return n, nil
+	return nil
 }
 
 // openData opens the data directory, the log and Badger. Whatever is wrong with them is found here, before anything is changed.
@@ -193,7 +197,8 @@ func (n *node) registerSettings() error {
 	cfg.OnChange("maxclients", func(v config.Value) error {
 		possible, err := raiseFileLimit(v.Int(), n.logger)
 		if err == nil && possible < v.Int() {
-			err = fmt.Errorf("The operating system is not able to handle the specified number of clients, try with %d", possible) //nolint:staticcheck // Redis' text
+			//lint:ignore ST1005 Redis' text
+			err = fmt.Errorf("The operating system is not able to handle the specified number of clients, try with %d", possible)
 		}
 		if err != nil {
 			return err
@@ -227,6 +232,14 @@ func (n *node) registerSettings() error {
 type hooks struct {
 	*storage.Store
 	sweeper *ttl.Sweeper
+}
+
+// Flush leaves nothing that a restart would have to replay.
+func (h hooks) Flush() error {
+	if err := h.Store.Flush(); err != nil {
+		return err
+	}
+	return h.Barrier()
 }
 
 func (h hooks) SetActiveExpire(active bool) { h.sweeper.SetActive(active) }

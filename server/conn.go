@@ -166,8 +166,9 @@ func (c *conn) giveBuffersBack() {
 		return
 	}
 	clear(b.args)
-	b.in, b.args, b.marks, b.seen, b.last = b.in[:0], b.args[:0], b.marks[:0], 0, 0
+	b.in, b.args = b.in[:0], b.args[:0]
 	b.out.Reset()
+	b.forget()
 	if cap(b.in) > keepReadBytes {
 		b.in = nil
 	}

@@ -74,7 +74,7 @@ func TestInfoMoves(t *testing.T) {
 	moves("sett", "applied_index", 1, set)
 	moves("sett", "batches", 1, set)
 	moves("sett", "flushed_index", 1, func() { set(); c.do("DEBUG", "SETT", "FLUSH") })
-	moves("sett", "durable_index", 0, func() { set(); c.do("DEBUG", "SETT", "FLUSH") })
+	moves("sett", "durable_index", 1, func() { set(); c.do("DEBUG", "SETT", "FLUSH") })
 	c.do("SET", "expiring", "x", "EX", "100")
 	c.do("SELECT", "7")
 	set()

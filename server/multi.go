@@ -58,7 +58,7 @@ func watch(s *session, b *buffers, args [][]byte) {
 	call := &b.call
 	call.Args, call.DB, call.W = args, s.db, &b.out
 	if err := s.engine.Data.Watch(call, &s.watch); err != nil {
-		s.broken(b, "watch", err)
+		s.broken(b, err)
 	}
 }
 
@@ -82,10 +82,16 @@ func exec(s *session, b *buffers, _ [][]byte) {
 	call.DB, call.W = s.db, &b.out
 	t := transaction{session: s, buffers: b}
 	if err := s.engine.Data.Exec(call, s.queue.steps, &s.watch, t.answer); err != nil {
-		s.broken(b, "exec", err)
+		s.broken(b, err)
 		return
 	}
 	s.db = call.DB
+	if refusal, ok := bytes.CutPrefix(b.out.Bytes()[start:], []byte("-MISCONF ")); ok {
+		text := "MISCONF " + string(refusal)
+		b.out.Truncate(start)
+		fail(b, errExecRefused(commands.Error(text)))
+		return
+	}
 	t.finish(start)
 	s.countSteps(b.out.Bytes()[start:])
 }

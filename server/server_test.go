@@ -25,6 +25,7 @@ type memLog struct {
 	store   *storage.Store
 	term    uint64
 	held    bool
+	forget  bool       // keep nothing: nobody will lose leadership
 	entries []memEntry // entries[0] has index 1
 	applied int        // handed to Apply
 	arrived chan struct{}
@@ -37,6 +38,11 @@ type memEntry struct {
 
 func (l *memLog) Propose(entry []byte) error {
 	l.mu.Lock()
+	if l.forget {
+		l.applied++
+		l.mu.Unlock()
+		return l.store.Apply(uint64(l.applied), l.term, entry)
+	}
 	l.entries = append(l.entries, memEntry{l.term, bytes.Clone(entry)})
 	held := l.held
 	l.mu.Unlock()
@@ -197,6 +203,13 @@ func (ts *testServer) newEngine(data *commands.DataSet) *Engine {
 }
 
 type testHooks struct{ *storage.Store }
+
+func (h testHooks) Flush() error {
+	if err := h.Store.Flush(); err != nil {
+		return err
+	}
+	return h.Barrier()
+}
 
 func (testHooks) SetActiveExpire(bool) {}
 

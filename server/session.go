@@ -189,9 +189,19 @@ func (s *session) reject(b *buffers, row *commands.Row, err error) {
 	} else if s.multi {
 		s.queueFailed = true
 	}
+	if row == nil && (is(b.args[0], "post") || is(b.args[0], "host:")) {
+		s.crossProtocol()
+		return
+	}
 	fail(b, err)
 	b.hold(0, false)
 	s.count.refused(&s.server.stats, s.id, row, b.lastReply())
+}
+
+// crossProtocol ends a connection that speaks HTTP: a browser was made to send commands to this port. What follows must not be run.
+func (s *session) crossProtocol() {
+	s.after = hangUp
+	s.server.opts.Logger.Warn("closing a client that speaks HTTP: possibly an attack by way of somebody's browser", "addr", s.addr)
 }
 
 // do runs a row of the data set.
@@ -199,22 +209,22 @@ func (s *session) do(b *buffers, row *commands.Row) {
 	call := &b.call
 	call.Row, call.Args, call.DB, call.W = row, b.args, s.db, &b.out
 	if err := s.engine.Data.Do(call); err != nil {
-		s.broken(b, row.Name, err)
-		return
+		s.broken(b, err)
 	}
 	b.hold(call.Seen, call.Wrote)
 }
 
-// broken is the answer to an error that is none of the client's business: the store is closed, or damaged in a way that has no name.
-func (s *session) broken(b *buffers, command string, err error) {
+// broken is the reply to an error that is none of the client's business: the store is damaged in a way that has no name, or closed; then
+// there is none, and the connection just ends.
+func (s *session) broken(b *buffers, err error) {
 	s.after = hangUp
+	b.call.Seen, b.call.Wrote = 0, false
+	b.out.Truncate(b.heldEnd())
 	if errors.Is(err, storage.ErrClosed) {
 		return
 	}
-	s.server.opts.Logger.Error("a command failed: its connection is closed", "addr", s.addr, "command", command, "err", err)
-	b.out.Truncate(b.heldEnd())
+	s.server.opts.Logger.Error("a command failed: its connection is closed", "addr", s.addr, "command", nameOf(b.args), "err", err)
 	fail(b, err)
-	b.hold(0, false)
 }
 
 // account charges the time since start to a row that was run, and returns the present time.

@@ -186,6 +186,11 @@ func TestDebugHooks(t *testing.T) {
 	if got := c.do("SET", "k", "w"); !strings.HasPrefix(got, "-MISCONF ") {
 		t.Errorf("a write on a full disk: %q", got)
 	}
+	c.want("+OK\r\n", "MULTI")
+	c.want("+QUEUED\r\n", "SET", "k", "w")
+	if got := c.do("EXEC"); !strings.HasPrefix(got, "-EXECABORT Transaction discarded because of: MISCONF ") || strings.Count(got, "\r\n") != 1 {
+		t.Errorf("EXEC on a full disk: %q", got)
+	}
 	c.want("+OK\r\n", "DEBUG", "SETT", "DISK-FREE", "-1")
 	c.want("+OK\r\n", "SET", "k", "v")
 	c.want(digest, "DEBUG", "DIGEST")

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -52,7 +53,7 @@ func checkBadgerFiles(dir string, files []badgerFile, durable uint64) error {
 	if err != nil || m == nil {
 		return err
 	}
-	if err := errors.Join(checkRegistry(dir), checkDiscards(dir)); err != nil {
+	if err := cmp.Or(checkRegistry(dir), checkDiscards(dir)); err != nil {
 		return err
 	}
 	for _, e := range entries {

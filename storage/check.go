@@ -102,9 +102,14 @@ type checker struct {
 // use (*RefusedError), no data directory, of a newer version, or not readable.
 func Check(fsys FS, path string, checks Checks) (*Report, error) {
 	c := &checker{fs: readOnly{fsys}, path: path, report: &Report{}}
-	if names, err := fsys.ReadDir(path); err != nil {
+	switch names, err := fsys.ReadDir(path); {
+	case err != nil:
 		return nil, fmt.Errorf("data directory: %w", err)
-	} else if !slices.Contains(names, formatFile) && !slices.Contains(names, currentFile) && !slices.Contains(names, logDir) {
+	case slices.Contains(names, formatFile):
+	case (&Dir{fs: c.fs, path: path}).recognise() == nil:
+		c.note(place{formatFile, -1}, doNothing, "the file is missing: the first start was cut short, or never came, and there are no data")
+		return c.report, nil
+	case !slices.Contains(names, currentFile) && !slices.Contains(names, logDir):
 		return nil, refused("%s is not a data directory of sett", path)
 	}
 	lock, err := lockForCheck(filepath.Join(path, lockFile))

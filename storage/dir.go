@@ -91,7 +91,7 @@ func (d *Dir) recognise() error {
 	if slices.Contains(names, formatFile) {
 		return nil
 	}
-	ours := []string{formatFile, lockFile, currentFile, logDir, badgerDir, nodeFile}
+	ours := []string{formatFile, lockFile, currentFile, cleanFile, logDir, badgerDir, nodeFile}
 	for _, name := range names {
 		if !slices.Contains(ours, strings.TrimSuffix(name, ".tmp")) {
 			return refused("%s is not a data directory of sett: it has no FORMAT and contains %q. Give an empty directory (dir)", d.path, name)

@@ -27,6 +27,7 @@ type disk struct {
 	reads     atomic.Uint64
 	slow      func()                 // a slow disk, in tests; nil
 	unhealthy atomic.Pointer[string] // the first damage met
+	logger    *slog.Logger
 }
 
 // newest reads the newest version there is.
@@ -132,7 +133,9 @@ func (d *disk) guard(key []byte, err *error) {
 
 func (d *disk) damage(key []byte, reason string) error {
 	what := fmt.Sprintf("record %q: %s", key, reason)
-	d.unhealthy.CompareAndSwap(nil, &what)
+	if d.unhealthy.CompareAndSwap(nil, &what) {
+		d.logger.Error("a read met damage: stop the server, run `sett check`, restore a copy", "first", what)
+	}
 	return &CorruptError{key, reason}
 }
 

@@ -83,7 +83,7 @@ func (tmpl *template) someTrials(t *testing.T, from, to int, all *tally) (next i
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var begun *result
+	var begun, last *result
 	for lines := json.NewDecoder(out); ; {
 		r := &result{}
 		if err := lines.Decode(r); errors.Is(err, io.EOF) {
@@ -91,38 +91,48 @@ func (tmpl *template) someTrials(t *testing.T, from, to int, all *tally) (next i
 		} else if err != nil {
 			t.Fatalf("%v\n%s", err, stderr)
 		}
-		if begun = r; r.Outcome != "" || r.Failure != "" {
-			begun = nil
+		switch begun = nil; {
+		case r.Outcome == "" && r.Failure == "":
+			begun = r
+		case r.Damaged:
+			last = r
+		default:
 			all.add(t, tmpl, r)
 		}
 		next = r.Trial + 1
 	}
 	err = cmd.Wait()
-	switch {
-	case begun != nil:
-		tmpl.died(begun, fmt.Sprintf("%v\n%s", err, stderr))
-		all.add(t, tmpl, begun)
-	case err != nil:
+	if begun != nil {
+		last = begun
+		last.Dir, last.Outcome, last.Detail = fmt.Sprintf("%s-trial-%d", tmpl.Dir, last.Trial), processEnded, fmt.Sprintf("%v\n%s", err, stderr)
+		if !slices.Contains(mayHide, last.Change.Class) || strings.Contains(last.Detail, hangs) {
+			last.Failure = last.Detail
+		}
+	} else if err != nil {
 		t.Fatalf("%v\n%s", err, stderr)
+	}
+	if last != nil {
+		last.checkAgain()
+		all.add(t, tmpl, last)
 	}
 	return next
 }
 
-// died judges a trial that ended its process.
-func (tmpl *template) died(r *result, how string) {
-	dir := fmt.Sprintf("%s-trial-%d", tmpl.Dir, r.Trial)
-	r.Outcome, r.Detail = processEnded, how
-	report, err := check(dir)
-	if err != nil {
-		r.Failure = fmt.Sprintf("check: %v", err)
-	} else if !report.Damaged() {
-		r.Failure = "the process died, and check calls it fine: " + how
+// checkAgain has sett check look at what a trial left that has met damage.
+func (r *result) checkAgain() {
+	report, err := check(r.Dir)
+	switch {
+	case r.Failure != "":
+	case err != nil:
+		r.Failure = fmt.Sprintf("check afterwards: %v", err)
+	case !report.Damaged() && r.Outcome == hiddenButFound:
+		r.Outcome = writtenOver
+		os.RemoveAll(r.Dir)
+	case !report.Damaged():
+		r.Failure = fmt.Sprintf("%s (%s), and check afterwards calls it fine", r.Outcome, r.Detail)
+	default:
+		os.RemoveAll(r.Dir)
 	}
-	if r.Failure != "" {
-		r.Keep = dir
-		return
-	}
-	os.RemoveAll(dir)
 }
 
 // tally counts outcomes by class.
@@ -133,7 +143,7 @@ type tally struct {
 
 func (a *tally) add(t *testing.T, tmpl *template, r *result) {
 	if r.Failure != "" {
-		t.Errorf("trial %d of template %d (%v, clean stop: %v), %v: %s\nkept in %s", r.Trial, tmpl.number, tmpl.Fsync, tmpl.Clean, r.Change, r.Failure, r.Keep)
+		t.Errorf("trial %d of template %d (%v, clean stop: %v), %v: %s\nkept in %s", r.Trial, tmpl.number, tmpl.Fsync, tmpl.Clean, r.Change, r.Failure, r.Dir)
 	} else if testing.Verbose() {
 		t.Logf("%v: %s: %s", r.Change, r.Outcome, r.Detail)
 	}
@@ -149,7 +159,7 @@ func (a *tally) add(t *testing.T, tmpl *template, r *result) {
 
 // String is a table in Markdown.
 func (a *tally) String() string {
-	columns := []string{refusedAtStart, corruptAtRead, foundByCheck, hiddenButFound, cutOff, processEnded, noted, noEffect}
+	columns := []string{refusedAtStart, corruptAtRead, foundByCheck, hiddenButFound, writtenOver, cutOff, processEnded, noted, noEffect}
 	var b strings.Builder
 	fmt.Fprintf(&b, "| what was hit | %s |\n|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
 	var classes []string

@@ -33,6 +33,9 @@ type orders struct {
 	Limit time.Duration
 	// Stop, if it is not 0, is when the child begins to stop cleanly; then Nth counts operations from there on.
 	Stop time.Duration
+	// Change, if it is not empty, is a level that the child changes to, at ChangeAt.
+	Change   string
+	ChangeAt time.Duration
 }
 
 const writers = 6
@@ -80,7 +83,24 @@ func runChild() {
 	if c.Stop > 0 {
 		time.AfterFunc(c.Stop, c.stop)
 	}
+	if c.Change != "" {
+		time.AfterFunc(c.ChangeAt, c.change)
+	}
 	c.watchFlushes()
+}
+
+// change changes the fsync level.
+func (c *child) change() {
+	level, err := replication.ParseFsync(c.Change)
+	if err != nil {
+		fail(err)
+	}
+	c.recorder.note(record{kind: noted, path: "change"})
+	if err := c.node.solo.SetFsync(level); err == nil {
+		c.recorder.note(record{kind: noted, path: "changed", data: []byte(c.Change)})
+	} else if !c.stopping.Load() {
+		fail(err)
+	}
 }
 
 // stop ends the node cleanly, unless the kill comes first.

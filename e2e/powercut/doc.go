@@ -15,12 +15,16 @@
 // What must be left: each batch reads a ticket, the number of the batch before it, and what it writes is a function of the run's seed, the
 // life and the ticket alone (load_test.go). So the ticket that is found after a cut, N, tells exactly what else must be there: the state after the
 // first N batches, no more and no less, with counters, deletions and large batches; and N must be at least what the fsync level promises for what was
-// acknowledged. Then the store is closed cleanly, opened again, and must be the same. Some cuts become the beginning of the next life, with other
-// batches under the same tickets, so that anything that was lost and comes back later is seen as well.
+// acknowledged (scene.promised). Then the store is closed cleanly, opened again, and must be the same (examine_test.go). `sett check` must not call a
+// cut damage. Some cuts become the beginning of the next life, with other batches under the same tickets, so that what was lost and comes back
+// later is seen as well.
 //
-// In each life at level always, a bit of an entry that had been fsynced is flipped too: the start must refuse that log, not cut it.
+// Some lives change the fsync level, some are killed while they stop cleanly. In each life at level always, a bit of an entry that had been
+// fsynced is flipped too: the start must refuse that log, not cut it.
+//
+// What this cannot see: an fsync that a barrier leaves out. It is believed to have covered all that the copies have.
 //
 // SETT_CUTS says how many cuts (60), SETT_SEED repeats the random choices of a run, SETT_MOMENT has all kills aimed at one moment (see
-// run.orders). What a child does in its time differs in each run, so a life that fails is kept, and SETT_AGAIN=folder looks at it again. TMPDIR says where
-// all this happens; in memory (/dev/shm) it is twice as fast.
+// run.orders). What a child does in its time differs in each run, so a life that fails is kept, and SETT_AGAIN=folder looks at it again. TMPDIR says
+// where all this happens; in memory (/dev/shm) it is faster.
 package powercut

@@ -119,9 +119,9 @@ func (b *batch) draw() (changes []change) {
 	return changes
 }
 
+// apply makes one change.
+//
 // A value: life(4) ticket(8) expires(1) chunks(1) blob(8) filler. Nothing ever expires; it is for the counter.
-const valueHead = 22
-
 func (b *batch) apply(c change, key []byte) error {
 	old, err := b.Get(key)
 	if err != nil {

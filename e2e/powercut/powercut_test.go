@@ -3,7 +3,6 @@ package powercut
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,10 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"sett/replication"
-	"sett/replication/wal"
-	"sett/storage"
 )
 
 func TestMain(m *testing.M) {
@@ -26,6 +21,8 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+var levels = []string{"always", "everysec", "no"}
 
 const (
 	cutsPerLife = 10
@@ -52,9 +49,12 @@ type past struct {
 }
 
 func TestPowerCut(t *testing.T) {
-	cuts, seed := number(t, "SETT_CUTS", 60), number(t, "SETT_SEED", uint64(time.Now().UnixNano()))
+	byDefault := uint64(60)
+	if testing.Short() {
+		byDefault = 15
+	}
+	cuts, seed := number(t, "SETT_CUTS", byDefault), number(t, "SETT_SEED", uint64(time.Now().UnixNano()))
 	fmt.Printf("powercut: SETT_SEED=%d SETT_CUTS=%d\n", seed, cuts)
-	levels := []string{"always", "everysec", "no"}
 	for i, fsync := range levels {
 		t.Run(fsync, func(t *testing.T) {
 			r := &run{T: t, fsync: fsync, seed: seed, r: rand.New(rand.NewPCG(seed, uint64(i))), counts: map[string]int{}}
@@ -90,13 +90,14 @@ func (r *run) live(cuts int) {
 	r.must(copyDisk(o.base(), o.disk()))
 	r.must(os.Mkdir(o.copies(), 0o750))
 	r.runChild(o)
-	x, err := r.examiner(o)
+	s, err := readScene(o)
 	r.must(err)
-	r.count(x.scene)
+	r.count(s)
+	x := &examiner{s, []*model{r.base}}
 	for i := range cuts {
 		r.examine(x, r.r.Uint64(), i == cuts-1)
 	}
-	if o.Fsync == "always" {
+	if o.Fsync == "always" && o.Change == "" {
 		r.damage(x)
 	}
 	r.must(os.RemoveAll(o.Folder))
@@ -124,10 +125,11 @@ func (r *run) must(err error) {
 
 // orders draws when the next child dies.
 func (r *run) orders() orders {
-	o := orders{Folder: r.folderOf(r.life, ""), Seed: r.seed, Life: r.life, Fsync: r.fsync, Nth: 1 + r.r.Int64N(8)}
-	o.Limit = 4 * time.Second
-	moments := []string{"time", "time", "time", "stop", "operation", "sync", "rotation", "rotated", "trim", "flush", "flushed", "barrier", "copied", "durable", "durable"}
-	o.When = moments[r.r.IntN(len(moments))]
+	o := orders{Folder: r.folderOf(r.life, ""), Seed: r.seed, Life: r.life, Fsync: r.fsync}
+	o.When, o.Nth, o.Limit = "time", 1+r.r.Int64N(5), 4*time.Second
+	if r.r.IntN(5) > 0 {
+		o.When = moments[r.r.IntN(len(moments))]
+	}
 	if always := os.Getenv("SETT_MOMENT"); always != "" {
 		o.When = always
 	}
@@ -146,7 +148,15 @@ func (r *run) orders() orders {
 	if r.r.IntN(2) == 0 {
 		o.Delay = r.within(15 * time.Millisecond)
 	}
+	if r.r.IntN(5) == 0 {
+		o.Change, o.ChangeAt = levels[r.r.IntN(len(levels))], r.within(time.Second)
+	}
 	return o
+}
+
+// moments are what a kill may be aimed at: see moment, and child.stop.
+var moments = []string{
+	"operation", "sync", "stop", "rotation", "rotation", "rotated", "trim", "trim", "trim", "flush", "flushed", "barrier", "copied", "durable", "durable",
 }
 
 func (r *run) within(limit time.Duration) time.Duration {
@@ -175,17 +185,6 @@ func (r *run) runChild(o orders) {
 	}
 }
 
-// examiner looks at the outcomes of one kill.
-type examiner struct {
-	*scene
-	states []*model // that were met: the first is what the life found
-}
-
-func (r *run) examiner(o orders) (*examiner, error) {
-	s, err := readScene(o)
-	return &examiner{s, []*model{r.base}}, err
-}
-
 func (r *run) count(s *scene) {
 	r.counts["lives"]++
 	r.counts["acknowledged"] += len(s.acks)
@@ -195,6 +194,14 @@ func (r *run) count(s *scene) {
 	if len(s.acks) == 0 {
 		r.counts["killed in start"]++
 	}
+	if s.changedAt > 0 {
+		r.counts["level changed"]++
+	}
+	if s.stopped {
+		r.counts["stopped cleanly"]++
+	}
+	r.Logf("life %d, at %s, killed at %s, inside %v: %d batches acknowledged, up to %d of %d promised", s.Life, s.Fsync, s.When, s.inside, len(s.acks),
+		s.promised(), s.lastAck())
 }
 
 // examine makes one cut and looks whether the store that it leaves is right.
@@ -223,71 +230,7 @@ func (r *run) keep(x *examiner, err error) {
 		x.Life, x.Fsync, x.When, x.inside, err, x.Folder)
 }
 
-// examine makes a cut and opens what is left, twice. It returns what the store holds.
-func (x *examiner) examine(seed uint64) (left *model, err error) {
-	disk := filepath.Join(x.Folder, fmt.Sprintf("cut-%d", seed))
-	if err := os.MkdirAll(disk, 0o750); err != nil {
-		return nil, err
-	}
-	if err := x.cut(seed, disk); err != nil {
-		return nil, err
-	}
-	if left, err = x.open(disk, nil); err != nil {
-		return nil, err
-	}
-	if _, err = x.open(disk, left); err != nil {
-		return nil, fmt.Errorf("after a clean stop: %w", err)
-	}
-	return left, os.RemoveAll(disk)
-}
-
-// open opens a disk, compares all there is, and closes it cleanly. want is nil after a cut: then any ticket will do that the level allows.
-func (x *examiner) open(disk string, want *model) (*model, error) {
-	n, err := start(&recorder{root: disk}, disk, replication.No, nil, func(err error) { panic(err) })
-	if err != nil {
-		return nil, fmt.Errorf("the store does not start: %w", err)
-	}
-	ticket, err := ticketIn(n.store)
-	if err == nil && want == nil {
-		if want, err = x.expect(ticket); err != nil {
-			return nil, errors.Join(err, n.stop())
-		}
-	}
-	if err == nil && ticket != want.ticket() {
-		err = fmt.Errorf("the last batch is %d, not %d", ticket, want.ticket())
-	}
-	if err == nil {
-		err = want.compare(n.store)
-	}
-	return want, errors.Join(err, n.stop())
-}
-
-// expect returns what a store must hold that ends with a ticket.
-func (x *examiner) expect(ticket uint64) (*model, error) {
-	switch had, most := x.states[0].ticket(), max(x.lastAck(), x.states[0].ticket())+writers; {
-	case ticket < had:
-		return nil, fmt.Errorf("the last batch is %d; the life had begun with %d", ticket, had)
-	case ticket < x.promised():
-		return nil, fmt.Errorf("the last batch is %d; up to %d they were promised to be durable", ticket, x.promised())
-	case ticket > most:
-		return nil, fmt.Errorf("the last batch is %d; there were never more than %d", ticket, most)
-	}
-	near := x.states[0]
-	for _, m := range x.states {
-		if m.ticket() <= ticket && m.ticket() > near.ticket() {
-			near = m
-		}
-	}
-	if near.ticket() < ticket {
-		near = near.clone()
-		near.advance(x.Seed, x.Life, ticket)
-		x.states = append(x.states, near)
-	}
-	return near, nil
-}
-
-// damage flips a bit of an entry that was fsynced, as a later record in the log knows. The start must refuse it. If that entry was trimmed
-// away meanwhile, the bit is in nobody's way, and nothing may be lost.
+// damage makes one cut with damage in it.
 func (r *run) damage(x *examiner) {
 	seed := r.r.Uint64()
 	refused, err := x.damage(seed)
@@ -297,47 +240,6 @@ func (r *run) damage(x *examiner) {
 	if refused {
 		r.counts["damaged logs refused"]++
 	}
-}
-
-func (x *examiner) damage(seed uint64) (refused bool, err error) {
-	random := rand.New(rand.NewPCG(seed, 1))
-	ticket, ok := x.marked(random)
-	if !ok {
-		return false, nil
-	}
-	disk := filepath.Join(x.Folder, "damaged")
-	if err := errors.Join(os.MkdirAll(disk, 0o750), x.cut(seed, disk)); err != nil {
-		return false, err
-	}
-	if found, err := flip(disk, ticketValue(x.Life, ticket), random); err != nil || !found {
-		return false, errors.Join(err, os.RemoveAll(disk))
-	}
-	_, err = x.open(disk, nil)
-	var damaged *wal.DamageError
-	var unfit *storage.RefusedError
-	if errors.As(err, &damaged) || errors.As(err, &unfit) {
-		refused, err = true, nil
-	}
-	return refused, errors.Join(err, os.RemoveAll(disk))
-}
-
-// flip flips a bit of something that is in the log.
-func flip(disk string, what []byte, random *rand.Rand) (found bool, err error) {
-	segments, err := filepath.Glob(filepath.Join(disk, dataDir, "log", "*.seg"))
-	if err != nil {
-		return false, err
-	}
-	for _, path := range segments {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return false, err
-		}
-		if at := bytes.Index(b, what); at >= 0 {
-			b[at+random.IntN(len(what))] ^= 1 << random.IntN(8)
-			return true, os.WriteFile(path, b, 0o640)
-		}
-	}
-	return false, nil
 }
 
 // TestAgain looks at a life that was kept: SETT_AGAIN names its folder, SETT_CUTS how many cuts, SETT_SEED the first one (then only that).

@@ -26,6 +26,10 @@ type scene struct {
 	syncs        []span // of the log, those that have ended, in order
 	inside       []string
 	stopped      bool // cleanly, before the kill
+
+	// The fsync level since its last change, and how many acknowledgements came before that began and before it ended.
+	level               string
+	changeAt, changedAt int
 }
 
 // span is two places in the journal.
@@ -33,11 +37,11 @@ type span struct{ begin, end int }
 
 // readScene reads the folder of a life that has ended.
 func readScene(o orders) (*scene, error) {
-	s := &scene{orders: o, own: crashfs.New(), old: map[string]map[string]*pages{}, present: map[string]map[string]*pages{}}
+	s := &scene{orders: o, own: crashfs.New(), level: o.Fsync, old: map[string]map[string]*pages{}, present: map[string]map[string]*pages{}}
 	if err := s.load(o.base(), "."); err != nil {
 		return nil, err
 	}
-	if o.Seed%2 == 0 {
+	if o.Life%2 == 0 {
 		s.own.Writeback(o.Seed)
 	}
 	records, err := readJournal(o.journal())
@@ -140,36 +144,42 @@ func (s *scene) replay(records []record) error {
 		case acked:
 			r.file = uint32(i)
 			s.acks = append(s.acks, r)
+		case noted:
+			s.follow(r)
 		}
 		if err != nil {
 			return fmt.Errorf("record %d of the journal: %w", i, err)
 		}
-		follow(now, moment(r))
-		s.stopped = s.stopped || r.kind == noted && r.path == "stopped"
+		follow(now, r)
 		s.killedUs = r.timeUs
 	}
 	s.inside = slices.Sorted(maps.Keys(now))
 	return nil
 }
 
+func (s *scene) follow(r record) {
+	switch r.path {
+	case "stopped":
+		s.stopped = true
+	case "change":
+		s.changeAt = len(s.acks)
+	case "changed":
+		s.level, s.changedAt = string(r.data), len(s.acks)
+	}
+}
+
 // follow keeps the list of what is going on.
-func follow(now map[string]bool, moment string) {
-	switch moment {
-	case "flush", "barrier", "rotation", "trim", "stop":
-		now[moment] = true
-	case "flushed":
+func follow(now map[string]bool, r record) {
+	switch what := moment(r); {
+	case what == "flush", what == "barrier", what == "rotation", what == "stop", what == "trim" && r.kind == renamed:
+		now[what] = true
+	case what == "flushed":
 		delete(now, "flush")
-	case "rotated":
+	case what == "rotated": // to a new segment, or to one that was trimmed
 		delete(now, "rotation")
 		delete(now, "trim")
-	case "durable":
-		// Its file is being created, then renamed.
-		if now["barrier"] {
-			delete(now, "barrier")
-			now["durable"] = true
-		} else {
-			delete(now, "durable")
-		}
+	case what == "durable" && r.kind == renamed:
+		delete(now, "barrier")
 	}
 }
 
@@ -296,10 +306,18 @@ func copyDisk(from, to string) error {
 	})
 }
 
-// promised is the least ticket that must be there after a power cut at the moment of the kill.
+// promised is the least ticket that must be there after a power cut at the moment of the kill. A change of the level makes durable what was
+// acknowledged before; what is acknowledged while it goes on, nobody can tell under which level.
 func (s *scene) promised() (ticket uint64) {
-	for _, a := range s.acks {
-		if s.stopped || s.Fsync == "always" || s.Fsync == "everysec" && s.killedUs-a.timeUs > everysecUs {
+	for i, a := range s.acks {
+		promise := s.stopped
+		switch {
+		case i >= s.changedAt:
+			promise = promise || s.level == "always" || s.level == "everysec" && s.killedUs-a.timeUs > everysecUs
+		case i < s.changeAt:
+			promise = true
+		}
+		if promise {
 			ticket = max(ticket, uint64(a.at))
 		}
 	}

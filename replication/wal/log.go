@@ -33,6 +33,9 @@ type Options struct {
 	SegmentBytes int64    // 0 = 64 MiB. A larger entry gets a larger segment
 	Seed         [16]byte // the store's secret: bytes that a user stores can then never look like a record
 	Logger       *slog.Logger
+	// Begin says that a store which has entries may be without a log, and begins one behind them. Otherwise its log is lost: TrimPrefix always
+	// leaves a segment.
+	Begin bool
 
 	// inline has segments prepared by who needs them, so that a test with a seed takes the same way each time.
 	inline bool

@@ -54,8 +54,15 @@ func small(fs storage.FS) Options {
 
 func TestEmptyLogGoesOnBehindTheTables(t *testing.T) {
 	fs := crashfs.New()
-	for _, known := range []Known{{41, 0}, {41, 0}, {41, 41}} {
-		l := mustOpen(t, small(fs), known)
+	for i, known := range []Known{{41, 0}, {41, 0}, {41, 41}} {
+		o := small(fs)
+		if i == 0 {
+			if _, err := Open(o, known); !errors.As(err, new(*DamageError)) {
+				t.Fatalf("a log that is gone was opened: %v", err)
+			}
+			o.Begin = true
+		}
+		l := mustOpen(t, o, known)
 		if l.First() != 42 || l.Last() != 41 || l.Synced() != 41 {
 			t.Fatalf("first %d, last %d, synced %d", l.First(), l.Last(), l.Synced())
 		}

@@ -254,8 +254,11 @@ func (sv *survey) judge(known Known) *DamageError {
 		return sv.damage[0]
 	}
 	if len(sv.segs) == 0 {
-		if known.CleanEnd > known.Durable {
+		switch {
+		case known.CleanEnd > known.Durable:
 			return &DamageError{Index: known.CleanEnd, Reason: fmt.Sprintf("the log is gone; it ended cleanly with entry %d", known.CleanEnd)}
+		case known.Durable > 0 && !sv.o.Begin:
+			return &DamageError{Index: known.Durable + 1, Reason: fmt.Sprintf("the log is gone; the store's tables have all up to entry %d from it", known.Durable)}
 		}
 		return nil
 	}
