@@ -137,7 +137,7 @@ func (c *checker) valueLog(name string) {
 	if end < c.reached(name) {
 		c.cutHere(place{name, end})
 	} else if !allZero(rest[:n]) {
-		c.note(place{name, end}, doNothing+", and records behind it were checked one by one", "a record fails its checksum")
+		c.note(place{name, end}, "Nothing to do but for the keys, if any, that are named because of it", "a record fails its checksum")
 	}
 }
 

@@ -16,6 +16,7 @@ type guard struct {
 	reserve atomic.Int64 // bytes, disk_reserve
 	pretend atomic.Int64 // SetDiskFree; -1: ask the disk
 	full    atomic.Bool
+	blind   atomic.Bool // statfs fails
 }
 
 const guardEvery = 100 * time.Millisecond
@@ -68,8 +69,11 @@ func (s *Store) lookAtDisk() {
 		return
 	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(s.dir, &st); err != nil {
-		s.opts.Logger.Warn("cannot tell how much disk space is free", "dir", s.dir, "err", err)
+	err := unix.Statfs(s.dir, &st)
+	if failed := err != nil; s.guard.blind.Swap(failed) != failed && failed {
+		s.opts.Logger.Warn("cannot tell how much disk space is free; the last answer stands", "dir", s.dir, "err", err)
+	}
+	if err != nil {
 		return
 	}
 	s.guard.free.Store(int64(st.Bavail) * st.Bsize)

@@ -16,19 +16,20 @@ type Reader struct {
 	buf     []byte // values copied from the cache in this round
 
 	missed    [][]byte // keys to read before the next round
-	pins      []pin
+	pins      map[string]pin
 	withDisk  bool // this round reads Badger with the lock held
 	missedAny bool // reset each round
 }
 
 // pin is a record that was read from Badger for this command: it obeys the cache's rule, but cannot be evicted.
 type pin struct {
-	key, value []byte
-	retired    uint64
+	value   []byte
+	retired uint64
 }
 
 func (r *Reader) start(s *Store) {
-	r.s, r.seen, r.pins, r.missed, r.withDisk = s, 0, r.pins[:0], r.missed[:0], false
+	r.s, r.seen, r.missed, r.withDisk = s, 0, r.missed[:0], false
+	clear(r.pins)
 }
 
 func (r *Reader) startRound() {
@@ -90,10 +91,8 @@ func (r *Reader) lookup(hash uint64, key []byte) (value []byte, ok bool) {
 		}
 		return buf[n:len(buf):len(buf)], true
 	}
-	for i := range r.pins {
-		if p := &r.pins[i]; p.retired == r.retired && bytes.Equal(p.key, key) {
-			return p.value, true
-		}
+	if p, ok := r.pins[string(key)]; ok && p.retired == r.retired {
+		return p.value, true
 	}
 	return nil, false
 }
@@ -109,13 +108,19 @@ func (r *Reader) miss(key []byte) ([]byte, error) {
 
 // fetch reads what the last round missed, without the lock, and pins it for this command.
 func (r *Reader) fetch() error {
+	if r.pins == nil {
+		r.pins = make(map[string]pin)
+	}
 	for _, key := range r.missed {
+		if p, ok := r.pins[string(key)]; ok && p.retired == r.retired {
+			continue // asked for twice
+		}
 		value, err := r.s.disk.get(key, newest)
 		if err != nil {
 			return err
 		}
 		r.s.cache.fill(r.s.hash(key), key, value, r.retired, &r.s.retired)
-		r.pins = append(r.pins, pin{key, value, r.retired})
+		r.pins[string(key)] = pin{value, r.retired}
 	}
 	r.s.stats.Fetched.Add(uint64(len(r.missed)))
 	r.missed = r.missed[:0]

@@ -156,7 +156,7 @@ func (s *Store) submit(t *Txn) error {
 	if !t.Wrote() {
 		return nil
 	}
-	if int64(len(t.buf)) > s.budget.BatchMax {
+	if t.tooMuch {
 		return ErrTooLarge
 	}
 	s.pos++

@@ -18,6 +18,7 @@ type Txn struct {
 	tallies []tallyDelta
 	marked  int // deltas below it belong to a savepoint
 	timeMs  int64
+	tooMuch bool // effects beyond the largest batch were left out: the batch will be refused
 }
 
 type effect struct {
@@ -44,7 +45,7 @@ func (t *Txn) start(s *Store) {
 func (t *Txn) startRound() {
 	t.Reader.startRound()
 	t.Rollback(Savepoint{})
-	t.timeMs = 0
+	t.timeMs, t.tooMuch = 0, false
 }
 
 // finish gives up memory that only an unusually large batch needs.
@@ -55,7 +56,7 @@ func (t *Txn) finish() {
 	if cap(t.effects) > 4096 {
 		t.effects, t.buckets = nil, nil
 	}
-	if cap(t.pins) > 4096 {
+	if len(t.pins) > 4096 {
 		t.pins, t.missed = nil, nil
 	}
 }
@@ -64,7 +65,7 @@ func (t *Txn) finish() {
 func (t *Txn) SetTime(ms int64) { t.timeMs = ms }
 
 // Wrote tells whether the Txn has effects.
-func (t *Txn) Wrote() bool { return len(t.effects) > 0 }
+func (t *Txn) Wrote() bool { return len(t.effects) > 0 || t.tooMuch }
 
 // Get returns a record's value as this Txn sees it, nil if there is none.
 func (t *Txn) Get(key []byte) ([]byte, error) {
@@ -104,6 +105,10 @@ func (t *Txn) Delete(key []byte) { t.add(key, nil, -1) }
 
 func (t *Txn) add(key, value []byte, valueLen int32) {
 	invariant(len(key) > 0 && len(key) <= MaxKeyBytes, "key of %d bytes", len(key))
+	if int64(len(t.buf)+len(key)+len(value)) > t.s.budget.BatchMax {
+		t.tooMuch = true
+		return
+	}
 	e := effect{hash: t.s.hash(key), key: len(t.buf), keyLen: int32(len(key)), valueLen: valueLen}
 	t.buf = append(append(t.buf, key...), value...)
 	t.effects = append(t.effects, e)

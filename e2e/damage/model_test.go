@@ -129,10 +129,17 @@ type answers struct {
 }
 
 func (a *answers) add(n *int, format string, args ...any) {
-	if *n == 0 || n == &a.Wrong && a.Wrong == 0 {
+	if *n++; n == &a.Wrong && *n == 1 || n == &a.Hidden && *n == 1 && a.Wrong == 0 || a.Example == "" {
 		a.Example = fmt.Sprintf(format, args...)
 	}
-	*n++
+}
+
+// and takes in further answers.
+func (a *answers) and(b answers) {
+	if b.Wrong > 0 && a.Wrong == 0 || b.Hidden > 0 && a.Hidden+a.Wrong == 0 || a.Example == "" {
+		a.Example = b.Example
+	}
+	a.Corrupt, a.Hidden, a.Wrong = a.Corrupt+b.Corrupt, a.Hidden+b.Hidden, a.Wrong+b.Wrong
 }
 
 // short makes a reply fit into a message.
@@ -209,7 +216,14 @@ func (n *node) askKey(seed uint64, db int, key string, want map[string]stored, a
 	if v.expireAt != 0 {
 		right = fmt.Sprintf(":%d\r\n", v.expireAt)
 	}
-	if reply, err = n.do(db, "PEXPIRETIME", key); err == nil && reply != right {
+	reply, err = n.do(db, "PEXPIRETIME", key)
+	switch at, notNumber := strconv.ParseInt(strings.Trim(reply, ":\r\n"), 10, 64); {
+	case err != nil || reply == right:
+	case strings.HasPrefix(reply, "-CORRUPT"):
+		a.add(&a.Corrupt, "%s", short(reply))
+	case notNumber == nil && (at < 0 || at >= expireAt(0) && at < expireAt(operations)):
+		a.add(&a.Hidden, "PEXPIRETIME %s in db %d: %s instead of %s", key, db, short(reply), short(right))
+	default:
 		a.add(&a.Wrong, "PEXPIRETIME %s in db %d: %s instead of %s", key, db, short(reply), short(right))
 	}
 	return err

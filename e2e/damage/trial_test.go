@@ -1,7 +1,6 @@
 package damage
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,7 +68,7 @@ func runTrials(o orders) error {
 		if err := out.Encode(tr.result); err != nil {
 			return err
 		}
-		watchdog := time.AfterFunc(time.Minute, func() { panic(hangs) })
+		watchdog := time.AfterFunc(5*time.Minute, func() { panic(hangs) })
 		if err := tmpl.write(tr.dir, tr.Change); err != nil {
 			return err
 		}
@@ -171,7 +170,8 @@ func (tr *trial) ask(n *node, report *storage.Report) (a answers, err error) {
 	}
 	n.store.DropCache()
 	b, err := n.ask(tr.tmpl.Seed, want)
-	return answers{a.Corrupt + b.Corrupt, a.Hidden + b.Hidden, a.Wrong + b.Wrong, cmp.Or(a.Example, b.Example)}, err
+	a.and(b)
+	return a, err
 }
 
 func (tr *trial) judge(a answers, report *storage.Report) {
