@@ -275,19 +275,6 @@ func (c *client) must(want string, words ...string) {
 	}
 }
 
-// integer takes an integer reply apart.
-func integer(t testing.TB, reply string) int64 {
-	t.Helper()
-	if len(reply) < 4 || reply[0] != ':' {
-		t.Fatalf("reply %q is no integer", reply)
-	}
-	n, err := strconv.ParseInt(reply[1:len(reply)-2], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // list takes an array of bulk strings apart, which contain no line ends.
 func list(t testing.TB, reply string) []string {
 	t.Helper()

@@ -233,7 +233,8 @@ func (m *model) runKeys(args []string, name string, e entry, found bool) string 
 		}
 		return num(1)
 	case "copy", "move":
-		to, db := name, m.db
+		to := name
+		var db int
 		replace := args[0] == "copy" && slices.Contains(args, "replace")
 		if args[0] == "copy" {
 			to = args[2]
