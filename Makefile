@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 PORT ?= 6379
 
-.PHONY: help run build test vet lint race e2e bench fuzz docs suites clean
+.PHONY: help run build test vet lint race planted e2e bench fuzz docs suites clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -33,10 +33,13 @@ lint: ## gofmt and staticcheck
 race: ## all tests under the race detector (needs gcc)
 	CGO_ENABLED=1 go test -race -timeout 15m ./...
 
+planted: ## prove that the harnesses can fail: each planted bug must be caught
+	go test -tags planted -count=1 -timeout 10m -run 'Planted' ./storage ./replication/wal ./e2e/powercut
+
 e2e: build ## only the end-to-end tests, without the test cache
 	@if [ -d e2e ]; then go test -count=1 -timeout 15m ./e2e/...; else echo "there is no e2e folder"; fi
 
-bench: ## Go benchmarks of all rooms
+bench: ## Go benchmarks of all rooms; `go run ./bench` measures a running server, beside Redis if you like
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## every fuzz test for FUZZTIME (default 10s) each
