@@ -107,6 +107,9 @@ func (s *Store) flushOldest() bool {
 	if g.version.Load() == 0 {
 		return false
 	}
+	if !s.roomToFlush(g) {
+		return false
+	}
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
 	if s.oldest() != g {
@@ -191,21 +194,31 @@ func (s *Store) retire(g *generation, refs []ref) {
 // Flush closes the active generation and returns when everything that was written before is in Badger.
 func (s *Store) Flush() error {
 	s.CloseGeneration()
+	s.mu.RLock()
+	upTo := s.pos
+	s.mu.RUnlock()
 	for {
 		s.mu.RLock()
-		busy, flushed, closed := len(s.gens) > 1, s.flush.flushed, s.closed
+		oldest, flushed := s.gens[0], s.flush.flushed
+		open := !oldest.closed
+		closed, stuck := s.closed, !s.evaluating && oldest.version.Load() == 0
 		s.mu.RUnlock()
 		switch {
-		case !busy:
+		case oldest.firstPos > upTo:
 			return nil
 		case closed:
 			return ErrClosed
 		case s.flush.holding.Load():
 			return ErrFlushPaused
+		case stuck:
+			return ErrNotEvaluating // its closing entry never came
+		}
+		if open { // a Yield put what was closed into an active one again
+			s.CloseGeneration()
 		}
 		select {
 		case <-flushed:
-		case <-time.After(10 * time.Millisecond): // a paused flusher, a dead log
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
