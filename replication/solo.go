@@ -111,6 +111,7 @@ func (s *Solo) Propose(entry []byte) error {
 		if fatal := s.log.Err(); fatal != nil && !errors.Is(fatal, wal.ErrClosed) {
 			s.o.Fatal(fmt.Errorf("the log is lost: %w", fatal))
 		}
+		s.store.RefuseWrites(fmt.Errorf("the log cannot grow, writes are refused until it can: %w", err))
 		return err
 	}
 	if s.Level() == Always {
@@ -196,8 +197,9 @@ func (s *Solo) everySecond() {
 			return
 		case <-tick.C:
 		}
-		if !s.store.Evaluating() {
-			s.o.Logger.Info("the log had refused an entry: trying again")
+		if !s.store.Evaluating() && s.log.Reserve() == nil {
+			s.o.Logger.Info("the log had refused an entry and has room again: writes are accepted")
+			s.store.RefuseWrites(nil)
 			s.store.Lead(soloTerm)
 		}
 		if now := time.Now(); now.After(next) {

@@ -186,6 +186,9 @@ func (c *checker) systemFiles() error {
 	}
 	var durable durableRecord
 	if c.read(filepath.Join(c.badger, durableFile), &durable, false) {
+		if durable.Format > durableFormat {
+			return refused("%s was written by a newer sett: use that one", c.file(c.badger, durableFile))
+		}
 		c.durable, c.files, c.durableKnown = durable.point(), durable.Files, true
 	} else if there, err := c.fs.Exists(c.file(c.badger, durableFile)); err != nil {
 		return err

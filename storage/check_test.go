@@ -242,3 +242,31 @@ func forgetNotes(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 }
+
+// TestCloseAfterDamage: Badger's read of a malformed record in the value log keeps the file locked, and its Close waits for that lock.
+func TestCloseAfterDamage(t *testing.T) {
+	dir, l := t.TempDir(), &memLog{}
+	chunk := "b" + strings.Repeat("\x00", 12)
+	life := func(name string, live func(t *testing.T, s *Store)) {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, dir, small(), l)
+			live(t, s)
+			if err := s.Close(true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	life("write", func(t *testing.T, s *Store) { set(t, s, chunk, strings.Repeat("x", 40<<10)) })
+	life("begin another value log file", func(*testing.T, *Store) {}) // a start reads the last one
+	harm("badger-1/000001.vlog", func(b []byte) []byte {
+		b[recordFileHeader+5] |= 0x40 // the length of the value
+		return b
+	})(t, dir)
+	life("read", func(t *testing.T, s *Store) {
+		var r Reader
+		err := s.Read(&r, step(func() error { _, err := r.Get([]byte(chunk)); return err }))
+		if !errors.As(err, new(*CorruptError)) || s.Damage() == "" {
+			t.Errorf("reading a damaged value: %v, damage %q", err, s.Damage())
+		}
+	})
+}

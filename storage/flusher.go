@@ -212,6 +212,8 @@ func (s *Store) Flush() error {
 			return ErrFlushPaused
 		case stuck:
 			return ErrNotEvaluating // its closing entry never came
+		case s.guard.waiting.Load():
+			return &MisconfError{"recent writes cannot be flushed: the disk is full"}
 		}
 		if open { // a Yield put what was closed into an active one again
 			s.CloseGeneration()

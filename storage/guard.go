@@ -2,21 +2,27 @@ package storage
 
 import (
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 )
 
-// guard watches the disk: full means SIGBUS inside Badger, so writes are refused while there still is room.
+// guard watches the disk: full means SIGBUS inside Badger, which maps the files that it writes. So writes are refused while there is still
+// room for all that is going to be written anyway, and the flusher waits for that room.
 type guard struct {
-	free    atomic.Int64 // bytes, as of checked
-	checked atomic.Int64 // unix ms
-	reserve atomic.Int64 // bytes, disk_reserve
-	pretend atomic.Int64 // SetDiskFree; -1: ask the disk
-	full    atomic.Bool
-	blind   atomic.Bool // statfs fails
+	free       atomic.Int64 // bytes, as of checked
+	compaction atomic.Int64 // bytes that compactions may still write, as of checked
+	checked    atomic.Int64 // unix ms
+	reserve    atomic.Int64 // bytes, disk_reserve
+	pretend    atomic.Int64 // SetDiskFree; -1: ask the disk
+	full       atomic.Bool
+	waiting    atomic.Bool            // the flusher waits for room
+	blind      atomic.Bool            // statfs fails
+	refusal    atomic.Pointer[string] // RefuseWrites
 }
 
 const guardEvery = 100 * time.Millisecond
@@ -24,6 +30,10 @@ const guardEvery = 100 * time.Millisecond
 // Admit lets a write pass, makes it wait while memory is short, or refuses it with a *MisconfError. It is called without the lock, before
 // the command runs. Deletes are let through when the disk is full: they give space back.
 func (s *Store) Admit(deletesOnly bool) error {
+	if reason := s.guard.refusal.Load(); reason != nil {
+		s.stats.Refused.Add(1)
+		return &MisconfError{*reason}
+	}
 	if err := s.checkDisk(deletesOnly); err != nil {
 		s.stats.Refused.Add(1)
 		return err
@@ -34,49 +44,140 @@ func (s *Store) Admit(deletesOnly bool) error {
 	return nil
 }
 
-// checkDisk refuses writes while less is free than the reserve and what is promised already: the recent writes twice (table and memtable
-// log), the memtables, one largest compaction, two log segments.
+// checkDisk refuses writes while less is free than the reserve and what is promised already. Deletes may use the reserve.
 func (s *Store) checkDisk(deletesOnly bool) error {
 	g := &s.guard
 	now := time.Now().UnixMilli()
 	if last := g.checked.Load(); now-last >= guardEvery.Milliseconds() && g.checked.CompareAndSwap(last, now) {
 		s.lookAtDisk()
 	}
-	need := s.diskNeed()
-	free := g.free.Load()
-	if free >= need {
+	free, promised, reserve := g.free.Load(), s.promised(), s.diskReserve()
+	enough := promised + reserve
+	if g.full.Load() {
+		enough += reserve / 8 // or it would be full and not full by turns, as recent writes come and go
+	}
+	if free >= enough {
 		if g.full.CompareAndSwap(true, false) {
-			s.opts.Logger.Info("disk space is back: writes are accepted again", "dir", s.dir, "free", free, "needed", need)
+			s.opts.Logger.Info("disk space is back: writes are accepted again", "dir", s.dir, "free", free, "needed", enough)
 		}
 		return nil
 	}
 	if g.full.CompareAndSwap(false, true) {
-		s.opts.Logger.Error("disk is full: writes are refused, deletes pass; free some space or lower disk_reserve", "dir", s.dir, "free", free, "needed", need)
+		s.opts.Logger.Error("disk is full: writes are refused, deletes pass; free some space or lower disk_reserve", "dir", s.dir, "free", free, "needed", enough)
 	}
-	if deletesOnly && free >= need/2 {
+	if deletesOnly && free >= promised {
 		return nil
 	}
-	return &MisconfError{fmt.Sprintf("disk of %s is full: %d MiB free, %d MiB needed (disk_reserve and what is promised already)", s.dir, free>>20, need>>20)}
+	return &MisconfError{fmt.Sprintf("disk of %s is full: %d MiB free, %d MiB needed (disk_reserve and what is promised already)", s.dir, free>>20, enough>>20)}
 }
 
-func (s *Store) diskNeed() int64 {
-	return s.guard.reserve.Load() + 2*s.dirty.Load() + 4*s.budget.MemTable + 2*s.opts.LogSegmentBytes
+// promised is what may be written without anybody being asked again: each recent write to a table, and once more when that is compacted; what is
+// in the memtables; compactions; two log segments.
+func (s *Store) promised() int64 {
+	return 2*s.dirty.Load() + 4*s.budget.MemTable + s.guard.compaction.Load() + 2*s.opts.LogSegmentBytes
+}
+
+// diskReserve leaves deletes some room even if the setting does not: when the memtables have become tables, compactions need more than before.
+func (s *Store) diskReserve() int64 { return max(s.guard.reserve.Load(), 4*s.budget.MemTable) }
+
+func (s *Store) diskNeed() int64 { return s.diskReserve() + s.promised() }
+
+// roomToFlush tells whether a generation can be written to Badger. If the disk is shorter of space than the guard ever lets it become, because
+// somebody else took it, the flusher waits; the log has everything.
+func (s *Store) roomToFlush(g *generation) bool {
+	s.lookAtDisk()
+	free, need := s.guard.free.Load(), 2*int64(g.bytes())+2*s.budget.MemTable+s.guard.compaction.Load()
+	switch short := free < need; {
+	case short && s.guard.waiting.CompareAndSwap(false, true):
+		s.opts.Logger.Error("disk is full: recent writes stay in memory and in the log; free some space", "dir", s.dir, "free", free, "needed", need)
+	case !short && s.guard.waiting.CompareAndSwap(true, false):
+		s.opts.Logger.Info("disk space is back: recent writes are flushed again", "dir", s.dir, "free", free, "needed", need)
+	}
+	return free >= need
+}
+
+// roomToStart refuses a start that would end in a crash: Badger writes what its memtable logs hold into tables.
+func (s *Store) roomToStart() error {
+	free, err := freeBytes(s.dir)
+	if need := 4 * s.budget.MemTable; err == nil && free < need {
+		return fmt.Errorf("disk of %s is full: %d MiB free, a start needs %d MiB: free some space", s.dir, free>>20, need>>20)
+	}
+	return nil
 }
 
 func (s *Store) lookAtDisk() {
-	if p := s.guard.pretend.Load(); p >= 0 {
-		s.guard.free.Store(p)
-		return
+	g := &s.guard
+	free, err := g.pretend.Load(), error(nil)
+	if free < 0 {
+		free, err = freeBytes(s.dir)
 	}
-	var st unix.Statfs_t
-	err := unix.Statfs(s.dir, &st)
-	if failed := err != nil; s.guard.blind.Swap(failed) != failed && failed {
+	if failed := err != nil; g.blind.Swap(failed) != failed && failed {
 		s.opts.Logger.Warn("cannot tell how much disk space is free; the last answer stands", "dir", s.dir, "err", err)
 	}
 	if err != nil {
 		return
 	}
-	s.guard.free.Store(int64(st.Bavail) * st.Bsize)
+	g.free.Store(free)
+	if !s.disk.inUse.TryRLock() {
+		return // DEBUG RELOAD
+	}
+	defer s.disk.inUse.RUnlock()
+	levels := s.disk.db.Levels()
+	room := compactionRoom(levels)
+	if g.full.Load() || free < room+s.diskNeed()-g.compaction.Load() {
+		room = max(0, room-tablesInMotion(s.dir, levels)) // worth a look into the directory
+	}
+	g.compaction.Store(room)
+}
+
+func freeBytes(dir string) (int64, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	return int64(st.Bavail) * st.Bsize, err
+}
+
+// compactionRoom is what two compactions at the same time write before they remove what they have read: all of level 0 into the base level,
+// and a table of another level into its next, which is ten times as large and has tables twice as large.
+func compactionRoom(levels []badger.LevelInfo) int64 {
+	var first, other int64
+	for i, l := range levels {
+		if l.IsBaseLevel {
+			first = levels[0].Size + l.Size
+		}
+		if i > 0 && i+1 < len(levels) && l.Size > 0 {
+			other = max(other, min(l.Size+levels[i+1].Size, 16*l.TargetFileSize))
+		}
+	}
+	return first + other
+}
+
+// tablesInMotion is how much of the disk tables hold that are not in use yet, or no longer: what running compactions have written already, or
+// are about to give back.
+func tablesInMotion(dir string, levels []badger.LevelInfo) (bytes int64) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return 0
+	}
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Stat(name, &st) == nil {
+			bytes += st.Blocks * 512
+		}
+	}
+	for _, l := range levels {
+		bytes -= l.Size
+	}
+	return max(0, bytes)
+}
+
+// RefuseWrites has all writes refused, deletes too, because the log cannot take them; nil ends that.
+func (s *Store) RefuseWrites(why error) {
+	if why == nil {
+		s.guard.refusal.Store(nil)
+		return
+	}
+	reason := why.Error()
+	s.guard.refusal.Store(&reason)
 }
 
 // SetDiskReserve changes how much of the disk stays free.

@@ -21,6 +21,9 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.guard.reserve.Store(s.opts.DiskReserve)
 	s.flush.init()
 	s.barrier.init()
+	if err := s.roomToStart(); err != nil {
+		return nil, err
+	}
 	if err := s.openBadger(); err != nil {
 		return nil, err
 	}
@@ -188,7 +191,10 @@ func (s *Store) Close(flush bool) error {
 	var err error
 	if flush && s.begun {
 		s.PauseFlush(false)
-		err = s.Flush()
+		if err = s.Flush(); err != nil && s.cannotFlush() {
+			s.opts.Logger.Warn("stopping without a flush: the log has everything, and the next start replays it", "err", err)
+			err, flush = nil, false
+		}
 	}
 	s.drive()
 	s.mu.Lock()
@@ -213,6 +219,9 @@ func (s *Store) Close(flush bool) error {
 	}
 	return errors.Join(err, s.closeBadger(flush))
 }
+
+// cannotFlush tells that a flush has to wait for space on a disk: the log's, or Badger's.
+func (s *Store) cannotFlush() bool { return !s.Evaluating() || s.guard.waiting.Load() }
 
 // closeBadger closes Badger; at a clean stop what its own closing wrote is made durable too. One that has met damage is left as it is: a read
 // of a damaged value log keeps its lock for ever, and closing would wait for it. The last barrier covers what there is to keep.

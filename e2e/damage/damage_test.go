@@ -52,7 +52,7 @@ const (
 )
 
 func TestDamage(t *testing.T) {
-	flips := int(number(t, "SETT_FLIPS", 100))
+	flips := int(number(t, "SETT_FLIPS", usualTrials))
 	seed := number(t, "SETT_SEED", rand.Uint64()>>1)
 	t.Logf("SETT_SEED=%d SETT_FLIPS=%d", seed, flips)
 	templates := max(templatesAtLeast, (flips+trialsPerTemplate-1)/trialsPerTemplate)

@@ -177,9 +177,10 @@ func (r *run) runChild(o orders) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	r.must(cmd.Start())
-	late := time.AfterFunc(time.Minute, func() { cmd.Process.Signal(syscall.SIGQUIT) })
+	ended := make(chan struct{})
+	go interrupt(cmd.Process, ended)
 	err = cmd.Wait()
-	late.Stop()
+	close(ended)
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
 		r.Fatalf("life %d in %s ended by itself (%v):\n%s", r.life, r.folder, err, stderr.Bytes())
 	}
@@ -221,6 +222,18 @@ func (r *run) examine(x *examiner, seed uint64, next bool) {
 		r.must(os.MkdirAll(base, 0o750))
 		r.must(x.cut(seed, base))
 	}
+}
+
+// interrupt has a child that hangs show its goroutines. It counts seconds in which it runs itself: somebody may have stopped us both.
+func interrupt(child *os.Process, ended <-chan struct{}) {
+	for range 60 {
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	child.Signal(syscall.SIGQUIT)
 }
 
 // keep ends the test and says how to look at the same life again.

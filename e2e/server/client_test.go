@@ -24,10 +24,10 @@ type replyError string
 
 func (e replyError) Error() string { return string(e) }
 
-// is tells whether a reply is an error with this code.
-func isError(reply any, code string) bool {
+// isError tells whether a reply is an error that begins like this.
+func isError(reply any, beginning string) bool {
 	e, ok := reply.(replyError)
-	return ok && strings.HasPrefix(string(e), code+" ")
+	return ok && strings.HasPrefix(string(e), beginning)
 }
 
 // dial connects; the connection is closed when the test ends.
@@ -139,7 +139,7 @@ func (c *client) want(t *testing.T, want any, args ...string) {
 		want = int64(n)
 	}
 	if got := c.must(t, args...); got != want {
-		t.Fatalf("%.60q: got %.100v, want %.100v", args, got, want)
+		t.Fatalf("%.60q: got %s, want %s", args, short(got), short(want))
 	}
 }
 
@@ -148,11 +148,17 @@ func (c *client) refused(t *testing.T, text string, args ...string) {
 	t.Helper()
 	got, err := c.do(args...)
 	if e, ok := got.(replyError); err != nil || !ok || !strings.Contains(string(e), text) {
-		t.Fatalf("%.60q: got %.200v, %v; want an error with %q", args, got, err, text)
+		t.Fatalf("%.60q: got %s, %v; want an error with %q", args, short(got), err, text)
 	}
 }
 
-// keys reads all names with SCAN, from a cursor on, and tells how many calls that took.
+// short is a reply for a message.
+func short(reply any) string {
+	text := fmt.Sprint(reply)
+	return text[:min(len(text), 200)]
+}
+
+// scan reads all names with SCAN, from a cursor on, and tells how many calls that took.
 func (c *client) scan(cursor string, count int, see func(name string)) (calls int, err error) {
 	for {
 		cursor, err = c.scanOnce(cursor, count, see)

@@ -38,6 +38,20 @@ func (l *Log) prepare() {
 	l.prepareDone(s, err)
 }
 
+// Reserve makes sure that there is a prepared segment: that appends have room again after one was refused.
+func (l *Log) Reserve() error {
+	l.prepare()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.err != nil:
+		return l.err
+	case len(l.prepared) == 0:
+		return l.prepareErr
+	}
+	return nil
+}
+
 // prepareDone hands out the result of an attempt. Log.shaping is held.
 func (l *Log) prepareDone(s *segment, err error) {
 	l.mu.Lock()
