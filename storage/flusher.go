@@ -212,7 +212,7 @@ func (s *Store) Flush() error {
 			return ErrFlushPaused
 		case stuck:
 			return ErrNotEvaluating // its closing entry never came
-		case s.guard.waiting.Load():
+		case !open && s.guard.waiting.Load() && !s.roomToFlush(oldest):
 			return &MisconfError{"recent writes cannot be flushed: the disk is full"}
 		}
 		if open { // a Yield put what was closed into an active one again

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // TestSpeculation runs histories of commits, refusals, lost leadership and other leaders' entries, at random moments, and compares the
@@ -59,6 +60,7 @@ func runHistory(t *testing.T, seed uint64) (err error) {
 	o := small()
 	o.GenerationRecords = 12
 	o.EntryBytes = 300
+	o.FlushInterval = time.Hour // generations close when the history says so
 	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 7)), l: &memLog{manual: true}, o: o, dir: t.TempDir()}
 	h.s = openStore(t, h.dir, o, h.l)
 	defer h.s.Close(false)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestSetGetAcrossFlushAndReopen(t *testing.T) {
@@ -121,7 +122,9 @@ func TestErrorLeavesNoTrace(t *testing.T) {
 func TestLargeBatchInParts(t *testing.T) {
 	dir := t.TempDir()
 	l := &memLog{}
-	s := openStore(t, dir, small(), l)
+	o := small()
+	o.FlushInterval = time.Hour // nothing but the test appends to the log
+	s := openStore(t, dir, o, l)
 	s.PauseFlush(true)
 	var tx Txn
 	value := bytes.Repeat([]byte("x"), 100)
