@@ -188,10 +188,20 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	for range 3 {
 		i++
 		set(fmt.Sprint("k", i))
+		time.Sleep(retryEvery)
+	}
+	if err := n.store.Admit(true); !errors.As(err, new(*storage.MisconfError)) || !strings.Contains(err.Error(), "the log cannot grow") {
+		t.Errorf("while the disk is full: %v", err)
+	}
+	if yields := n.store.Stats().Yields.Load(); yields != 1 {
+		t.Errorf("%d speculations ended: without room there is no use in another", yields)
 	}
 	fs.failSpace.Store(false)
 	for i++; set(fmt.Sprint("k", i)) != nil; i++ {
 		time.Sleep(10 * time.Millisecond)
+	}
+	if err := n.store.Admit(false); err != nil {
+		t.Errorf("when there is space again: %v", err)
 	}
 	n.close(t, false)
 	n = openSpied(t, path, fs, Everysec, noFatal(t))

@@ -336,8 +336,12 @@ func TestDiskFull(t *testing.T) {
 		if names, err := fs.ReadDir("log"); err != nil || names[len(names)-1] == tempName {
 			t.Fatalf("left behind: %q, %v", names, err)
 		}
+		if err := l.Reserve(); !errors.Is(err, full) {
+			t.Fatalf("room on a full disk: %v", err)
+		}
 		must(t, l.Append(entry(last+1, 3)))
 		fs.Fault(nil)
+		must(t, l.Reserve())
 		must(t, l.Append(entry(last+2, 5000)))
 		must(t, l.Close())
 		l = mustOpen(t, o, Known{0, last + 2})
