@@ -36,7 +36,7 @@ const usage = `sett is a durable Redis server.
 
   sett [server] [--config FILE] [--set KEY=VALUE]…   start the server; without FILE with the built-in defaults
   sett check DIR                                     look for damage in the data directory of a server that is not running
-  sett version                                       show the version
+  sett version                                       show the version, and that of the disk format
   sett help                                          show this
 
 config.toml lists all keys. --set takes any of them, and wins over the file.
@@ -66,7 +66,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return check(args[0], stdout, stderr)
 	case "version":
-		fmt.Fprintf(stdout, "sett %s (%s)\n", version, runtime.Version())
+		fmt.Fprintf(stdout, "sett %s (%s), disk format %d\n", version, runtime.Version(), storage.FormatVersion)
 		return exitClean
 	case "help":
 		io.WriteString(stdout, usage)

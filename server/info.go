@@ -302,6 +302,9 @@ func (r *report) storage() {
 	r.line("cache_limit_bytes:%d", now.CacheLimit)
 	r.line("cache_hits:%d", now.CacheHits)
 	r.line("cache_misses:%d", now.CacheMisses)
+	if damage := now.Damage; damage != "" {
+		r.line("damage:%s", strings.ReplaceAll(damage, "\n", " "))
+	}
 	r.line("disk_free_bytes:%d", now.DiskFree)
 	r.line("disk_needed_bytes:%d", now.DiskNeeded)
 	r.line("batches:%d", sum.Batches.Load())

@@ -44,7 +44,8 @@ func (s *Store) Admit(deletesOnly bool) error {
 	return nil
 }
 
-// checkDisk refuses writes while less is free than the reserve and what is promised already. Deletes may use the reserve.
+// checkDisk refuses writes while less is free than the reserve and what is promised already. Deletes may use the reserve, and half of what is
+// set aside for compactions: that is for two of them at their largest at the same time, and the flusher waits until there is room for both.
 func (s *Store) checkDisk(deletesOnly bool) error {
 	g := &s.guard
 	now := time.Now().UnixMilli()
@@ -65,7 +66,7 @@ func (s *Store) checkDisk(deletesOnly bool) error {
 	if g.full.CompareAndSwap(false, true) {
 		s.opts.Logger.Error("disk is full: writes are refused, deletes pass; free some space or lower disk_reserve", "dir", s.dir, "free", free, "needed", enough)
 	}
-	if deletesOnly && free >= promised {
+	if deletesOnly && free >= promised-g.compaction.Load()/2 {
 		return nil
 	}
 	return &MisconfError{fmt.Sprintf("disk of %s is full: %d MiB free, %d MiB needed (disk_reserve and what is promised already)", s.dir, free>>20, enough>>20)}
@@ -137,15 +138,18 @@ func freeBytes(dir string) (int64, error) {
 }
 
 // compactionRoom is what two compactions at the same time write before they remove what they have read: all of level 0 into the base level,
-// and a table of another level into its next, which is ten times as large and has tables twice as large.
+// and a table of another level into its next, which is ten times as large and has tables twice as large. What lies in level 0 counts as being
+// in the base level already: its way down is nothing that a later write could be refused for.
 func compactionRoom(levels []badger.LevelInfo) int64 {
 	var first, other int64
 	for i, l := range levels {
+		size := l.Size
 		if l.IsBaseLevel {
-			first = levels[0].Size + l.Size
+			size += levels[0].Size
+			first = size
 		}
-		if i > 0 && i+1 < len(levels) && l.Size > 0 {
-			other = max(other, min(l.Size+levels[i+1].Size, 16*l.TargetFileSize))
+		if i > 0 && i+1 < len(levels) && size > 0 {
+			other = max(other, min(size+levels[i+1].Size, 16*l.TargetFileSize))
 		}
 	}
 	return first + other

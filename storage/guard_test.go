@@ -106,6 +106,8 @@ func TestCompactionRoom(t *testing.T) {
 		{[]badger.LevelInfo{level(0, 4, false), level(0, 1, false), level(0, 1, true)}, 0},
 		{[]badger.LevelInfo{level(20, 4, false), level(0, 1, false), level(30, 1, true)}, 50},
 		{[]badger.LevelInfo{level(20, 4, false), level(30, 1, true), level(300, 2, false)}, 50 + 16},
+		{[]badger.LevelInfo{level(5, 4, false), level(0, 1, true), level(300, 2, false)}, 5 + 16},
+		{[]badger.LevelInfo{level(5, 4, false), level(0, 1, true), level(6, 2, false)}, 5 + 11},
 		{[]badger.LevelInfo{level(0, 4, false), level(5, 1, true), level(6, 2, false)}, 5 + 11},
 		{[]badger.LevelInfo{level(0, 4, false), level(30, 1, true), level(300, 2, false), level(3000, 4, false)}, 30 + 32},
 	} {

@@ -348,6 +348,7 @@ func (s *Store) Status() Status {
 	st.CacheHits, st.CacheMisses = s.cache.hits.Load(), s.cache.misses.Load()
 	st.DiskFree, st.DiskNeeded = s.guard.free.Load(), s.diskNeed()
 	st.Views = s.views.count()
+	st.Damage = s.Damage()
 	return st
 }
 

@@ -127,6 +127,7 @@ type Status struct {
 	Views                  int
 	Position, Committed    uint64
 	Evaluating             bool
+	Damage                 string // the first damage that a read met, "" if none
 }
 
 func (s *Store) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }

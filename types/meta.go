@@ -144,6 +144,9 @@ type Ledger struct {
 	// the sweeper may have walked past it. Both since Begin.
 	Expired int
 	Due     int64
+
+	// Adopted are the staged blobs that became values since Begin.
+	Adopted []StagedBlob
 }
 
 // StringOptions says how strings are stored. Zero fields get the defaults of config.toml.
@@ -166,7 +169,7 @@ func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, strings StringOptions) {
 	if strings.ChunkBytes == 0 {
 		strings.ChunkBytes = 64 << 10
 	}
-	l.txn, l.nowMs, l.strings, l.Expired, l.Due = txn, nowMs, strings, 0, 0
+	l.txn, l.nowMs, l.strings, l.Expired, l.Due, l.Adopted = txn, nowMs, strings, 0, 0, l.Adopted[:0]
 }
 
 // Open looks a key up in order to write it. An expired record is removed, and the key is absent from then on.
@@ -271,8 +274,7 @@ func (l *Ledger) release(old, now *Meta) {
 			return
 		}
 	}
-	l.key = AppendDead(l.key[:0], DeadBlob, blob)
-	l.txn.Put(l.key, []byte{Reclaim})
+	l.putDead(DeadBlob, blob, Reclaim)
 }
 
 // AppendMetaOfRow appends the meta key that an expiry row belongs to.

@@ -91,10 +91,9 @@ func openBlob(r Reader, id, length uint64, from, to int) (chunkBytes int, err er
 	if err != nil {
 		return 0, err
 	}
-	if len(header) != blobHeaderBytes || binary.BigEndian.Uint64(header) != length || binary.BigEndian.Uint32(header[8:]) == 0 {
-		return 0, corruptBlob(key, "header of blob %d is missing or does not fit its meta record", id)
+	if chunkBytes, err = chunkSize(key, header, id, length); err != nil {
+		return 0, err
 	}
-	chunkBytes = int(binary.BigEndian.Uint32(header[8:]))
 	return chunkBytes, r.Need(chunkKeys(id, from, to, chunkBytes)...)
 }
 
@@ -117,26 +116,16 @@ func (l *Ledger) PutString(r *Record, value []byte, expireAtMs int64) {
 		l.Put(r, m)
 		return
 	}
-	var payload [blobPayloadBytes]byte
-	id := l.putBlob(value)
-	binary.BigEndian.PutUint64(payload[:], id)
-	binary.BigEndian.PutUint64(payload[8:], uint64(len(value)))
-	m.Format, m.OwnsBlobs, m.Payload = formatBlob, true, payload[:]
-	l.Put(r, m)
+	id := l.txn.NewID()
+	l.putBlobHeader(id, uint64(len(value)))
+	l.putBlobChunks(id, 0, value)
+	l.putBlob(r, id, uint64(len(value)), expireAtMs)
 }
 
-func (l *Ledger) putBlob(value []byte) (id uint64) {
-	id = l.txn.NewID()
-	var header [blobHeaderBytes]byte
-	binary.BigEndian.PutUint64(header[:], uint64(len(value)))
-	binary.BigEndian.PutUint32(header[8:], uint32(l.strings.ChunkBytes))
-	l.key = appendBlobHeader(l.key[:0], id)
-	l.txn.Put(l.key, header[:])
-	for n := 0; len(value) > 0; n++ {
-		chunk := value[:min(len(value), l.strings.ChunkBytes)]
-		value = value[len(chunk):]
-		l.key = appendBlobChunk(l.key[:0], id, uint32(n))
-		l.txn.Put(l.key, chunk)
-	}
-	return id
+// putBlob makes a blob the key's value.
+func (l *Ledger) putBlob(r *Record, id, length uint64, expireAtMs int64) {
+	var payload [blobPayloadBytes]byte
+	binary.BigEndian.PutUint64(payload[:], id)
+	binary.BigEndian.PutUint64(payload[8:], length)
+	l.Put(r, Meta{Type: String, Format: formatBlob, OwnsBlobs: true, ExpireAtMs: expireAtMs, Payload: payload[:]})
 }
