@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"sett/commands"
@@ -41,7 +42,8 @@ type node struct {
 
 	port     int
 	replayed int
-	stops    chan bool // SHUTDOWN was called; false: without flushing
+	tidying  sync.WaitGroup // what runs when this node begins to evaluate
+	stops    chan bool      // SHUTDOWN was called; false: without flushing
 }
 
 // startNode starts everything, in the order in which each part needs those before it. Clients are answered with -LOADING until the log has
@@ -144,17 +146,27 @@ func (n *node) newDataSet() *commands.Table {
 		Databases: cfg.Int("databases"),
 		MaxBulk:   int(cfg.Bytes("proto_max_bulk_len")),
 		MaxName:   int(cfg.Bytes("storage.max_name_bytes")),
+		StagedMax: cfg.Bytes("storage.staged_max_bytes"),
 		Strings: types.StringOptions{
 			ThresholdBytes: int(cfg.Bytes("storage.value_threshold")),
 			ChunkBytes:     int(cfg.Bytes("storage.blob_chunk")),
+			PackedMaxBytes: int(cfg.Bytes("storage.packed_max_bytes")),
 		},
 		PullBack: func(expireAtMs int64) { n.sweeper.PullBack(expireAtMs) },
 	})
 	n.store.OnYield = n.data.TouchAllWatched
+	n.store.OnLead = func() { n.tidying.Go(n.dropLeftStaged) }
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
 	})
 	return table
+}
+
+// dropLeftStaged runs each time when this node has begun to evaluate.
+func (n *node) dropLeftStaged() {
+	if err := n.data.DropLeftStaged(); err != nil {
+		n.logger.Warn("values that were cut off while they arrived stay on disk until the next start", "err", err)
+	}
 }
 
 func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error)) {
@@ -167,6 +179,7 @@ func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error
 			KeepAliveSec:  cfg.Int("tcp_keepalive"),
 			MaxQueryBytes: int(cfg.Bytes("client_query_buffer_limit")),
 			MaxBulkBytes:  int(cfg.Bytes("proto_max_bulk_len")),
+			MaxArgBytes:   int(n.store.Budget().Clients),
 		},
 		Debug:  server.DebugAccess(cfg.String("enable_debug_command")),
 		Config: settings{cfg},
@@ -249,6 +262,7 @@ func (h hooks) SetActiveExpire(active bool) { h.sweeper.SetActive(active) }
 func (n *node) stop(flush bool) error {
 	n.server.Shutdown(stopGrace)
 	n.sweeper.Stop()
+	n.tidying.Wait()
 	err := n.store.Close(flush)
 	end, logErr := n.solo.Close()
 	if err = errors.Join(err, logErr); err == nil {

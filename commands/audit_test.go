@@ -63,7 +63,7 @@ func (h *house) audit() {
 				rows[string(ttl.AppendRow(nil, space, m.ExpireAtMs, key[5:]))] = true
 			}
 			if m.OwnsBlobs {
-				id := binary.BigEndian.Uint64(m.Payload)
+				id := binary.BigEndian.Uint64(m.Payload[len(m.Payload)-16:])
 				if owned[id] || dead[id] {
 					h.t.Errorf("blob %d of %q has another owner (%v) or is dead (%v)", id, key, owned[id], dead[id])
 				}

@@ -33,8 +33,14 @@ type Row struct {
 	Session bool // served by the session, which also answers for it inside MULTI
 
 	// Long is the optional second half of a Read row. Read checks the arguments under the lock, Long then replies from a view
-	// taken at that moment, without the lock. It may run long, and it runs once.
+	// taken at that moment, without the lock. It may run long, and it runs once; not at all if Read set replied.
 	Long func(*Query, *storage.View) error
+
+	// Stages tells whether argument i of n may be staged. Its handler reads it with put or argument only. Nil: none may.
+	Stages func(n, i int) bool
+
+	// Copies says that the row is COPY, which may stage what it copies.
+	Copies bool
 
 	// Deletes says that the row only gives space back, so that it passes the guard of a full disk.
 	Deletes bool
@@ -62,9 +68,11 @@ func (r *Row) IsWrite() bool { return r.Write != nil }
 // Query is one run of a Read row. It can read and nothing else.
 type Query struct {
 	Now  int64    // unix time in ms: one for the whole call, and never before that of a batch evaluated earlier
-	Args [][]byte // Args[0] is the name
+	Args [][]byte // Args[0] is the name; an argument that staged names is empty here
 	DB   int      // the selected database
 	W    *resp.Writer
+
+	staged []StagedArg
 
 	set  *DataSet
 	data types.Reader // a Reader, or the Txn of the batch around this query
@@ -73,9 +81,13 @@ type Query struct {
 	space      uint32 // the keyspace of DB, once spaceKnown; forgotten at the start of each row
 	spaceKnown bool
 	state      scanState // what Read leaves to Long
+	bits       bitScan   // the same, of BITCOUNT and BITPOS
+	replied    bool      // Read has replied itself: Long does not run
 
 	seed         uint64 // state of Random
 	hits, misses int    // of the present round
+
+	streams *streams // strings that this round's replies stream; nil: none yet
 
 	key   []byte // scratch for a meta key
 	value []byte // scratch for a string
@@ -85,7 +97,8 @@ type Query struct {
 type Update struct {
 	Query
 	ledger types.Ledger
-	remap  remap // what the batch did to the databases themselves
+	copy   *stagedCopy // of COPY, if it is a batch of its own
+	remap  remap       // what the batch did to the databases themselves
 }
 
 // Random is the next number of this call's sequence, which is the same in every round.
@@ -164,7 +177,7 @@ func (q *Query) lookupString(name []byte) (types.Meta, error) {
 // turned out not to be in memory, so that one more round is enough for the rest.
 func (q *Query) lookUpKeys(row *Row, args [][]byte, db int) error {
 	last := bytes.Clone(q.key)
-	q.begin(args, db)
+	q.begin(args, nil, db)
 	var keys [][]byte
 	var failed error
 	row.KeyPositions(args, func(i int, _ KeyFlags) {

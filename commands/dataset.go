@@ -17,8 +17,9 @@ type Options struct {
 	Table     *Table     // NewTable()
 	Clock     *ttl.Clock // one that follows the system's
 	Databases int        // databases, 16
-	MaxBulk   int        // longest string, bytes: proto_max_bulk_len, 1 MiB
+	MaxBulk   int        // longest string, bytes: proto_max_bulk_len, 512 MiB
 	MaxName   int        // longest key, bytes: max_name_bytes, types.MaxNameBytes
+	StagedMax int64      // bytes of all values that are arriving: staged_max_bytes, 1 GiB
 	Strings   types.StringOptions
 	Seed      uint64 // of RANDOMKEY and its like; 0: drawn from the system
 
@@ -37,6 +38,7 @@ type DataSet struct {
 	seed    atomic.Uint64
 	stats   Stats
 	watches watches
+	staged  staged
 }
 
 // Stats are counted since the data set was made.
@@ -53,6 +55,8 @@ type Call struct {
 	Args [][]byte
 	DB   int
 	W    *resp.Writer
+
+	Staged []StagedArg // arguments that are in the store already; the call settles what becomes of them
 
 	// Results of Do and Exec.
 	Seen  uint64 // the reply may leave once this position is committed
@@ -76,8 +80,9 @@ type Call struct {
 
 // Step is one command queued by MULTI.
 type Step struct {
-	Row  *Row
-	Args [][]byte
+	Row    *Row
+	Args   [][]byte
+	Staged []StagedArg
 }
 
 // Session answers a Session row that was queued by MULTI. It is called with the lock held and may be called again for the same step, if
@@ -100,7 +105,13 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 		opts.MaxName = types.MaxNameBytes
 	}
 	if opts.MaxBulk == 0 {
-		opts.MaxBulk = 1 << 20
+		opts.MaxBulk = 512 << 20
+	}
+	if opts.StagedMax == 0 {
+		opts.StagedMax = 1 << 30
+	}
+	if opts.Strings.ChunkBytes == 0 {
+		opts.Strings.ChunkBytes = types.DefaultChunkBytes
 	}
 	if opts.Seed == 0 {
 		var b [8]byte
@@ -136,7 +147,7 @@ func (d *DataSet) Do(c *Call) error {
 	var err error
 	if c.Row.Write != nil {
 		if err = d.store.Admit(c.Row.Deletes); err == nil {
-			err = d.store.Update(&c.txn, (*writeRound)(c))
+			err = d.update(c)
 			c.Seen = c.txn.Seen()
 		}
 	} else {
@@ -147,6 +158,13 @@ func (d *DataSet) Do(c *Call) error {
 		}
 	}
 	return d.end(c, err)
+}
+
+func (d *DataSet) update(c *Call) error {
+	if c.Row.Copies {
+		return d.updateCopy(c)
+	}
+	return d.store.Update(&c.txn, (*writeRound)(c))
 }
 
 // begin fixes what all rounds of a call share.
@@ -170,6 +188,8 @@ func (d *DataSet) end(c *Call, err error) error {
 		d.stats.Misses.Add(uint64(u.misses))
 	}
 	d.stats.Evaluated.Add(uint64(1 + len(c.steps)))
+	u.streams = nil // the reply has them
+	c.settle(err)
 	if err == nil {
 		if u.ledger.Expired > 0 {
 			d.stats.Expired.Add(uint64(u.ledger.Expired))
@@ -204,8 +224,8 @@ func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 }
 
 // begin points the query at one row's arguments.
-func (q *Query) begin(args [][]byte, db int) {
-	q.Args, q.DB, q.spaceKnown = args, db, false
+func (q *Query) begin(args [][]byte, staged []StagedArg, db int) {
+	q.Args, q.staged, q.DB, q.spaceKnown, q.replied = args, staged, db, false, false
 }
 
 // readRound and writeRound are a Call as Read and Update of the store run it.
@@ -218,11 +238,11 @@ func (r *readRound) Run() error {
 	c := (*Call)(r)
 	c.closeView()
 	q := &c.beginRound(&c.reader, nil).Query
-	q.begin(c.Args, c.DB)
+	q.begin(c.Args, c.Staged, c.DB)
 	if err := c.Row.Read(q); err != nil {
 		return q.afterMiss(c.Row, err)
 	}
-	if c.Row.Long != nil {
+	if c.Row.Long != nil && !q.replied {
 		c.view = c.reader.View()
 	}
 	return nil
@@ -256,7 +276,7 @@ func (c *Call) closeView() {
 func (r *writeRound) Run() error {
 	c := (*Call)(r)
 	u := c.beginRound(&c.txn, &c.txn)
-	u.begin(c.Args, c.DB)
+	u.begin(c.Args, c.Staged, c.DB)
 	if err := c.Row.Write(u); err != nil {
 		return u.afterMiss(c.Row, err)
 	}
@@ -274,10 +294,10 @@ func (c *Call) endRound() {
 
 // run runs one row within a batch. An error that can be a reply is written as one and leaves nothing else behind; any other, a missing
 // record above all, ends the round.
-func (u *Update) run(row *Row, args [][]byte, db int) error {
+func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error {
 	effects, mark := u.txn.Savepoint(), u.W.Len()
-	expired, due := u.ledger.Expired, u.ledger.Due
-	u.begin(args, db)
+	expired, due, adopted := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted)
+	u.begin(args, staged, db)
 	var err error
 	if row.Write != nil {
 		err = row.Write(u)
@@ -288,7 +308,7 @@ func (u *Update) run(row *Row, args [][]byte, db int) error {
 		return nil
 	}
 	u.txn.Rollback(effects)
-	u.ledger.Expired, u.ledger.Due = expired, due
+	u.ledger.Expired, u.ledger.Due, u.ledger.Adopted = expired, due, u.ledger.Adopted[:adopted]
 	u.W.Truncate(mark)
 	if err == storage.ErrMiss || !ReplyError(u.W, err) {
 		return err
@@ -298,7 +318,7 @@ func (u *Update) run(row *Row, args [][]byte, db int) error {
 
 // read runs a Read row within a batch: the second half, if it has one, under the lock.
 func (u *Update) read(row *Row) error {
-	if err := row.Read(&u.Query); err != nil || row.Long == nil {
+	if err := row.Read(&u.Query); err != nil || row.Long == nil || u.replied {
 		return err
 	}
 	view := u.txn.View()
@@ -319,7 +339,7 @@ func (u *Update) Call(args [][]byte, scratch *resp.Writer) error {
 	}
 	outer := u.Query
 	u.W = scratch
-	err = u.run(row, args, outer.DB)
-	u.W, u.Args, u.DB, u.space, u.spaceKnown = outer.W, outer.Args, outer.DB, outer.space, false
+	err = u.run(row, args, nil, outer.DB)
+	u.W, u.Args, u.staged, u.DB, u.space, u.spaceKnown = outer.W, outer.Args, outer.staged, outer.DB, outer.space, false
 	return err
 }

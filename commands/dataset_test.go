@@ -83,7 +83,7 @@ func TestBatchesBeyondTheLimitLeaveNothing(t *testing.T) {
 }
 
 func TestStringsBeyondTheLimitAreRefused(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{MaxBulk: 1 << 20})
 	c := h.client()
 	c.must(":1048576\r\n", "setrange", "a", "1048575", "x")
 	tooLong := "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"
@@ -106,7 +106,7 @@ func TestLostChunkIsCorruptNotEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.must("$3\r\nxxx\r\n", "getrange", "a", "0", "2")
-	for _, words := range [][]string{{"get", "a"}, {"append", "a", "x"}, {"getrange", "a", "131000", "132000"}, {"mget", "b", "a"}} {
+	for _, words := range [][]string{{"get", "a"}, {"setrange", "a", "131500", "x"}, {"getrange", "a", "131000", "132000"}, {"mget", "b", "a"}} {
 		if got := c.do(words...); !strings.HasPrefix(got, "-CORRUPT ") {
 			t.Errorf("%q on a string that lost a chunk: %.100q", words, got)
 		}

@@ -66,7 +66,7 @@ func (q *Query) digestKeyspace(v *storage.View, db int, final *[sha1.Size]byte) 
 			mixDigest(final, binary.BigEndian.AppendUint32(nil, uint32(db)))
 			first = false
 		}
-		digest, err := q.digestKey(viewReader{v}, types.MetaName(w.key), &m)
+		digest, err := digestKey(v, types.MetaName(w.key), &m)
 		if err != nil {
 			return err
 		}
@@ -75,39 +75,48 @@ func (q *Query) digestKeyspace(v *storage.View, db int, final *[sha1.Size]byte) 
 	return w.err()
 }
 
-func (q *Query) digestKey(r types.Reader, name []byte, m *types.Meta) (digest [sha1.Size]byte, err error) {
+func digestKey(v *storage.View, name []byte, m *types.Meta) (digest [sha1.Size]byte, err error) {
 	mixDigest(&digest, name)
 	mixDigest(&digest, binary.BigEndian.AppendUint32(nil, uint32(m.Type)))
-	value, err := types.AppendString(r, m, q.value[:0], 0, m.StringLen())
+	sum, err := sumString(v, m)
 	if err != nil {
 		return digest, err
 	}
-	q.value = value
-	mixDigest(&digest, value)
+	mixSum(&digest, sum)
 	if m.ExpireAtMs != 0 {
 		xorDigest(&digest, []byte("!!expire!!"))
 	}
 	return digest, nil
 }
 
-// xorDigest adds something whose place does not matter, mixDigest something whose place does.
-func xorDigest(digest *[sha1.Size]byte, b []byte) {
-	sum := sha1.Sum(b)
+// sumString is SHA-1 of a string, which may be long.
+func sumString(v *storage.View, m *types.Meta) (sum [sha1.Size]byte, err error) {
+	h := sha1.New()
+	pieces := types.NewPieces(v, m, 0, m.StringLen())
+	for {
+		piece, err := pieces.Next()
+		if err != nil {
+			return sum, err
+		}
+		if len(piece) == 0 {
+			return [sha1.Size]byte(h.Sum(nil)), nil
+		}
+		h.Write(piece)
+	}
+}
+
+// xorDigest adds something whose place does not matter, mixDigest something whose place does; xorSum and mixSum are told its SHA-1.
+func xorDigest(digest *[sha1.Size]byte, b []byte) { xorSum(digest, sha1.Sum(b)) }
+
+func mixDigest(digest *[sha1.Size]byte, b []byte) { mixSum(digest, sha1.Sum(b)) }
+
+func xorSum(digest *[sha1.Size]byte, sum [sha1.Size]byte) {
 	for i := range digest {
 		digest[i] ^= sum[i]
 	}
 }
 
-func mixDigest(digest *[sha1.Size]byte, b []byte) {
-	xorDigest(digest, b)
+func mixSum(digest *[sha1.Size]byte, sum [sha1.Size]byte) {
+	xorSum(digest, sum)
 	*digest = sha1.Sum(digest[:])
 }
-
-// viewReader reads blobs from a view.
-type viewReader struct{ *storage.View }
-
-// Need has nothing to do: a view reads Badger.
-func (viewReader) Need(...[]byte) error { return nil }
-
-// Tally is not known to a view.
-func (viewReader) Tally(uint32) storage.Tally { return storage.Tally{} }

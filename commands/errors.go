@@ -2,6 +2,7 @@ package commands
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,7 @@ const (
 	ErrStringTooLong     = Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 	ErrOffsetRange       = Error("ERR offset is out of range")
 	ErrBitOffset         = Error("ERR bit offset is not an integer or out of range")
+	ErrBitPosBit         = Error("ERR The bit argument must be 1 or 0.")
 	ErrBit               = Error("ERR bit is not an integer or out of range")
 
 	ErrExpireNX = Error("ERR NX and XX, GT or LT options at the same time are not compatible")
@@ -96,6 +98,14 @@ func ErrUnsupportedOption(option []byte) Error {
 func ErrNameTooLong(bytes, limit int) Error {
 	return Error("ERR key of " + strconv.Itoa(bytes) + " bytes is longer than max_name_bytes (" + strconv.Itoa(limit) + ")")
 }
+
+// ErrStagedMax is ours: too much is arriving at the same time.
+func ErrStagedMax(bytes, staged, limit int64) Error {
+	return Error(fmt.Sprintf("ERR value of %d bytes: with the %d bytes of values that are arriving already it exceeds staged_max_bytes (%d)", bytes, staged, limit))
+}
+
+// ErrCopyTouched is ours: a long string is copied without stopping those who write it.
+const ErrCopyTouched = Error("TRYAGAIN the string was written again and again while it was copied; nothing was changed")
 
 // cString is what C's %.*s shows of an argument: up to its first zero byte.
 func cString(arg []byte, limit int) string {

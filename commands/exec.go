@@ -86,9 +86,9 @@ func (c *Call) afterMiss(u *Update, failed int, err error) error {
 
 func (c *Call) runStep(u *Update, step Step) error {
 	if step.Row.Session {
-		u.begin(step.Args, c.endDB)
+		u.begin(step.Args, nil, c.endDB)
 		c.session(&u.Query, step, c.W, &c.endDB)
 		return nil
 	}
-	return u.run(step.Row, step.Args, c.endDB)
+	return u.run(step.Row, step.Args, step.Staged, c.endDB)
 }

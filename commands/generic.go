@@ -15,7 +15,7 @@ func genericRows() []*Row {
 			Categories: CatKeyspace, Group: "generic", Since: "6.2.0",
 			Summary:    "Copy a key",
 			Complexity: "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.",
-			Write:      copyKey,
+			Write:      copyKey, Copies: true,
 		},
 		{
 			Name: "del", Arity: -2, Flags: FlagWrite,
@@ -213,61 +213,6 @@ func move(u *Update) error {
 	u.ledger.Move(&from, &to)
 	u.W.Int(1)
 	return nil
-}
-
-func copyKey(u *Update) error {
-	db, replace, err := u.parseCopyOptions()
-	if err != nil {
-		return err
-	}
-	if db == u.DB && bytes.Equal(u.Args[1], u.Args[2]) {
-		return ErrSameObject
-	}
-	from, err := u.open(u.Args[1])
-	if err != nil {
-		return err
-	}
-	u.countLookup(&from)
-	if !from.Exists {
-		u.W.Int(0)
-		return nil
-	}
-	to, err := u.openIn(db, u.Args[2])
-	if err != nil {
-		return err
-	}
-	if to.Exists && !replace {
-		u.W.Int(0)
-		return nil
-	}
-	if from.Type != types.String {
-		return ErrWrongType
-	}
-	value, err := u.stringBytes(&from.Meta, 0, from.StringLen())
-	if err != nil {
-		return err
-	}
-	u.ledger.PutString(&to, value, from.ExpireAtMs)
-	u.W.Int(1)
-	return nil
-}
-
-func (u *Update) parseCopyOptions() (db int, replace bool, err error) {
-	db = u.DB
-	for i := 3; i < len(u.Args); i++ {
-		switch arg := u.Args[i]; {
-		case is(arg, "replace"):
-			replace = true
-		case is(arg, "db") && i+1 < len(u.Args):
-			i++
-			if db, err = u.dbArg(u.Args[i]); err != nil {
-				return 0, false, err
-			}
-		default:
-			return 0, false, ErrSyntax
-		}
-	}
-	return db, replace, nil
 }
 
 // dbArg reads the index of a database.

@@ -190,7 +190,7 @@ func (c *client) run(args [][]byte) error {
 	case row.Name == "multi" && c.multi:
 		return ErrNestedMulti
 	case c.multi && row.Name != "exec" && row.Name != "discard":
-		c.steps = append(c.steps, Step{row, args})
+		c.steps = append(c.steps, Step{Row: row, Args: args})
 		c.w.Status("QUEUED")
 		return nil
 	case row.Session:
@@ -221,7 +221,7 @@ func (c *client) session(row *Row, args [][]byte) error {
 		set.Unwatch(&c.watch)
 		c.w.Status("OK")
 	default:
-		c.within(&c.call.update.Query, Step{row, args}, &c.w, &c.db)
+		c.within(&c.call.update.Query, Step{Row: row, Args: args}, &c.w, &c.db)
 	}
 	return nil
 }

@@ -31,6 +31,9 @@ func decrBy(u *Update) error {
 	return u.add(-by)
 }
 
+// maxIntChars is the length of the lowest integer.
+const maxIntChars = 20
+
 func (u *Update) add(by int64) error {
 	r, err := u.openString(u.Args[1])
 	if err != nil {
@@ -38,8 +41,13 @@ func (u *Update) add(by int64) error {
 	}
 	n := int64(0)
 	if r.Exists {
-		// A number is always inline; a blob is none.
-		value, _ := r.Inline()
+		if r.StringLen() > maxIntChars {
+			return ErrNotInteger
+		}
+		value, err := u.stringBytes(&r.Meta, 0, r.StringLen())
+		if err != nil {
+			return err
+		}
 		if n, err = intArg(value); err != nil {
 			return err
 		}
@@ -60,7 +68,10 @@ func incrByFloat(u *Update) error {
 	}
 	n := new(big.Float).SetPrec(longDoubleBits)
 	if r.Exists {
-		value, err := u.stringBytes(&r.Meta, 0, min(r.StringLen(), maxFloatChars))
+		if r.StringLen() >= maxFloatChars {
+			return ErrNotFloat
+		}
+		value, err := u.stringBytes(&r.Meta, 0, r.StringLen())
 		if err != nil {
 			return err
 		}

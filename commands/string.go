@@ -2,7 +2,6 @@ package commands
 
 import (
 	"math"
-	"slices"
 
 	"sett/types"
 )
@@ -17,6 +16,7 @@ func stringRows() []*Row {
 			Summary:    "Append a value to a key",
 			Complexity: "O(1). The amortized time complexity is O(1) assuming the appended value is small and the already present value is of any size, since the dynamic string library used by Redis will double the free space available on every reallocation.",
 			Write:      appendTo,
+			Stages:     stagesArg(2),
 		},
 		{
 			Name: "decr", Arity: 2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
@@ -73,7 +73,8 @@ func stringRows() []*Row {
 			Summary:    "Set the string value of a key and return its old value",
 			Complexity: "O(1)",
 			Deprecated: "6.2.0", ReplacedBy: "`SET` with the `!GET` argument",
-			Write: getSet,
+			Write:  getSet,
+			Stages: stagesArg(2),
 		},
 		{
 			Name: "incr", Arity: 2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
@@ -116,6 +117,7 @@ func stringRows() []*Row {
 			Summary:    "Set multiple keys to multiple values",
 			Complexity: "O(N) where N is the number of keys to set.",
 			Write:      mSet,
+			Stages:     stagesValues,
 		},
 		{
 			Name: "msetnx", Arity: -3, Flags: FlagWrite | FlagDenyOOM,
@@ -125,6 +127,7 @@ func stringRows() []*Row {
 			Summary:    "Set multiple keys to multiple values, only if none of the keys exist",
 			Complexity: "O(N) where N is the number of keys to set.",
 			Write:      mSetNX,
+			Stages:     stagesValues,
 		},
 		{
 			Name: "psetex", Arity: 4, Flags: FlagWrite | FlagDenyOOM,
@@ -133,6 +136,7 @@ func stringRows() []*Row {
 			Summary:    "Set the value and expiration in milliseconds of a key",
 			Complexity: "O(1)",
 			Write:      pSetEX,
+			Stages:     stagesArg(3),
 		},
 		{
 			Name: "set", Arity: -3, Flags: FlagWrite | FlagDenyOOM,
@@ -141,6 +145,7 @@ func stringRows() []*Row {
 			Summary:    "Set the string value of a key",
 			Complexity: "O(1)",
 			Write:      set,
+			Stages:     stagesArg(2),
 		},
 		{
 			Name: "setex", Arity: 4, Flags: FlagWrite | FlagDenyOOM,
@@ -149,6 +154,7 @@ func stringRows() []*Row {
 			Summary:    "Set the value and expiration of a key",
 			Complexity: "O(1)",
 			Write:      setEX,
+			Stages:     stagesArg(3),
 		},
 		{
 			Name: "setnx", Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
@@ -157,6 +163,7 @@ func stringRows() []*Row {
 			Summary:    "Set the value of a key, only if the key does not exist",
 			Complexity: "O(1)",
 			Write:      setNX,
+			Stages:     stagesArg(2),
 		},
 		{
 			Name: "setrange", Arity: 4, Flags: FlagWrite | FlagDenyOOM,
@@ -165,6 +172,7 @@ func stringRows() []*Row {
 			Summary:    "Overwrite part of a string at key starting at the specified offset",
 			Complexity: "O(1), not counting the time taken to copy the new string in place. Usually, this string is very small so the amortized complexity is O(1). Otherwise, complexity is O(M) with M being the length of the value argument.",
 			Write:      setRange,
+			Stages:     stagesArg(3),
 		},
 		{
 			Name: "strlen", Arity: 2, Flags: FlagReadonly | FlagFast,
@@ -200,11 +208,7 @@ func (q *Query) replyString(m *types.Meta) error {
 		q.W.Null()
 		return nil
 	}
-	value, err := q.stringBytes(m, 0, m.StringLen())
-	if err == nil {
-		q.W.Bulk(value)
-	}
-	return err
+	return q.replyRange(m, 0, m.StringLen())
 }
 
 func mGet(q *Query) error {
@@ -268,11 +272,7 @@ func getRange(q *Query) error {
 		q.W.Bulk(nil)
 		return nil
 	}
-	value, err := q.stringBytes(&m, int(start), int(end)+1)
-	if err == nil {
-		q.W.Bulk(value)
-	}
-	return err
+	return q.replyRange(&m, int(start), int(end)+1)
 }
 
 // setOptions are the options of SET and GETEX.
@@ -368,7 +368,7 @@ func set(u *Update) error {
 		if err != nil {
 			return err
 		}
-		u.ledger.PutString(&r, u.Args[2], 0)
+		u.put(&r, 2, 0)
 		u.W.Status("OK")
 		return nil
 	}
@@ -398,7 +398,7 @@ func set(u *Update) error {
 	if o.keepTTL {
 		at = r.ExpireAtMs
 	}
-	u.ledger.PutString(&r, u.Args[2], at)
+	u.put(&r, 2, at)
 	if !o.get {
 		u.W.Status("OK")
 	}
@@ -432,7 +432,7 @@ func setNX(u *Update) error {
 		u.W.Int(0)
 		return nil
 	}
-	u.ledger.PutString(&r, u.Args[2], 0)
+	u.put(&r, 2, 0)
 	u.W.Int(1)
 	return nil
 }
@@ -454,7 +454,7 @@ func (u *Update) setFor(o setOptions, command string) error {
 	if err != nil {
 		return err
 	}
-	u.ledger.PutString(&r, u.Args[3], at)
+	u.put(&r, 3, at)
 	u.W.Status("OK")
 	return nil
 }
@@ -467,7 +467,7 @@ func getSet(u *Update) error {
 	if err := u.replyOld(&r); err != nil {
 		return err
 	}
-	u.ledger.PutString(&r, u.Args[2], 0)
+	u.put(&r, 2, 0)
 	return nil
 }
 
@@ -526,7 +526,7 @@ func (u *Update) putAll() error {
 		if err != nil {
 			return err
 		}
-		u.ledger.PutString(&r, u.Args[i+1], 0)
+		u.put(&r, i+1, 0)
 	}
 	return nil
 }
@@ -561,7 +561,7 @@ func appendTo(u *Update) error {
 	if r.Exists {
 		length = r.StringLen()
 	}
-	return u.splice(&r, int64(length), u.Args[2])
+	return u.splice(&r, int64(length), 2)
 }
 
 func setRange(u *Update) error {
@@ -576,7 +576,7 @@ func setRange(u *Update) error {
 	if err != nil {
 		return err
 	}
-	if len(u.Args[3]) == 0 {
+	if u.argumentLen(3) == 0 {
 		length := 0
 		if r.Exists {
 			length = r.StringLen()
@@ -584,39 +584,26 @@ func setRange(u *Update) error {
 		u.W.Int(int64(length))
 		return nil
 	}
-	return u.splice(&r, offset, u.Args[3])
+	return u.splice(&r, offset, 3)
 }
 
-// splice overwrites a string from offset on, with zeros in any gap before it, and replies with the new length.
-func (u *Update) splice(r *types.Record, offset int64, piece []byte) error {
-	if r.Exists || offset > 0 {
-		if limit := u.set.maxBulk.Load(); offset > limit-int64(len(piece)) {
-			return ErrStringTooLong
-		}
+// splice overwrites a string from offset on with argument i, with zeros in any gap before it, and replies with the new length.
+func (u *Update) splice(r *types.Record, offset int64, i int) error {
+	if !r.Exists && offset == 0 {
+		u.put(r, i, 0)
+		u.W.Int(int64(u.argumentLen(i)))
+		return nil
 	}
-	value, err := u.copyString(r, int(offset)+len(piece))
+	if limit := u.set.maxBulk.Load(); offset > limit-int64(u.argumentLen(i)) {
+		return ErrStringTooLong
+	}
+	piece, err := u.argument(i)
 	if err != nil {
 		return err
 	}
-	copy(value[offset:], piece)
-	u.ledger.PutString(r, value, r.ExpireAtMs)
-	u.W.Int(int64(len(value)))
+	if err := u.ledger.Splice(r, int(offset), piece); err != nil {
+		return err
+	}
+	u.W.Int(int64(r.StringLen()))
 	return nil
-}
-
-// copyString returns a key's string, made at least atLeast bytes long with zeros, in the Query's scratch memory.
-func (u *Update) copyString(r *types.Record, atLeast int) ([]byte, error) {
-	value := u.value[:0]
-	if r.Exists {
-		var err error
-		if value, err = types.AppendString(u.data, &r.Meta, value, 0, r.StringLen()); err != nil {
-			return nil, err
-		}
-	}
-	if n := len(value); n < atLeast {
-		value = slices.Grow(value, atLeast-n)[:atLeast]
-		clear(value[n:])
-	}
-	u.value = value
-	return value, nil
 }

@@ -51,7 +51,7 @@ type watchRound Call
 func (r *watchRound) Run() error {
 	c := (*Call)(r)
 	q := &c.beginRound(&c.reader, nil).Query
-	q.begin(c.Args, c.DB)
+	q.begin(c.Args, nil, c.DB)
 	var added []*watchedKey
 	for _, name := range c.Args[1:] {
 		k, err := q.watchedKey(c.watch, name)

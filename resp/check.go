@@ -43,6 +43,7 @@ type Limits struct {
 	MaxInlineBytes int  // an inline command, and the line of a length; at most MaxQueryBytes
 	MaxQueryBytes  int  // one whole command: client-query-buffer-limit
 	Authenticated  bool // false: at most 10 arguments of at most 16 KiB
+	LargeBytes     int  // at least 10,000: Check stops at a longer argument (State.Large); 0: it never does
 }
 
 // DefaultLimits are Redis' defaults, for a client that has yet to authenticate. Only MaxArgs is not: it was 2²⁰ up to Redis 6,
@@ -53,15 +54,43 @@ func DefaultLimits() Limits {
 
 // State is where Check stopped in a command that has not arrived whole. The zero State is the beginning of a command.
 type State struct {
-	pos  int // start of the next header, possibly beyond what has arrived; 0: the command's own header comes next
-	args int // arguments whose header has not been read
-	seen int // bytes of the line at pos that are known not to end it
+	pos   int // start of the next header, possibly beyond what has arrived; 0: the command's own header comes next
+	args  int // arguments whose header has not been read
+	seen  int // bytes of the line at pos that are known not to end it
+	total int // arguments of the command
+	large Large
+	keep  bool // large is to be kept
+}
+
+// Large is an argument longer than Limits.LargeBytes. The bytes before it have arrived whole.
+type Large struct {
+	Arg, Args int // its index, and how many arguments the command has
+	Head      int // where its header starts
+	Body      int // where its bytes start
+	Bytes     int // its size; 0: there is none
+}
+
+// Large is the argument that Check has stopped at. It goes on after Keep or Cut.
+func (st *State) Large() Large { return st.large }
+
+// Keep has Check treat the large argument like any other.
+func (st *State) Keep() { st.keep = true }
+
+// Cut makes the large argument an empty one: it writes another header over its own, and returns how far the bytes have to be moved to the
+// front, from Body on, to follow it. The caller takes the argument's bytes away as they arrive.
+func (st *State) Cut(buf []byte) (move int) {
+	const empty = "$0\r\n"
+	end := st.large.Head + copy(buf[st.large.Head:], empty)
+	move = st.large.Body - end
+	*st = State{pos: end + 2, args: st.args - 1, total: st.total}
+	return move
 }
 
 // Check looks for one whole command at the start of buf.
 //
 // n > 0: the command is buf[:n], give it to Parse; st is ready for the next one. (It may be an empty one, such as "*0" or an
 // empty line; Parse then returns no arguments and there is no reply.)
+// n == 0 and st.Large().Bytes > 0: it has stopped at a large argument; Keep or Cut it, then call again.
 // n == 0: call again with the same st once more has been read behind the same bytes. At least need bytes are missing; need
 // never exceeds len(buf) + 64 KiB, so a buffer that is grown to hold it stays within twice what really arrived.
 // err: a ProtocolError or ErrQueryTooLong; the connection has to be closed.
@@ -86,11 +115,11 @@ func Check(buf []byte, limits Limits, st *State) (n, need int, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		*st = State{pos: cr + 2, args: count}
+		*st = State{pos: cr + 2, args: count, total: count}
 	}
 	for st.args > 0 && st.pos < len(buf) {
 		if size, end := shortBulk(buf, st.pos); end > 0 && size <= min(limits.MaxBulkBytes, limits.MaxQueryBytes-end-2) {
-			*st = State{pos: end + size + 2, args: st.args - 1}
+			*st = State{pos: end + size + 2, args: st.args - 1, total: st.total}
 			continue
 		}
 		cr, err := st.find('\r', buf, limits.MaxInlineBytes, errBulkLineTooBig)
@@ -101,7 +130,14 @@ func Check(buf []byte, limits Limits, st *State) (n, need int, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		*st = State{pos: cr + 2 + size + 2, args: st.args - 1}
+		if limits.LargeBytes > 0 && size > limits.LargeBytes && !st.keep {
+			st.large = Large{st.total - st.args, st.total, st.pos, cr + 2, size}
+			return 0, 1, nil
+		}
+		if size > limits.MaxQueryBytes-cr-4 { // behind this header, with the line end behind the bytes
+			return 0, 0, ErrQueryTooLong
+		}
+		*st = State{pos: cr + 2 + size + 2, args: st.args - 1, total: st.total}
 	}
 	if missing := st.pos - len(buf); missing > 0 || st.args > 0 {
 		return 0, min(max(missing, 1), len(buf)+stepBytes), nil
@@ -174,9 +210,6 @@ func checkBulk(buf []byte, pos, cr int, limits *Limits) (int, error) {
 	}
 	if size > unauthMaxBulkBytes && !limits.Authenticated {
 		return 0, errBulkUnauth
-	}
-	if size > int64(limits.MaxQueryBytes-cr-4) { // behind this header, with the line end behind the bytes
-		return 0, ErrQueryTooLong
 	}
 	return int(size), nil
 }

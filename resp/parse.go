@@ -24,6 +24,9 @@ func Parse(command []byte, args [][]byte) ([][]byte, error) {
 	return args, nil
 }
 
+// ParseHead is Parse for the arguments before a large one, command[:Large.Head].
+func ParseHead(command []byte, args [][]byte) [][]byte { return parseTolerant(command, args[:0]) }
+
 // parseTolerant takes what Redis takes and redcon does not: Redis never looks at the byte behind a header's CR nor at the
 // two behind an argument, and knows negative counts.
 func parseTolerant(command []byte, args [][]byte) [][]byte {

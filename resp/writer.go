@@ -13,20 +13,26 @@ import (
 type Writer struct {
 	Proto int // 3 is RESP3, anything else RESP2; set by HELLO, between two replies
 
-	buf []byte
+	buf     []byte
+	streams []stream // in the order of their places; usually none
 }
 
-// Bytes are the replies written so far, valid until the next call of any method but Len.
+// Bytes are the replies written so far, without what is read while they leave (BulkFrom), valid until the next call of any method but Len.
 func (w *Writer) Bytes() []byte { return w.buf }
 
-// Len is the number of bytes written so far: a place that Truncate or ArrayAt can come back to.
+// Len is the number of those bytes: a place that Truncate or ArrayAt can come back to.
 func (w *Writer) Len() int { return len(w.buf) }
 
 // Truncate forgets everything behind the first n bytes.
-func (w *Writer) Truncate(n int) { w.buf = w.buf[:n] }
+func (w *Writer) Truncate(n int) {
+	w.buf = w.buf[:n]
+	if len(w.streams) > 0 {
+		w.closeFrom(n)
+	}
+}
 
 // Reset forgets everything and keeps the memory.
-func (w *Writer) Reset() { w.buf = w.buf[:0] }
+func (w *Writer) Reset() { w.Truncate(0) }
 
 // Raw appends bytes that are RESP already.
 func (w *Writer) Raw(reply []byte) { w.buf = append(w.buf, reply...) }
@@ -85,6 +91,9 @@ func (w *Writer) ArrayAt(at, n int) {
 	size := copy(header[:], w.buf[end:])
 	copy(w.buf[at+size:], w.buf[at:end])
 	copy(w.buf[at:], header[:size])
+	for i := w.streamAt(at); i < len(w.streams); i++ {
+		w.streams[i].at += size
+	}
 }
 
 // Map opens a map: n times a key and its value follow. RESP2: an array of 2n.

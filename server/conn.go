@@ -75,33 +75,74 @@ func (c *conn) runArrived() next {
 		return more
 	}
 	for {
+		if c.session.arrival.left > 0 {
+			if !c.absorb() {
+				return hangUp
+			}
+			if c.session.arrival.left > 0 {
+				return more
+			}
+		}
 		used, next := c.session.run(c.buffers, c.buffers.in[c.start:])
 		c.start += used
 		if !c.send() {
 			return hangUp
 		}
-		if next != again {
+		if next != again && next != absorb {
 			return next
 		}
 	}
 }
 
-// send waits until the replies held may leave, and writes them. false: the connection is over.
+// send waits until the replies held may leave, and writes them: what lies in memory at once, what streams piece by piece, so that a client
+// that does not read costs the memory of one piece. false: the connection is over.
 func (c *conn) send() bool {
 	if !c.session.release(c.buffers) {
 		return false
 	}
-	out := c.buffers.out.Bytes()
-	if len(out) == 0 {
-		return true
+	out := c.buffers.out.Outgoing()
+	for {
+		piece, err := out.Next()
+		if err != nil {
+			c.cutShort(err)
+			return false
+		}
+		if len(piece) == 0 {
+			c.buffers.out.Reset()
+			return true
+		}
+		if !c.write(piece) {
+			return false
+		}
 	}
+}
+
+func (c *conn) write(piece []byte) bool {
 	c.waitingSince.Store(c.server.stats.now())
-	_, err := c.socket.Write(out)
+	_, err := c.socket.Write(piece)
 	c.waitingSince.Store(0)
-	c.session.count.written += uint64(len(out))
+	c.session.count.written += uint64(len(piece))
 	c.session.count.writes++
-	c.buffers.out.Reset()
 	return err == nil
+}
+
+// cutShort is the end of a connection in the middle of a reply that streams: its length has been announced, so no error can follow.
+func (c *conn) cutShort(err error) {
+	c.server.stats.cutShort.Add(1)
+	c.server.opts.Logger.Warn("a reply could not be sent to its end: its connection is closed", "addr", c.session.addr, "err", err)
+}
+
+// absorb takes what has arrived of a large argument out of the buffer and puts it into the store. It may wait there: that holds up no other
+// connection. false: the connection is over.
+func (c *conn) absorb() bool {
+	a := &c.session.arrival
+	b := c.buffers
+	from := c.start + a.at
+	end := from + a.skip + min(a.left, len(b.in)-from-a.skip)
+	ok := c.session.absorb(b.in[from+a.skip : end])
+	a.skip = 0
+	b.in = append(b.in[:from], b.in[end:]...)
+	return ok
 }
 
 // read waits for more input. false: the connection is over.
@@ -162,12 +203,12 @@ func (c *conn) giveBuffersBack() {
 		return
 	}
 	c.buffers, c.start = nil, 0
+	b.out.Reset() // above all its sources
 	if b.spoiled {
 		return
 	}
 	clear(b.args)
 	b.in, b.args = b.in[:0], b.args[:0]
-	b.out.Reset()
 	b.forget()
 	if cap(b.in) > keepReadBytes {
 		b.in = nil
@@ -193,8 +234,8 @@ func (c *conn) makeRoom() {
 		b.in = b.in[:copy(b.in, b.in[c.start:])]
 		c.start = 0
 	}
-	if len(b.in) == cap(b.in) {
-		grown := make([]byte, len(b.in), 2*cap(b.in))
+	if len(b.in) == cap(b.in) || c.session.arrival.left > 0 && cap(b.in) < largeReadBytes {
+		grown := make([]byte, len(b.in), max(2*cap(b.in), min(c.session.arrival.left, largeReadBytes)))
 		copy(grown, b.in)
 		b.in = grown
 	}

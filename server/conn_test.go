@@ -73,7 +73,7 @@ func TestHugePipeline(t *testing.T) {
 // TestLargeArguments grows the read buffer and gives it back.
 func TestLargeArguments(t *testing.T) {
 	t.Parallel()
-	ts := startServer(t, setup{})
+	ts := startServer(t, setup{limits: func(l *Limits) { l.MaxBulkBytes = 1 << 20 }})
 	c := ts.dial()
 	for _, size := range []int{1, readBytes - 40, readBytes, 3*readBytes + 1, 1 << 20, 10} {
 		value := strings.Repeat("x", size)

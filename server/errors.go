@@ -1,6 +1,10 @@
 package server
 
-import "sett/commands"
+import (
+	"fmt"
+
+	"sett/commands"
+)
 
 // Errors that only the server answers; those of commands are in commands/errors.go.
 const (
@@ -17,6 +21,11 @@ const (
 	errInDoubt  = commands.Error("INDOUBT the outcome of this write is unknown: it may or may not have taken effect")
 	errTryAgain = commands.Error("TRYAGAIN this reply had seen writes whose outcome is unknown; nothing was changed")
 )
+
+// errArgTooLong is ours: Redis gathers an argument of any length in memory.
+func errArgTooLong(arg, bytes, limit int) commands.Error {
+	return commands.Error(fmt.Sprintf("ERR argument %d of %d bytes: only the values of strings may be longer than %d bytes (memory_budget / 8)", arg, bytes, limit))
+}
 
 // errExecRefused is what an EXEC answers that was itself refused, which also discards the transaction.
 func errExecRefused(why error) commands.Error {

@@ -34,17 +34,21 @@ type mark struct {
 }
 
 const (
-	readBytes     = 16 << 10  // the first read buffer
-	keepReadBytes = 64 << 10  // larger ones are given up when the connection rests,
-	keepOutBytes  = 256 << 10 // … and so are replies,
-	keepArgs      = 1 << 10   // … and lists of arguments
+	readBytes      = 16 << 10  // the first read buffer
+	largeReadBytes = 512 << 10 // of the first read buffer while a large argument arrives
+	keepReadBytes  = 64 << 10  // larger ones are given up when the connection rests,
+	keepOutBytes   = 256 << 10 // … and so are replies,
+	keepArgs       = 1 << 10   // … and lists of arguments
 
 	// The replies of a pipeline are held until its end, but not more of them than this.
 	maxHeldBytes = 64 << 10
 	maxHeldMarks = 1 << 10
 )
 
-func (b *buffers) full() bool { return b.out.Len() >= maxHeldBytes || len(b.marks) >= maxHeldMarks }
+// full tells that the replies held must leave before more is run. A reply that streams is never kept waiting: its view grows old.
+func (b *buffers) full() bool {
+	return b.out.Len() >= maxHeldBytes || len(b.marks) >= maxHeldMarks || b.out.Streams()
+}
 
 // hold notes what the reply depends on that was written since the last call.
 func (b *buffers) hold(seen uint64, wrote bool) {
@@ -105,18 +109,19 @@ func (s *session) speculations() uint64 { return s.engine.Store.Stats().Yields.L
 // replaceDoubtful goes through the held replies one by one. A client must not repeat a write that may have taken effect without knowing,
 // so those get an error that no client retries by itself.
 func (s *session) replaceDoubtful(b *buffers) bool {
-	old, start, committed := b.out, 0, s.committed
+	old, end, committed := b.out, 0, s.committed
 	b.out = resp.Writer{Proto: old.Proto}
+	defer old.Reset() // nobody reads what the replaced replies would have streamed
 	for _, m := range b.marks {
-		reply := old.Bytes()[start:m.end]
-		start = m.end
+		start := end
+		end = m.end
 		err := error(nil)
 		if m.seen > committed {
 			err = s.engine.Store.Wait(m.seen)
 		}
 		switch {
 		case err == nil:
-			b.out.Raw(reply)
+			b.out.Move(&old, start, end)
 			s.committed = max(s.committed, m.seen)
 		case !errors.Is(err, storage.ErrInDoubt):
 			return false

@@ -280,6 +280,7 @@ func (r *report) sett() {
 	r.line("panics:%d", st.panics.Load())
 	r.line("replies_in_doubt:%d", st.inDoubt.Load())
 	r.line("replies_try_again:%d", st.tryAgain.Load())
+	r.line("replies_cut_short:%d", st.cutShort.Load())
 	if r.s.engine != nil {
 		r.storage()
 	}

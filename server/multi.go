@@ -11,12 +11,12 @@ import (
 // enqueue is what becomes of a command between MULTI and EXEC.
 func (s *session) enqueue(b *buffers, row *commands.Row) {
 	if size := queuedBytes(b.args); s.queue.bytes+size > s.server.limits.Load().MaxQueryBytes {
-		s.queue.clear() // EXEC will refuse, so nobody needs it
+		s.dropQueued() // EXEC will refuse, so nobody needs it
 		s.reject(b, row, errQueueTooLong)
 		return
 	}
 	if !s.queueFailed {
-		s.queue.add(row, b.args)
+		s.queue.add(row, b.args, s.arrival.take())
 	}
 	b.out.Status("QUEUED")
 	b.hold(0, false)
@@ -44,10 +44,18 @@ func discard(s *session, b *buffers, _ [][]byte) {
 // endMulti is the end of every transaction, whatever became of it.
 func (s *session) endMulti() {
 	s.multi, s.queueFailed = false, false
-	s.queue.clear()
+	s.dropQueued()
 	if s.engine != nil {
 		s.engine.Data.Unwatch(&s.watch)
 	}
+}
+
+// dropQueued forgets the queue, and what its commands have staged.
+func (s *session) dropQueued() {
+	for i := range s.queue.steps {
+		s.dropStaged(s.queue.steps[i].Staged)
+	}
+	s.queue.clear()
 }
 
 func watch(s *session, b *buffers, args [][]byte) {
@@ -93,7 +101,7 @@ func exec(s *session, b *buffers, _ [][]byte) {
 		return
 	}
 	t.finish(start)
-	s.countSteps(b.out.Bytes()[start:])
+	s.countSteps(&b.out, start)
 }
 
 // transaction answers the Session rows of one EXEC.
@@ -140,66 +148,32 @@ func (t *transaction) finish(start int) {
 		return
 	}
 	b, s := t.buffers, t.session
-	whole := bytes.Clone(b.out.Bytes()[start:])
+	whole := b.out.Cut(start)
+	defer whole.Reset() // after a panic
 	seen, wrote, db := b.call.Seen, b.call.Wrote, s.db
-	b.out.Truncate(start)
 	from := 0
 	for _, l := range t.later {
-		b.out.Raw(whole[from : l.at-start])
+		b.out.Move(&whole, from, l.at-start)
 		from = l.at - start + placeholderBytes
 		s.db = l.db
 		b.call.Seen = 0
 		s.server.handlers[l.step.Row].run(s, b, l.step.Args)
 		seen = max(seen, b.call.Seen)
 	}
-	b.out.Raw(whole[from:])
+	b.out.Move(&whole, from, whole.Len())
 	b.call.Seen, b.call.Wrote, s.db = seen, wrote, db
 }
 
-// countSteps counts the commands that EXEC ran. Their time is EXEC's.
-func (s *session) countSteps(reply []byte) {
-	if len(reply) == 0 || reply[0] != '*' || s.after != more {
-		return
-	}
-	rest, n := replyLine(reply)
-	if n != len(s.queue.steps) {
+// countSteps counts the commands that EXEC ran, and whose replies are the elements of the array at start. Their time is EXEC's.
+func (s *session) countSteps(out *resp.Writer, start int) {
+	header := "*" + strconv.Itoa(len(s.queue.steps)) + "\r\n"
+	replies := out.Bytes()
+	if !bytes.HasPrefix(replies[start:], []byte(header)) || s.after != more {
 		return // a null array: nothing ran
 	}
+	at := start + len(header)
 	for _, step := range s.queue.steps {
-		s.count.ran(&s.server.stats, s.id, step.Row, 0, rest)
-		rest = skipReply(rest)
+		s.count.ran(&s.server.stats, s.id, step.Row, 0, replies[at:])
+		at = out.Skip(at)
 	}
-}
-
-// skipReply returns what follows the first reply of ours in a buffer.
-func skipReply(reply []byte) []byte {
-	if len(reply) == 0 {
-		return nil
-	}
-	kind := reply[0]
-	rest, n := replyLine(reply)
-	switch kind {
-	case '$', '=', '!':
-		if n >= 0 {
-			rest = rest[min(n+2, len(rest)):]
-		}
-	case '%', '|':
-		n *= 2
-		fallthrough
-	case '*', '~', '>':
-		for ; n > 0; n-- {
-			rest = skipReply(rest)
-		}
-	}
-	return rest
-}
-
-// replyLine returns what follows the first line, and the number in that line.
-func replyLine(reply []byte) (rest []byte, n int) {
-	end := bytes.IndexByte(reply, '\n')
-	if end < 2 {
-		return nil, 0
-	}
-	n, _ = strconv.Atoi(string(reply[1 : end-1]))
-	return reply[end+1:], n
 }

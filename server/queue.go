@@ -33,7 +33,7 @@ func queuedBytes(args [][]byte) int {
 }
 
 // add queues a copy of a command.
-func (q *queue) add(row *commands.Row, args [][]byte) {
+func (q *queue) add(row *commands.Row, args [][]byte, staged []commands.StagedArg) {
 	if cap(q.args)-len(q.args) < len(args) {
 		q.args = make([][]byte, 0, blockSize(len(q.steps), argsBlock, len(args)))
 	}
@@ -42,7 +42,7 @@ func (q *queue) add(row *commands.Row, args [][]byte) {
 		q.args = append(q.args, q.copy(arg))
 	}
 	end := len(q.args)
-	q.steps = append(q.steps, commands.Step{Row: row, Args: q.args[start:end:end]})
+	q.steps = append(q.steps, commands.Step{Row: row, Args: q.args[start:end:end], Staged: staged})
 	q.bytes += queuedBytes(args)
 }
 

@@ -36,6 +36,7 @@ type Limits struct {
 	KeepAliveSec  int // of TCP; 0: off
 	MaxQueryBytes int // one command, and what one MULTI holds
 	MaxBulkBytes  int // one argument
+	MaxArgBytes   int // one argument that is not a value which is staged: part of memory_budget
 }
 
 // Engine is what commands run on. It is there once the log has been replayed.

@@ -139,6 +139,7 @@ type setup struct {
 	limits  func(*Limits)
 	debug   DebugAccess
 	loading bool // Begin is left to the test
+	data    commands.Options
 }
 
 func startServer(t testing.TB, with setup) *testServer {
@@ -157,11 +158,12 @@ func startServer(t testing.TB, with setup) *testServer {
 	}
 	store.Lead(1)
 	table := commands.NewTable()
-	data := commands.NewDataSet(store, types.New(dir.Seed()), commands.Options{Table: table})
+	with.data.Table = table
+	data := commands.NewDataSet(store, types.New(dir.Seed()), with.data)
 	store.OnYield = data.TouchAllWatched
 
 	ts := &testServer{t: t, log: log, store: store, data: data, stops: make(chan bool, 1), fatal: make(chan error, 1), lines: &safeBuffer{}}
-	limits := Limits{MaxClients: 100, MaxQueryBytes: 1 << 30, MaxBulkBytes: 1 << 20}
+	limits := Limits{MaxClients: 100, MaxQueryBytes: 1 << 30, MaxBulkBytes: 512 << 20, MaxArgBytes: 16 << 20}
 	if with.limits != nil {
 		with.limits(&limits)
 	}

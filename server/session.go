@@ -24,6 +24,7 @@ type session struct {
 	count  count
 
 	check     resp.State // how far the command that is arriving was looked at
+	arrival   arrival    // its large arguments
 	postponed bool       // the command in buffers.args runs once the replies before it have left
 	after     next       // what the command at hand wants to happen when it is done
 
@@ -41,6 +42,7 @@ type next int
 const (
 	more   next = iota // all that has arrived was run: read more
 	again              // run the rest
+	absorb             // take the bytes of the large argument that is arriving, then run the rest
 	hangUp             // close the connection
 	depart             // end, but leave the socket open until the process ends
 )
@@ -55,6 +57,8 @@ func (s *session) init(server *Server, id uint64, socket net.Conn) {
 
 // end gives back what others know of this session.
 func (s *session) end() {
+	s.arrival.drop(s)
+	s.dropQueued()
 	if s.engine != nil {
 		s.engine.Data.Unwatch(&s.watch)
 	}
@@ -84,7 +88,10 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 			if err != nil {
 				return used, s.protocolError(b, err)
 			}
-			if n == 0 {
+			switch {
+			case n == 0 && s.arrival.left > 0:
+				return used, absorb
+			case n == 0:
 				return used, more
 			}
 			if len(b.args) == 0 {
@@ -106,6 +113,9 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 // parse puts the arguments of the next command into b.args; n is its length, 0 if it has not arrived whole.
 func (s *session) parse(b *buffers, pipeline []byte, limits resp.Limits) (n int, err error) {
 	n, _, err = resp.Check(pipeline, limits, &s.check)
+	for n == 0 && err == nil && s.check.Large().Bytes > 0 && s.keepLarge(b, pipeline) {
+		n, _, err = resp.Check(pipeline, limits, &s.check)
+	}
 	if n > 0 {
 		b.args, err = resp.Parse(pipeline[:n], b.args)
 	}
@@ -116,6 +126,7 @@ func (s *session) parserLimits() resp.Limits {
 	now := s.server.limits.Load()
 	limits := resp.DefaultLimits()
 	limits.MaxBulkBytes, limits.MaxQueryBytes, limits.Authenticated = now.MaxBulkBytes, now.MaxQueryBytes, true
+	limits.LargeBytes = commands.StagedAbove
 	limits.MaxInlineBytes = min(limits.MaxInlineBytes, limits.MaxQueryBytes)
 	return limits
 }
@@ -135,10 +146,15 @@ func (s *session) protocolError(b *buffers, err error) next {
 func (s *session) execute(b *buffers) (ran *commands.Row) {
 	s.after = more
 	row, err := s.admit(b)
+	if err == nil {
+		err = s.arrival.err
+	}
 	if err != nil {
 		s.reject(b, row, err)
+		s.arrival.drop(s)
 		return nil
 	}
+	defer s.arrival.drop(s) // what nobody has taken
 	h := s.server.handlers[row]
 	switch {
 	case s.multi && (h == nil || !h.atOnce):
@@ -207,7 +223,7 @@ func (s *session) crossProtocol() {
 // do runs a row of the data set.
 func (s *session) do(b *buffers, row *commands.Row) {
 	call := &b.call
-	call.Row, call.Args, call.DB, call.W = row, b.args, s.db, &b.out
+	call.Row, call.Args, call.Staged, call.DB, call.W = row, b.args, s.arrival.take(), s.db, &b.out
 	if err := s.engine.Data.Do(call); err != nil {
 		s.broken(b, err)
 	}

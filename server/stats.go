@@ -29,6 +29,7 @@ type stats struct {
 	panics      atomic.Uint64
 	inDoubt     atomic.Uint64 // replies that became -INDOUBT
 	tryAgain    atomic.Uint64 // replies that became -TRYAGAIN
+	cutShort    atomic.Uint64 // replies that ended in the middle, with their connection
 
 	errorsMu sync.Mutex
 	errors   map[string]uint64 // error replies by code; guarded by errorsMu
@@ -138,7 +139,7 @@ func (s *stats) reset() {
 			}
 		}
 	}
-	for _, n := range []*atomic.Uint64{&s.connections, &s.rejected, &s.panics, &s.inDoubt, &s.tryAgain} {
+	for _, n := range []*atomic.Uint64{&s.connections, &s.rejected, &s.panics, &s.inDoubt, &s.tryAgain, &s.cutShort} {
 		n.Store(0)
 	}
 	s.errorsMu.Lock()

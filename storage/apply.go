@@ -191,6 +191,9 @@ func (s *Store) Lead(term uint64) {
 	t.alive, t.first, t.next = true, true, next
 	t.mu.Unlock()
 	s.evaluating, s.serving = true, true
+	if s.OnLead != nil {
+		s.OnLead()
+	}
 }
 
 // Evaluating tells whether this node evaluates commands, or is closed and will not any more.

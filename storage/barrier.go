@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,7 +20,8 @@ import (
 type barrier struct {
 	durable point         // guarded by Store.mu
 	bytes   atomic.Uint64 // log bytes written when the last barrier began
-	files   []badgerFile  // as the last barrier found them; barrier goroutine, Open and Close only
+	running sync.Mutex    // one barrier at a time
+	files   []badgerFile  // as the last barrier found them; guarded by running, but for Open and Close
 	due     chan struct{}
 	now     chan chan error
 	stop    chan struct{}
@@ -61,7 +63,7 @@ func (s *Store) barrierLoop() {
 		case <-tick.C:
 		case <-b.due:
 		}
-		err := s.runBarrier()
+		err := s.runBarrier(false)
 		if reply != nil {
 			reply <- err
 		}
@@ -93,15 +95,24 @@ func (s *Store) Barrier() error {
 	}
 }
 
-func (s *Store) runBarrier() error {
+// runBarrier makes Badger's files durable if something was flushed since the last time. always: in any case.
+func (s *Store) runBarrier(always bool) error {
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
+	return s.barrierInUse(always)
+}
+
+// barrierInUse is runBarrier for those who hold disk.inUse.
+func (s *Store) barrierInUse(always bool) error {
+	s.barrier.running.Lock()
+	defer s.barrier.running.Unlock()
 	start := time.Now()
 	s.barrier.bytes.Store(s.stats.EntryBytes.Load())
 	s.mu.RLock()
 	p, durable := s.flush.point, s.barrier.durable
 	s.mu.RUnlock()
-	if p.Index == durable.Index {
+	if p.Index == durable.Index && !always {
+		s.moveDiscard(p.Index) // a view may have ended
 		return nil
 	}
 	if planted("durable-before-barrier") {
@@ -135,7 +146,12 @@ func (s *Store) runBarrier() error {
 
 // moveDiscard lets Badger's compactions drop what no reader at or above can see.
 func (s *Store) moveDiscard(durable uint64) {
-	s.disk.db.SetDiscardTs(s.views.oldestBase(durable))
+	s.setDiscard(s.views.oldestBase(durable))
+}
+
+func (s *Store) setDiscard(version uint64) {
+	s.disk.db.SetDiscardTs(version)
+	s.reclaim.discardTs.Store(version)
 }
 
 // syncBadger fsyncs Badger's files: value logs before the memtable logs that point into them.

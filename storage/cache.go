@@ -116,6 +116,16 @@ func (c *cache) refresh(hash uint64, key, value []byte) {
 	s.insert(hash, key, value, flags)
 }
 
+// forget drops what is known of a key that nobody asks for any more. Only the flusher calls it.
+func (c *cache) forget(hash uint64, key []byte) {
+	s := c.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.find(hash, key); i >= 0 {
+		s.drop(i)
+	}
+}
+
 // reset empties the cache.
 func (c *cache) reset() {
 	for i := range c.shards {

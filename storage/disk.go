@@ -35,7 +35,8 @@ const newest = math.MaxUint64
 
 const recordCRCBytes = 4
 
-func openDisk(dir string, b Budget, valueThreshold int64, logger *slog.Logger) (db *badger.DB, err error) {
+// openDisk opens Badger. collects is called before it collects a value log file, and may panic to keep it from that.
+func openDisk(dir string, b Budget, settings *Options, collects func(file uint32)) (db *badger.DB, err error) {
 	defer func() {
 		// A damaged table can make Badger panic while it opens.
 		if p := recover(); p != nil {
@@ -43,7 +44,7 @@ func openDisk(dir string, b Budget, valueThreshold int64, logger *slog.Logger) (
 		}
 	}()
 	o := badger.DefaultOptions(dir).
-		WithLogger(&badgerLogger{logger}).
+		WithLogger(&badgerLogger{settings.Logger, collects}).
 		WithCompression(options.None).
 		WithChecksumVerificationMode(options.NoVerification).
 		WithBlockCacheSize(0).
@@ -58,8 +59,8 @@ func openDisk(dir string, b Budget, valueThreshold int64, logger *slog.Logger) (
 		WithBaseTableSize(b.BaseTable).
 		WithBaseLevelSize(max(10<<20, 8*b.MemTable)).
 		WithNumCompactors(2).
-		WithValueThreshold(valueThreshold).
-		WithValueLogFileSize(64 << 20).
+		WithValueThreshold(settings.ValueThreshold).
+		WithValueLogFileSize(settings.ValueLogBytes).
 		WithVLogPercentile(0)
 	if db, err = badger.OpenManaged(o); err != nil {
 		return nil, refused("Badger cannot open %s: %v: run `sett check`", dir, err)
@@ -190,11 +191,22 @@ func (l *loader) sealed(key, value []byte) []byte {
 func (l *loader) finish() error { return l.kv.Finish() }
 
 // badgerLogger passes on what Badger says.
-type badgerLogger struct{ l *slog.Logger }
+type badgerLogger struct {
+	l        *slog.Logger
+	collects func(file uint32)
+}
 
 func (b *badgerLogger) Errorf(f string, a ...any)   { b.l.Error("badger: " + line(f, a)) }
 func (b *badgerLogger) Warningf(f string, a ...any) { b.l.Warn("badger: " + line(f, a)) }
-func (b *badgerLogger) Infof(f string, a ...any)    { b.l.Debug("badger: " + line(f, a)) }
-func (b *badgerLogger) Debugf(string, ...any)       {}
+func (b *badgerLogger) Infof(f string, a ...any) {
+	b.l.Debug("badger: " + line(f, a))
+	if f == collectsMessage {
+		b.collects(a[0].(uint32))
+	}
+}
+func (b *badgerLogger) Debugf(string, ...any) {}
+
+// collectsMessage is what Badger says with a file's number before it reads the file's first record.
+const collectsMessage = "Rewriting fid: %d"
 
 func line(f string, a []any) string { return strings.TrimSpace(fmt.Sprintf(f, a...)) }

@@ -145,24 +145,35 @@ func (s *Store) flushGeneration(g *generation) error {
 			return err
 		}
 	}
+	beside := s.beside(g)
+	if beside != nil {
+		if err := beside.write(s, l); err != nil {
+			return err
+		}
+	}
 	if err := l.set([]byte(appliedKey), g.closing.encode()); err != nil {
 		return err
 	}
 	if err := l.finish(); err != nil {
 		return err
 	}
-	s.retire(g, refs)
+	s.retire(g, refs, beside)
+	s.views.advance()
 	s.stats.Flushes.Add(1)
 	s.stats.FlushRecords.Add(uint64(len(refs)))
 	s.stats.FlushNs.Add(uint64(time.Since(start)))
-	s.pace.flushed(g.bytes(), time.Since(start))
+	if beside == nil {
+		s.pace.flushed(g.bytes(), time.Since(start))
+	} else {
+		beside.finished(s, version) // how long that took says nothing about writers
+	}
 	s.noteFlushed()
 	return nil
 }
 
 // retire makes readers find a flushed generation's records in the cache and in Badger, in an order that leaves no moment at which
 // somebody finds, or keeps, an older one.
-func (s *Store) retire(g *generation, refs []ref) {
+func (s *Store) retire(g *generation, refs []ref, beside *removal) {
 	s.retired.Add(1)
 	p := g.pieces()
 	for _, r := range refs {
@@ -170,6 +181,11 @@ func (s *Store) retire(g *generation, refs []ref) {
 		key := entryKey(e)
 		if key[0] != '!' {
 			s.cache.refresh(s.hash(key), key, versionValue(p.at(getRef(e, entryNewest))))
+		}
+	}
+	if beside != nil {
+		for _, key := range beside.keys {
+			s.cache.forget(s.hash(key), key)
 		}
 	}
 	s.mu.Lock()

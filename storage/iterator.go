@@ -11,7 +11,7 @@ import (
 type Iterator struct {
 	v            *View
 	lower, upper []byte
-	gens         []*generation // the view's when txn was opened: a Get in between moves the view on, but not txn
+	gens         []*generation // the view's when txn was opened: the view moves on, but not txn
 	sources      []*source     // of the present window, newest generation first
 	txn          *badger.Txn
 	it           *badger.Iterator
@@ -84,11 +84,11 @@ func (i *Iterator) Next() bool {
 	if i.err != nil {
 		return false
 	}
-	if i.steps++; i.steps%stepsAtOnce == 0 {
+	if i.steps++; i.steps%stepsAtOnce == 0 || i.v.s.gate.wanted.Load() {
 		if i.err = i.v.usable(); i.err != nil {
 			return false
 		}
-		if i.v.advance() {
+		if len(i.v.generations()) != len(i.gens) || i.v.s.gate.wanted.Load() {
 			after := append(bytes.Clone(i.key), 0)
 			if i.open(after) != nil {
 				return false
@@ -116,6 +116,7 @@ func (i *Iterator) Close() {
 		i.it.Close()
 		i.txn.Discard()
 		i.it, i.txn = nil, nil
+		i.v.s.gate.leave()
 		if !i.v.locked {
 			i.v.s.disk.inUse.RUnlock()
 		}
@@ -133,12 +134,12 @@ func (i *Iterator) open(key []byte) (err error) {
 	if err := i.v.usable(); err != nil {
 		return err
 	}
-	i.v.advance()
 	i.Close()
 	if !i.v.locked {
 		i.v.s.disk.inUse.RLock()
 	}
-	i.gens = i.v.gens
+	i.v.s.gate.enter(!i.v.locked)
+	i.gens = i.v.generations() // before base is read
 	i.txn = i.v.s.disk.db.NewTransactionAt(i.v.base.Load(), false)
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false
@@ -320,8 +321,8 @@ func (i *Iterator) diskValue(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, i.v.s.disk.damage(key, err.Error())
 	}
-	if len(stored) == 0 {
-		return i.v.fromDisk(key)
+	if len(stored) == 0 { // its value log file went between two iterators
+		return i.v.s.disk.getLocked(key, i.v.base.Load())
 	}
 	return i.v.s.disk.open(key, stored)
 }

@@ -48,6 +48,7 @@ func (o Options) withDefaults(d *Dir) Options {
 	}
 	set(&o.MemoryBudget, 1<<30)
 	set(&o.ValueThreshold, 32<<10)
+	set(&o.ValueLogBytes, 64<<20)
 	if o.GenerationRecords == 0 {
 		o.GenerationRecords = 50_000
 	}
@@ -93,7 +94,10 @@ func (s *Store) openBadger() error {
 	if err := removeEmpty(s.dir); err != nil {
 		return err
 	}
-	if s.disk.db, err = openDisk(s.dir, s.budget, s.opts.ValueThreshold, s.opts.Logger); err != nil {
+	if err := enterForgotten(s.opts.FS, s.dir); err != nil {
+		return err
+	}
+	if s.disk.db, err = openDisk(s.dir, s.budget, &s.opts, s.collects); err != nil {
 		return errors.Join(err, writeDurable(s.opts.FS, s.dir, durable, files))
 	}
 	if err := s.loadBadger(durable); err != nil {
@@ -117,7 +121,7 @@ func (s *Store) loadBadger(durable point) error {
 	}
 	s.inBadger = applied.Index
 	if durable.Index > 0 {
-		s.disk.db.SetDiscardTs(durable.Index)
+		s.setDiscard(durable.Index)
 	}
 	if s.system, err = s.disk.system(durable.Index); err != nil {
 		return refused("system records in %s are damaged (%v): run `sett check`", s.dir, err)

@@ -21,6 +21,7 @@ type Options struct {
 	FlushInterval     time.Duration // … or is this old
 	BatchMaxBytes     int64         // largest batch (0: from MemoryBudget)
 	ValueThreshold    int64         // Badger's: only blob chunks may be as large
+	ValueLogBytes     int64         // a file of Badger's value log (0: 64 MiB)
 	BarrierInterval   time.Duration // how often Badger is made durable
 	BarrierLogBytes   int64         // … or after as many bytes of log
 	StallTimeout      time.Duration // how long a write waits for memory before it is refused
@@ -80,7 +81,11 @@ type Store struct {
 	begun    bool
 	guard    guard
 	pace     pacer
+	reclaim  reclaiming
+	gate     gate
 
+	// OnLead is called under the lock when this node has begun to evaluate. Set before Lead.
+	OnLead func()
 	// OnYield is called under the lock when a speculation has ended. Set before Lead.
 	OnYield func()
 }
@@ -103,6 +108,7 @@ type Stats struct {
 	FlushNs        atomic.Uint64
 	Barriers       atomic.Uint64
 	BarrierNs      atomic.Uint64
+	CollectedFiles atomic.Uint64 // of the value log, rewritten by its garbage collection
 	Yields         atomic.Uint64
 	IgnoredEntries atomic.Uint64
 	StallNs        atomic.Uint64 // time that writers waited for memory
@@ -219,10 +225,14 @@ func (s *Store) count(g *generation, t *Txn, pos uint64) []tallyDelta {
 
 // closeActive ends the active generation between two batches: the log writer will end an entry here and give it the close flag.
 func (s *Store) closeActive() {
-	g := s.active()
-	if g.lastPos < g.firstPos {
-		return
+	if g := s.active(); g.lastPos >= g.firstPos {
+		s.cutActive()
 	}
+}
+
+// cutActive ends the active generation even if nothing is in it.
+func (s *Store) cutActive() {
+	g := s.active()
 	s.seal(g)
 	s.tail.mu.Lock()
 	n := len(s.tail.buf)

@@ -8,12 +8,13 @@ import (
 
 // View is a consistent picture of the store at a position. It is taken under the lock and read without it. While it is open, records that
 // are overwritten keep the version that it sees. As generations reach Badger it lets go of them, all but the one that its position lies
-// in. Not for use by several goroutines.
+// in, also while its owner waits for a client. Not for use by several goroutines.
 type View struct {
 	s      *Store
 	pos    uint64
-	gens   []*generation // old to new; those of them that are in Badger are dropped from the front
-	base   atomic.Uint64 // Badger's version below gens
+	mu     sync.Mutex
+	gens   []*generation // old to new; those of them that are in Badger are dropped from the front; guarded by mu
+	base   atomic.Uint64 // Badger's version below gens, or below newer ones
 	seen   uint64
 	born   time.Time
 	locked bool        // made and used within a Txn's Run: the lock is held already
@@ -37,8 +38,13 @@ func (s *Store) View() (*View, error) {
 	return s.view(), nil
 }
 
-// View takes a picture of the store (without the own writes of a Txn) at this moment, inside Run. It must be closed.
-func (r *Reader) View() *View { return r.s.view() }
+// View takes a picture of the store (without the own writes of a Txn) at this moment, inside Run. It may be used after Run has returned, and
+// must be closed. Seen counts it in.
+func (r *Reader) View() *View {
+	v := r.s.view()
+	r.saw(v.seen)
+	return v
+}
 
 // View takes a picture of the store, without the Txn's own writes. It is used and closed before Run returns.
 func (t *Txn) View() *View {
@@ -97,7 +103,9 @@ func (v *View) Close() {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	delete(vs.open, v)
+	v.mu.Lock()
 	v.gens = nil
+	v.mu.Unlock()
 	if len(vs.open) == 0 {
 		vs.newest.Store(0)
 	}
@@ -133,14 +141,25 @@ func (vs *views) endUncommitted(committed uint64) {
 	}
 }
 
-// advance drops the generations that are in Badger now, all but the one that the view's position lies in.
-func (v *View) advance() (moved bool) {
+// advance has all open views let go of a generation that has reached Badger.
+func (vs *views) advance() {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	for v := range vs.open {
+		v.generations()
+	}
+}
+
+// generations are those that are not in Badger yet, and the one that the view's position lies in. They may be read together with Badger at
+// base, or at what base becomes later: who finds a record in both takes the generation's.
+func (v *View) generations() []*generation {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	for len(v.gens) > 1 && v.gens[0].flushed.Load() {
 		v.base.Store(v.gens[0].version.Load())
 		v.gens = v.gens[1:]
-		moved = true
 	}
-	return moved
+	return v.gens
 }
 
 func (v *View) usable() error {
@@ -158,9 +177,8 @@ func (v *View) Get(key []byte) ([]byte, error) {
 	if err := v.usable(); err != nil {
 		return nil, err
 	}
-	v.advance()
 	hash := v.s.hash(key)
-	if value, ok := v.recent(uint32(hash), key); ok {
+	if value, ok := v.recent(v.generations(), uint32(hash), key); ok {
 		return value, nil
 	}
 	if key[0] == '!' {
@@ -177,11 +195,11 @@ func (v *View) fromDisk(key []byte) ([]byte, error) {
 }
 
 // recent searches the view's generations. A copy is returned: the active one changes.
-func (v *View) recent(hash uint32, key []byte) ([]byte, bool) {
+func (v *View) recent(gens []*generation, hash uint32, key []byte) ([]byte, bool) {
 	v.lock()
 	defer v.unlock()
-	for i := len(v.gens) - 1; i >= 0; i-- {
-		if ver := v.gens[i].getAt(hash, key, v.pos); ver != nil {
+	for i := len(gens) - 1; i >= 0; i-- {
+		if ver := gens[i].getAt(hash, key, v.pos); ver != nil {
 			if versionDeleted(ver) {
 				return nil, true
 			}

@@ -13,13 +13,16 @@ import (
 )
 
 // Checker tells whether the records of a store are what this package writes, and whether they agree with each other: blobs with their
-// chunks, meta records with their blobs and expiry rows, all of them with the counters. It is told the records in the order of keys.
+// chunks, meta records with their blobs, collections and expiry rows, directories with pages, all of them with the counters. It is told the
+// records in the order of keys: what is dead comes before meta records, these before what is in collections.
 type Checker struct {
-	keys   *Keys // nil: the seed is not known
-	blobs  map[uint64]*checkedBlob
-	spaces map[uint32]*checkedSpace
-	dead   map[uint32]bool // keyspaces that the reclaimer may have begun to remove
-	key    []byte
+	keys        *Keys // nil: the seed is not known
+	blobs       map[uint64]*checkedBlob
+	collections map[uint64]*checkedCollection
+	present     *checkedCollection // the one whose records are being told
+	spaces      map[uint32]*checkedSpace
+	dead        map[uint32]bool // keyspaces that the reclaimer may have begun to remove
+	key         []byte
 }
 
 var _ storage.RecordChecker = (*Checker)(nil)
@@ -37,6 +40,28 @@ func (b *checkedBlob) wanted() uint64 {
 	return (b.length + uint64(b.chunkBytes) - 1) / uint64(b.chunkBytes)
 }
 
+// checkedCollection is what a meta record, a dead record, and the records in a collection said.
+type checkedCollection struct {
+	length  int // of the string whose pages it has
+	owned   bool
+	dead    bool // the reclaimer may have begun to remove it
+	records int
+
+	directories map[int]directory // the pages that were not met yet; nil once all records of the collection were told
+	lost        int               // pages that a directory has and the store has not
+	strays      int               // pages that no directory has
+}
+
+// leave closes the books of a collection.
+func (k *checkedCollection) leave() {
+	for _, d := range k.directories {
+		for i := d.next(0); i < directoryPages; i = d.next(i + 1) {
+			k.lost++
+		}
+	}
+	k.directories = nil
+}
+
 // checkedSpace is what was found in a keyspace. rows is the sum of the hashes of all expiry rows that its meta records ask for, minus those
 // that are there: 0 if they agree.
 type checkedSpace struct {
@@ -46,7 +71,10 @@ type checkedSpace struct {
 
 // NewChecker returns a checker of one store. Without its seed (nil), keys are not compared with their names.
 func NewChecker(seed *[16]byte) *Checker {
-	c := &Checker{blobs: make(map[uint64]*checkedBlob), spaces: make(map[uint32]*checkedSpace), dead: make(map[uint32]bool)}
+	c := &Checker{
+		blobs: make(map[uint64]*checkedBlob), collections: make(map[uint64]*checkedCollection),
+		spaces: make(map[uint32]*checkedSpace), dead: make(map[uint32]bool),
+	}
 	if seed != nil {
 		keys := New(*seed)
 		c.keys = &keys
@@ -74,6 +102,8 @@ func (c *Checker) Record(key, value []byte) string {
 		return c.deadRecord(key, value)
 	case metaPrefix:
 		return c.meta(key, value)
+	case elementPrefix:
+		return c.element(key, value)
 	case 'x':
 		return c.row(key)
 	case '!', '~':
@@ -116,6 +146,8 @@ func (c *Checker) deadRecord(key, value []byte) string {
 		if b := c.blobs[id]; b != nil {
 			b.dead = true
 		}
+	case DeadCollection:
+		c.collection(id).dead = true
 	case DeadKeyspace:
 		c.dead[uint32(id)] = true
 	}
@@ -141,13 +173,26 @@ func (c *Checker) meta(key, value []byte) string {
 		c.key = ttl.AppendRow(c.key[:0], keyspace, m.ExpireAtMs, key[placeOffset:])
 		s.rows += xxhash.Sum64(c.key)
 	}
-	if m.OwnsBlobs && !c.dead[keyspace] {
-		return c.own(&m)
+	return c.own(&m, c.dead[keyspace])
+}
+
+// own takes in what a meta record owns, in a dead keyspace or not.
+func (c *Checker) own(m *Meta, dead bool) string {
+	blob, collection := m.owned()
+	if collection != 0 {
+		k := c.collection(collection)
+		if !dead && (k.owned || k.dead) {
+			return fmt.Sprintf("its collection %d belongs to another key or is dead", collection)
+		}
+		k.owned, k.dead, k.length = true, k.dead || dead, m.StringLen()
+	}
+	if blob != 0 && !dead {
+		return c.ownBlob(m)
 	}
 	return ""
 }
 
-func (c *Checker) own(m *Meta) string {
+func (c *Checker) ownBlob(m *Meta) string {
 	id, length := m.blob()
 	b := c.blobs[id]
 	switch {
@@ -159,6 +204,62 @@ func (c *Checker) own(m *Meta) string {
 		return fmt.Sprintf("its value, blob %d, belongs to another key or is dead", id)
 	}
 	b.owned = true
+	return ""
+}
+
+func (c *Checker) collection(id uint64) *checkedCollection {
+	k := c.collections[id]
+	if k == nil {
+		k = new(checkedCollection)
+		c.collections[id] = k
+	}
+	return k
+}
+
+// element takes in a directory or a page. What is wrong with a collection as a whole is said at the end.
+func (c *Checker) element(key, value []byte) string {
+	if len(key) != elementBytes {
+		return "malformed key of an element"
+	}
+	k := c.collection(binary.BigEndian.Uint64(key[1:]))
+	if k != c.present {
+		if c.present != nil {
+			c.present.leave()
+		}
+		c.present, k.directories = k, make(map[int]directory)
+	}
+	k.records++
+	n := int(binary.BigEndian.Uint32(key[elementBytes-4:]))
+	switch key[9] {
+	case elementDirectory:
+		return k.addDirectory(n, value)
+	case elementPage:
+		return k.addPage(n, value)
+	}
+	return "malformed key of an element"
+}
+
+func (k *checkedCollection) addDirectory(n int, value []byte) string {
+	if len(value) == 0 || len(value) > directoryBytes || value[len(value)-1] == 0 {
+		return "malformed directory of pages"
+	}
+	k.directories[n] = bytes.Clone(value)
+	return ""
+}
+
+func (k *checkedCollection) addPage(n int, value []byte) string {
+	if len(value) == 0 || len(value) > pageBytes {
+		return fmt.Sprintf("malformed page of %d bytes", len(value))
+	}
+	if k.owned && !k.dead && n*pageBytes+len(value) > k.length {
+		return fmt.Sprintf("page %d of %d bytes does not fit its string of %d bytes", n, len(value), k.length)
+	}
+	d, i := k.directories[n/directoryPages], n%directoryPages
+	if !d.has(i) {
+		k.strays++
+		return ""
+	}
+	d[i>>3] &^= 1 << (i & 7)
 	return ""
 }
 
@@ -181,6 +282,7 @@ func (c *Checker) End(tallies map[uint32]storage.Tally, nextID uint64) (wrong []
 			wrong = append(wrong, fmt.Sprintf("blob %d is there, but the next id is %d: new values would mix with it", id, nextID))
 		}
 	}
+	wrong = append(wrong, c.endCollections(nextID)...)
 	for keyspace := range tallies {
 		c.space(keyspace)
 	}
@@ -200,6 +302,26 @@ func (c *Checker) End(tallies map[uint32]storage.Tally, nextID uint64) (wrong []
 	return wrong
 }
 
+func (c *Checker) endCollections(nextID uint64) (wrong []string) {
+	if c.present != nil {
+		c.present.leave()
+	}
+	for id, k := range c.collections {
+		switch {
+		case id >= nextID:
+			wrong = append(wrong, fmt.Sprintf("collection %d is there, but the next id is %d: new values would mix with it", id, nextID))
+		case k.dead:
+		case !k.owned:
+			wrong = append(wrong, fmt.Sprintf("collection %d is nobody's: its %d records take space for ever", id, k.records))
+		case k.lost > 0:
+			wrong = append(wrong, fmt.Sprintf("collection %d, a string, has lost %d pages; reading them answers -CORRUPT", id, k.lost))
+		case k.strays > 0:
+			wrong = append(wrong, fmt.Sprintf("collection %d, a string, has %d pages that are in no directory; they are answered as they were before", id, k.strays))
+		}
+	}
+	return wrong
+}
+
 // Name is what an operator knows a record as.
 func (c *Checker) Name(key []byte) string {
 	switch {
@@ -207,6 +329,8 @@ func (c *Checker) Name(key []byte) string {
 		return fmt.Sprintf("key %q of keyspace %d", MetaName(key), MetaKeyspace(key))
 	case len(key) >= 9 && (key[0] == headerPrefix || key[0] == chunkPrefix):
 		return fmt.Sprintf("blob %d", binary.BigEndian.Uint64(key[1:]))
+	case len(key) >= 9 && key[0] == elementPrefix:
+		return fmt.Sprintf("collection %d", binary.BigEndian.Uint64(key[1:]))
 	case key[0] == 'x':
 		if row, ok := ttl.DecodeRow(key); ok {
 			return fmt.Sprintf("expiry row of %s", c.Name(AppendMetaOfRow(nil, row)))

@@ -11,7 +11,9 @@ import (
 //
 //	record       key                                                         value
 //	meta         m keyspace(4) slot(2) hash(4) form(1) userkey               see meta.go
-//	element      s collection(8) kind(1) suffix                              later: fields, members, scores, positions, pages
+//	element      s collection(8) kind(1) suffix                              later: fields, members, scores, positions
+//	  directory  s collection(8) 1 directory(4)                              which pages exist: bitmap; see page.go
+//	  page       s collection(8) 2 page(4)                                   bytes of a string
 //	blob header  B blob(8)                                                   length(8) chunk size(4)
 //	blob chunk   b blob(8) chunk(4)                                          bytes
 //	expiry       x keyspace(4) expireAt(8) kind(1) slot hash form userkey    1; encoded in ttl/index.go
@@ -22,10 +24,11 @@ import (
 // A *place* is slot and hash: SCAN's order. slot is Redis Cluster's, CRC16 of the hash tag; hash is 32 bits of a keyed hash of the name,
 // so that any place can be found again by one Seek, whatever happened to the keys in between.
 const (
-	metaPrefix   = 'm'
-	headerPrefix = 'B'
-	chunkPrefix  = 'b'
-	deadPrefix   = 'd'
+	metaPrefix    = 'm'
+	elementPrefix = 's'
+	headerPrefix  = 'B'
+	chunkPrefix   = 'b'
+	deadPrefix    = 'd'
 
 	// Slots is the number of slots of a keyspace.
 	Slots = 16384
@@ -38,6 +41,14 @@ const (
 
 // MaxNameBytes is the longest user key: no key of the store may exceed 32 KiB, and an expiry row adds the most to the name.
 const MaxNameBytes = 32<<10 - 64
+
+// Kinds of elements. A string's directories come before its pages, for those who walk both.
+const (
+	elementDirectory = 1
+	elementPage      = 2
+
+	elementBytes = 14 // length of the key of either
+)
 
 // Kinds of dead records.
 const (
@@ -129,6 +140,18 @@ func appendBlobHeader(dst []byte, blob uint64) []byte {
 func appendBlobChunk(dst []byte, blob uint64, chunk uint32) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, chunkPrefix), blob)
 	return binary.BigEndian.AppendUint32(dst, chunk)
+}
+
+func appendElement(dst []byte, collection uint64, kind byte) []byte {
+	return append(binary.BigEndian.AppendUint64(append(dst, elementPrefix), collection), kind)
+}
+
+func appendDirectory(dst []byte, collection uint64, directory int) []byte {
+	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementDirectory), uint32(directory))
+}
+
+func appendPage(dst []byte, collection uint64, page int) []byte {
+	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementPage), uint32(page))
 }
 
 // AppendDead appends the key of a dead record.

@@ -129,7 +129,7 @@ func (m *Meta) bytes() int64 {
 }
 
 // Ledger is the door through which meta records are written. What must agree with them – the keyspace's counters, the expiry rows, the
-// dead records of blobs – it writes itself, so that no command can forget it.
+// dead records of blobs and collections – it writes itself, so that no command can forget it.
 //
 // Records of one batch are opened and written one after the other: a Record that was opened must not be written after another Record of
 // the same key was.
@@ -139,6 +139,7 @@ type Ledger struct {
 	strings StringOptions
 	key     []byte // scratch for keys of rows, dead records and blobs
 	value   []byte // scratch for records
+	string  []byte // scratch for a string, or a page of one, that is changed
 
 	// Expired counts the expired records removed, Due is the earliest expireAt in the past that a row was written with (0: none):
 	// the sweeper may have walked past it. Both since Begin.
@@ -153,7 +154,11 @@ type Ledger struct {
 type StringOptions struct {
 	ThresholdBytes int // longer strings are blobs: value_threshold, 16 KiB
 	ChunkBytes     int // size of a blob's chunks: blob_chunk, 64 KiB
+	PackedMaxBytes int // longer strings become paged when they are changed in place: packed_max_bytes, 2 KiB; ThresholdBytes at most
 }
+
+// DefaultChunkBytes is the size of a blob's chunks unless blob_chunk says otherwise.
+const DefaultChunkBytes = 64 << 10
 
 // Record is one key, opened for writing.
 type Record struct {
@@ -167,8 +172,12 @@ func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, strings StringOptions) {
 		strings.ThresholdBytes = 16 << 10
 	}
 	if strings.ChunkBytes == 0 {
-		strings.ChunkBytes = 64 << 10
+		strings.ChunkBytes = DefaultChunkBytes
 	}
+	if strings.PackedMaxBytes == 0 {
+		strings.PackedMaxBytes = 2 << 10
+	}
+	strings.PackedMaxBytes = min(strings.PackedMaxBytes, strings.ThresholdBytes)
 	l.txn, l.nowMs, l.strings, l.Expired, l.Due, l.Adopted = txn, nowMs, strings, 0, 0, l.Adopted[:0]
 }
 
@@ -189,7 +198,7 @@ func (l *Ledger) Open(key []byte) (Record, error) {
 	return r, nil
 }
 
-// Put makes m the key's record. A blob that the old record owns and m does not is dead.
+// Put makes m the key's record. A blob or collection that the old record owns and m does not is dead.
 func (l *Ledger) Put(r *Record, m Meta) {
 	m.Exists = true
 	d := storage.Tally{Bytes: m.bytes()}
@@ -218,7 +227,7 @@ func (l *Ledger) SetExpire(r *Record, expireAtMs int64) {
 
 // Remove deletes the key and what it owns.
 func (l *Ledger) Remove(r *Record) {
-	l.release(&r.Meta, nil)
+	l.release(&r.Meta, &Meta{})
 	l.drop(r)
 }
 
@@ -263,18 +272,16 @@ func (l *Ledger) reschedule(r *Record, expireAtMs int64) (change int64) {
 	return change
 }
 
-// release writes the dead record of the blob that old owns, unless now owns it too.
+// release writes the dead records of what old owns, unless now owns it too.
 func (l *Ledger) release(old, now *Meta) {
-	if !old.OwnsBlobs {
-		return
+	blob, collection := old.owned()
+	keptBlob, keptCollection := now.owned()
+	if blob != 0 && blob != keptBlob {
+		l.putDead(DeadBlob, blob, Reclaim)
 	}
-	blob, _ := old.blob()
-	if now != nil && now.OwnsBlobs {
-		if kept, _ := now.blob(); kept == blob {
-			return
-		}
+	if collection != 0 && collection != keptCollection {
+		l.putDead(DeadCollection, collection, Reclaim)
 	}
-	l.putDead(DeadBlob, blob, Reclaim)
 }
 
 // AppendMetaOfRow appends the meta key that an expiry row belongs to.

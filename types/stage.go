@@ -15,10 +15,25 @@ func (l *Ledger) Stage(length uint64) StagedBlob {
 }
 
 // StageChunks adds bytes to a staged blob: chunk n and those behind it, whole but for the blob's last. It returns how many chunks they were.
-func (l *Ledger) StageChunks(b StagedBlob, n int, bytes []byte) int { return l.putBlobChunks(b.ID, n, bytes) }
+func (l *Ledger) StageChunks(b StagedBlob, n int, bytes []byte) int {
+	return l.putBlobChunks(b.ID, n, bytes)
+}
 
-// DropStaged makes a staged blob dead.
-func (l *Ledger) DropStaged(b StagedBlob) { l.putDead(DeadBlob, b.ID, Reclaim) }
+// DropStaged makes a staged blob dead, unless it is staged no more.
+func (l *Ledger) DropStaged(b StagedBlob) error {
+	l.key = AppendDead(l.key[:0], DeadBlob, b.ID)
+	state, err := l.txn.Get(l.key)
+	if err == nil && len(state) == 1 && state[0] == Staged {
+		l.txn.Put(l.key, []byte{Reclaim})
+	}
+	return err
+}
+
+// Meta is the record of a string whose value the blob is.
+func (b StagedBlob) Meta() Meta {
+	payload := binary.BigEndian.AppendUint64(nil, b.ID)
+	return Meta{Exists: true, Type: String, Format: formatBlob, OwnsBlobs: true, Payload: binary.BigEndian.AppendUint64(payload, b.Length)}
+}
 
 // PutStaged makes a staged blob the key's value.
 func (l *Ledger) PutStaged(r *Record, b StagedBlob, expireAtMs int64) {

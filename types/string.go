@@ -7,37 +7,84 @@ import (
 	"sett/storage"
 )
 
-// A string is whole in its meta record, or a blob:
+// A string is whole in its meta record, or a blob, or paged:
 //
 //	format inline  payload: its bytes
 //	format blob    payload: blob id(8) length(8); header and chunks under the id
+//	format paged   payload: length(8) collection id(8), and blob id(8) length(8) if a blob lies beneath; see page.go
 //
-// A blob is written once. Whatever changes the string writes a new blob, and the old one is dead.
+// A blob is written once. Writing the whole string makes it whole again, with a blob of its own; what it was before is dead.
 const (
 	formatInline = 0
 	formatBlob   = 1
+	formatPaged  = 2
 
 	blobPayloadBytes = 16
 	blobHeaderBytes  = 12
+
+	// maxStringBytes is where the numbers of pages end. proto_max_bulk_len is lower.
+	maxStringBytes = pageBytes << 32
 )
 
 func (m *Meta) validString() bool {
-	if m.Format == formatInline {
+	switch m.Format {
+	case formatInline:
 		return !m.OwnsBlobs
+	case formatBlob:
+		return m.OwnsBlobs && len(m.Payload) == blobPayloadBytes && m.validBlob(maxStringBytes)
+	case formatPaged:
+		return m.validPaged()
 	}
-	return m.Format == formatBlob && m.OwnsBlobs && len(m.Payload) == blobPayloadBytes
+	return false
 }
 
-// blob returns the id and length of the blob that the record owns.
+// validBlob tells whether the blob that the record owns can be one, of a length up to limit.
+func (m *Meta) validBlob(limit uint64) bool {
+	id, length := m.blob()
+	return id != 0 && length <= limit
+}
+
+// blob returns the id and length of the blob that the record owns: the whole string, or what lies beneath its pages.
 func (m *Meta) blob() (id, length uint64) {
-	return binary.BigEndian.Uint64(m.Payload), binary.BigEndian.Uint64(m.Payload[8:])
+	b := m.Payload[len(m.Payload)-blobPayloadBytes:]
+	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+}
+
+// owned returns the ids of the blob and of the collection that die with the record; 0: there is none.
+func (m *Meta) owned() (blob, collection uint64) {
+	if m.OwnsBlobs {
+		blob, _ = m.blob()
+	}
+	if m.Type == String && m.Format == formatPaged {
+		_, collection = m.paged()
+	}
+	return blob, collection
+}
+
+// OwnsRecord tells whether a record of the store, the meta record apart, is part of the value.
+func (m *Meta) OwnsRecord(key []byte) bool {
+	if len(key) < 9 {
+		return false
+	}
+	blob, collection := m.owned()
+	switch id := binary.BigEndian.Uint64(key[1:]); key[0] {
+	case headerPrefix, chunkPrefix:
+		return id == blob
+	case elementPrefix:
+		return id == collection
+	}
+	return false
 }
 
 // StringLen is the length of a string in bytes.
 func (m *Meta) StringLen() int {
-	if m.Format == formatBlob {
+	switch m.Format {
+	case formatBlob:
 		_, length := m.blob()
 		return int(length)
+	case formatPaged:
+		length, _ := m.paged()
+		return length
 	}
 	return len(m.Payload)
 }
@@ -45,7 +92,8 @@ func (m *Meta) StringLen() int {
 // Inline is the string itself, if the meta record holds it.
 func (m *Meta) Inline() (value []byte, ok bool) { return m.Payload, m.Format == formatInline }
 
-// AppendString appends the bytes [from, to) of a string to dst; from ≤ to ≤ StringLen.
+// AppendString appends the bytes [from, to) of a string to dst; from ≤ to ≤ StringLen. What is not in memory is asked for at once, in two
+// steps if it takes a directory or a header to know what it is.
 func AppendString(r Reader, m *Meta, dst []byte, from, to int) ([]byte, error) {
 	if value, ok := m.Inline(); ok {
 		return append(dst, value[from:to]...), nil
@@ -53,59 +101,64 @@ func AppendString(r Reader, m *Meta, dst []byte, from, to int) ([]byte, error) {
 	if from == to {
 		return dst, nil
 	}
-	id, length := m.blob()
-	chunkBytes, err := openBlob(r, id, length, from, to)
-	if err != nil {
+	if err := needString(r, m, from, to); err != nil {
 		return dst, err
 	}
-	key := make([]byte, 0, 16)
-	for at := from; at < to; {
-		n := at / chunkBytes
-		key = appendBlobChunk(key[:0], id, uint32(n))
-		chunk, err := r.Get(key)
-		if err != nil {
+	p := newPieces(r, m, from, to)
+	for {
+		piece, err := p.Next()
+		if len(piece) == 0 {
 			return dst, err
 		}
-		start := n * chunkBytes
-		if want := min(chunkBytes, int(length)-start); len(chunk) != want {
-			return dst, corruptBlob(key, "blob %d: chunk %d has %d bytes of %d", id, n, len(chunk), want)
-		}
-		end := min(to, start+len(chunk))
-		dst = append(dst, chunk[at-start:end-start]...)
-		at = end
+		dst = append(dst, piece...)
 	}
-	return dst, nil
+}
+
+// needString makes sure that all records which hold [from, to) are in memory.
+func needString(r Reader, m *Meta, from, to int) (err error) {
+	var keys [][]byte
+	inBlob := []span{{from, to}}
+	if m.Format == formatPaged {
+		if keys, inBlob, err = pageKeys(r, m, from, to); err != nil {
+			return err
+		}
+	}
+	if len(inBlob) > 0 {
+		if keys, err = appendBlobKeys(keys, r, m, inBlob); err != nil {
+			return err
+		}
+	}
+	return r.Need(keys...)
 }
 
 // usualChunkBytes is what chunks are asked for together with a header that is not in memory, to save a round. A blob of another chunk
 // size costs that round.
-const usualChunkBytes = 64 << 10
+const usualChunkBytes = DefaultChunkBytes
 
-// openBlob makes sure that the header and the chunks which hold [from, to) are in memory, and returns the size of its chunks.
-func openBlob(r Reader, id, length uint64, from, to int) (chunkBytes int, err error) {
+// appendBlobKeys appends the keys of the header, if it is not in memory, and of the chunks that hold spans of the blob.
+func appendBlobKeys(keys [][]byte, r Reader, m *Meta, spans []span) ([][]byte, error) {
+	id, length := m.blob()
+	chunkBytes := usualChunkBytes
 	key := appendBlobHeader(nil, id)
 	header, err := r.Get(key)
 	if err == storage.ErrMiss {
-		return 0, r.Need(append(chunkKeys(id, from, to, usualChunkBytes), key)...)
+		keys = append(keys, key)
+	} else if err != nil {
+		return nil, err
+	} else if chunkBytes, err = chunkSize(key, header, id, length); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return 0, err
+	next := 0 // chunks below it are among the keys
+	for _, s := range spans {
+		for n := max(next, s.from/chunkBytes); n <= (s.to-1)/chunkBytes; n++ {
+			keys = append(keys, appendBlobChunk(nil, id, uint32(n)))
+			next = n + 1
+		}
 	}
-	if chunkBytes, err = chunkSize(key, header, id, length); err != nil {
-		return 0, err
-	}
-	return chunkBytes, r.Need(chunkKeys(id, from, to, chunkBytes)...)
+	return keys, nil
 }
 
-func chunkKeys(id uint64, from, to, chunkBytes int) [][]byte {
-	var keys [][]byte
-	for n := from / chunkBytes; n <= (to-1)/chunkBytes; n++ {
-		keys = append(keys, appendBlobChunk(nil, id, uint32(n)))
-	}
-	return keys
-}
-
-func corruptBlob(key []byte, format string, args ...any) error {
+func corruptString(key []byte, format string, args ...any) error {
 	return &storage.CorruptError{Key: append([]byte(nil), key...), Reason: fmt.Sprintf(format, args...)}
 }
 

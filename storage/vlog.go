@@ -1,0 +1,211 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
+)
+
+// Badger collects a value log file by writing what lives in it anew, unsynced, and deleting the file at once. A power cut right after would
+// leave neither. So an iterator of ours stays open meanwhile, which keeps Badger from deleting; what it has moved is made durable; then the
+// iterator is closed, and for a moment nobody else may have one (see gate).
+
+const (
+	collectAtOnce = 4 // files: until they are deleted, what lives in them is on the disk twice
+	clearLimit    = 500 * time.Millisecond
+)
+
+// CollectValues gives back the files of the value log in which at least ratio is known to be dead: to Badger, from its compactions. It returns
+// how many were rewritten. No Scan of the caller may be open, and only one caller and no other job on Badger may run at a time.
+func (s *Store) CollectValues(ratio float64, stop <-chan struct{}) (files int, err error) {
+	for {
+		n, err := s.collectSome(ratio, stop)
+		files += n
+		if n > 0 && err == nil && !s.gate.clear(clearLimit) {
+			s.opts.Logger.Warn("collected value log files wait for a moment without a scan")
+		}
+		if err != nil || n < collectAtOnce {
+			return files, err
+		}
+	}
+}
+
+// collectSome rewrites some files and makes durable what it moved. When it returns, nothing of ours keeps Badger from deleting them.
+func (s *Store) collectSome(ratio float64, stop <-chan struct{}) (files int, err error) {
+	s.disk.inUse.RLock()
+	defer s.disk.inUse.RUnlock()
+	release := s.keepValueLog()
+	for files < collectAtOnce && err == nil && s.roomToCollect() {
+		select {
+		case <-stop:
+			err = ErrStopped
+			continue
+		default:
+		}
+		if err = s.collectFile(ratio); err == nil {
+			files++
+		}
+	}
+	if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+		err = nil
+	}
+	if files > 0 || err != nil { // a file that failed in the middle is not deleted, but one before it may have been moved
+		if failed := s.barrierInUse(true); failed != nil {
+			s.opts.Fatal(failed) // and the iterator stays: the files must not go
+			return files, failed
+		}
+		s.stats.CollectedFiles.Add(uint64(files))
+	}
+	release()
+	return files, err
+}
+
+// damagedFile is the panic that keeps Badger from collecting a file.
+type damagedFile struct{ error }
+
+func (s *Store) collectFile(ratio float64) (err error) {
+	defer s.disk.guard(nil, &err)
+	defer func() {
+		if p := recover(); p != nil {
+			damaged, ours := p.(damagedFile)
+			if !ours {
+				panic(p)
+			}
+			err = damaged.error
+		}
+	}()
+	checked := s.reclaim.checked.Load()
+	err = s.disk.db.RunValueLogGC(ratio)
+	invariant(err != nil || s.reclaim.checked.Load() != checked, "Badger collected a value log file unchecked")
+	return err
+}
+
+// collects checks a file that Badger is about to collect. Badger reads it up to the first bad record, takes that for its end, and deletes it
+// with all that lives behind.
+func (s *Store) collects(file uint32) {
+	s.reclaim.checked.Add(1)
+	name := valueLogName(file)
+	if end, err := wholeValueLog(filepath.Join(s.dir, name)); err != nil {
+		panic(damagedFile{s.disk.damage([]byte(name), fmt.Sprintf("%v at offset %d: the file is not collected", err, end))})
+	}
+}
+
+// wholeValueLog reads a value log file to its end.
+func wholeValueLog(path string) (end int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	end, _ = walkRecords(f, recordFileHeader, true, nil)
+	rest := make([]byte, 64<<10)
+	for at := end; ; at += int64(len(rest)) {
+		n, err := f.ReadAt(rest, at)
+		if !allZero(rest[:n]) {
+			return end, errors.New("a record fails its checksum")
+		}
+		if err == io.EOF {
+			return end, nil
+		}
+		if err != nil {
+			return end, err
+		}
+	}
+}
+
+// keepValueLog keeps Badger from deleting files of the value log until release is called. disk.inUse is held.
+func (s *Store) keepValueLog() (release func()) {
+	s.gate.enter(false)
+	txn := s.disk.db.NewTransactionAt(newest, false)
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues = false
+	o.Prefix = []byte("!")
+	it := txn.NewIterator(o)
+	return func() {
+		it.Close()
+		txn.Discard()
+		s.gate.leave()
+	}
+}
+
+// roomToCollect tells whether the disk has room for what lives in one more file. Like deletes it may use the reserve: it gives space back.
+func (s *Store) roomToCollect() bool {
+	s.lookAtDisk()
+	return s.guard.free.Load() >= s.promised()+2*s.opts.ValueLogBytes
+}
+
+// ValueLogFileBytes is the size at which Badger begins a new file of the value log.
+func (s *Store) ValueLogFileBytes() int64 { return s.opts.ValueLogBytes }
+
+// ValueLog is what the files of the value log take of the disk.
+func (s *Store) ValueLog() (files int, bytes int64) {
+	for _, f := range valueLogFiles(s.dir) {
+		files++
+		bytes += f.bytes
+	}
+	return files, bytes
+}
+
+// TableBytes is what Badger's tables take.
+func (s *Store) TableBytes() (bytes int64) {
+	s.disk.inUse.RLock()
+	defer s.disk.inUse.RUnlock()
+	for _, l := range s.disk.db.Levels() {
+		bytes += l.Size
+	}
+	return bytes
+}
+
+// OnlyFresh tells that all tables of Badger's are as its memtables left them. It compacts them when there are several.
+func (s *Store) OnlyFresh() bool {
+	s.disk.inUse.RLock()
+	defer s.disk.inUse.RUnlock()
+	for i, l := range s.disk.db.Levels() {
+		if i > 0 && l.NumTables > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+type valueLogFile struct {
+	id    uint32
+	size  int64 // its length
+	bytes int64 // of the disk: the file that is being written is longer
+}
+
+// valueLogFiles lists the value log, oldest first.
+func valueLogFiles(dir string) (files []valueLogFile) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		id, ok := valueLogID(e.Name())
+		if !ok {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Stat(filepath.Join(dir, e.Name()), &st) == nil {
+			files = append(files, valueLogFile{id, st.Size, st.Blocks * 512})
+		}
+	}
+	return files
+}
+
+func valueLogID(name string) (id uint32, ok bool) {
+	number, ok := strings.CutSuffix(name, ".vlog")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(number, 10, 32)
+	return uint32(n), err == nil
+}
