@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sett/commands"
+	"sett/compaction"
 	"sett/config"
 	"sett/replication"
 	"sett/replication/wal"
@@ -37,6 +38,7 @@ type node struct {
 	solo    *replication.Solo
 	clock   *ttl.Clock
 	sweeper *ttl.Sweeper
+	keeper  *compaction.Keeper
 	data    *commands.DataSet
 	server  *server.Server
 
@@ -85,7 +87,8 @@ func (n *node) start(fatal func(error)) error {
 	}
 	n.clock.Observe(n.store.LastTime())
 	n.sweeper.Start()
-	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper}})
+	n.keeper.Start()
+	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper, n.keeper}, Space: n.space})
 	return nil
 }
 
@@ -156,6 +159,7 @@ func (n *node) newDataSet() *commands.Table {
 	})
 	n.store.OnYield = n.data.TouchAllWatched
 	n.store.OnLead = func() { n.tidying.Go(n.dropLeftStaged) }
+	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(), Log: n.logger})
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
 	})
@@ -190,6 +194,25 @@ func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error
 		Stop:   func(flush bool) { n.stops <- flush },
 		Fatal:  fatal,
 	})
+}
+
+// layout is what the keeper knows of keys.
+func layout() compaction.Layout {
+	headers, chunks := types.BlobRanges()
+	return compaction.Layout{
+		Dead: types.DeadRange(), Doomed: types.Doomed, Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
+	}
+}
+
+// space is what INFO says about space.
+func (n *node) space() server.Space {
+	k := n.keeper.Stats()
+	files, bytes := n.store.ValueLog()
+	return server.Space{
+		DeadWaiting: k.DeadWaiting.Load(), Reclaimed: k.ReclaimedIDs.Load(), ReclaimedKeys: k.ReclaimedKeys.Load(), Orphans: k.Orphans.Load(),
+		ValueLogFiles: files, ValueLogBytes: bytes, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
+		CollectedFiles: k.CollectedFiles.Load(), LastCollectMs: k.LastCollectMs.Load(),
+	}
 }
 
 // settings is the configuration as CONFIG uses it.
@@ -245,6 +268,7 @@ func (n *node) registerSettings() error {
 type hooks struct {
 	*storage.Store
 	sweeper *ttl.Sweeper
+	keeper  *compaction.Keeper
 }
 
 // Flush leaves nothing that a restart would have to replay.
@@ -255,6 +279,13 @@ func (h hooks) Flush() error {
 	return h.Barrier()
 }
 
+func (h hooks) Reclaim() error { return h.keeper.Reclaim() }
+func (h hooks) Collect() error { return h.keeper.Collect() }
+
+// Compact and Reload wait for the keeper: one job at a time works on Badger.
+func (h hooks) Compact() error { return h.keeper.Compact() }
+func (h hooks) Reload() error  { return h.keeper.Reload() }
+
 func (h hooks) SetActiveExpire(active bool) { h.sweeper.SetActive(active) }
 
 // stop ends everything in an orderly way, from the top down. flush: Badger gets it all, so that the next start has nothing to replay;
@@ -262,6 +293,7 @@ func (h hooks) SetActiveExpire(active bool) { h.sweeper.SetActive(active) }
 func (n *node) stop(flush bool) error {
 	n.server.Shutdown(stopGrace)
 	n.sweeper.Stop()
+	n.keeper.Stop()
 	n.tidying.Wait()
 	err := n.store.Close(flush)
 	end, logErr := n.solo.Close()

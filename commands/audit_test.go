@@ -38,6 +38,7 @@ func (h *house) audit() {
 		switch {
 		case !ok:
 			h.t.Fatalf("%q is no dead record", key)
+		case kind == types.DeadCollection:
 		case kind == types.DeadKeyspace:
 			if spaces[uint32(id)] {
 				h.t.Errorf("keyspace %d is in use and dead", id)
@@ -47,7 +48,7 @@ func (h *house) audit() {
 			dead[id] = true
 		}
 	})
-	owned := map[uint64]bool{}
+	var metas []types.Meta
 	for space := range spaces {
 		var want storage.Tally
 		rows := map[string]bool{}
@@ -57,18 +58,17 @@ func (h *house) audit() {
 				h.t.Fatal(err)
 			}
 			want.Keys++
-			want.Bytes += int64(len(types.MetaName(key)) + m.StringLen())
+			name, err := m.ReadName(v, key)
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			want.Bytes += int64(len(name) + m.StringLen())
 			if m.ExpireAtMs != 0 {
 				want.Expires++
 				rows[string(ttl.AppendRow(nil, space, m.ExpireAtMs, key[5:]))] = true
 			}
-			if m.OwnsBlobs {
-				id := binary.BigEndian.Uint64(m.Payload[len(m.Payload)-16:])
-				if owned[id] || dead[id] {
-					h.t.Errorf("blob %d of %q has another owner (%v) or is dead (%v)", id, key, owned[id], dead[id])
-				}
-				owned[id] = true
-			}
+			m.Payload = bytes.Clone(m.Payload)
+			metas = append(metas, m)
 		})
 		if got := h.tally(space); got != want {
 			h.t.Errorf("keyspace %d: counters %+v, want %+v", space, got, want)
@@ -85,8 +85,17 @@ func (h *house) audit() {
 		}
 	}
 	each([]byte("B"), []byte("C"), func(key, _ []byte) {
-		if id := binary.BigEndian.Uint64(key[1:]); !owned[id] && !dead[id] {
-			h.t.Errorf("blob %d is nobody's", id)
+		owners := 0
+		if dead[binary.BigEndian.Uint64(key[1:])] {
+			owners++
+		}
+		for i := range metas {
+			if metas[i].OwnsRecord(key) {
+				owners++
+			}
+		}
+		if owners != 1 {
+			h.t.Errorf("blob %d has %d owners, death among them", binary.BigEndian.Uint64(key[1:]), owners)
 		}
 	})
 }

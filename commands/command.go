@@ -210,7 +210,7 @@ func (u *Update) open(name []byte) (types.Record, error) {
 	if err != nil {
 		return types.Record{}, err
 	}
-	return u.ledger.Open(key)
+	return u.ledger.Open(key, name)
 }
 
 // openBeside is open while another record of the same row is in use: its key gets memory of its own.
@@ -219,7 +219,7 @@ func (u *Update) openBeside(name []byte) (types.Record, error) {
 	if err != nil {
 		return types.Record{}, err
 	}
-	return u.ledger.Open(key)
+	return u.ledger.Open(key, name)
 }
 
 // openString is open for those who want a string or nothing.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os/exec"
@@ -45,7 +44,7 @@ func startRedis(t *testing.T) net.Conn {
 // strange are arguments that somebody gets wrong.
 var strange = []string{"", "0", "1", "-1", "a", "nx", "XX", "gt", "LT", "ex", "px", "exat", "pxat", "keepttl", "persist", "get", "replace", "db",
 	"9223372036854775807", "-9223372036854775808", "9223372036854775808", "00", "+1", " 1", "1 ", "-0", "1.5", "1e3", "0x10", "inf", "-inf", "nan",
-	"100000", "33177117420", "33177117420000", "4294967295", "4294967296", "16", "k1", "k2", "k3", "x\x00y", "sync", "async", ".5", "5.", "1e-20", "3.0"}
+	"100000", "33177117420", "33177117420000", "4294967295", "4294967296", "16", "k1", "k2", "k3", "x\x00y", "sync", "async", ".5", "5.", "1e-20", "3.0", "bit", "BYTE"}
 
 // TestAgainstRedis runs random commands, most of them wrong, against a Redis that is installed, and compares every byte.
 func TestAgainstRedis(t *testing.T) {
@@ -76,17 +75,41 @@ func TestAgainstRedis(t *testing.T) {
 		if !sensible(args) {
 			continue
 		}
-		var request bytes.Buffer
-		fmt.Fprintf(&request, "*%d\r\n", len(args))
-		for _, arg := range args {
-			fmt.Fprintf(&request, "$%d\r\n%s\r\n", len(arg), arg)
-		}
-		if _, err := io.Copy(conn, &request); err != nil {
-			t.Fatal(err)
-		}
+		sendCommand(t, conn, args)
 		want := readReply(t, replies)
 		if got := c.do(args...); got != want {
 			t.Fatalf("command %d, %.300q:\n got  %.300q\n want %.300q", i, args, got, want)
+		}
+	}
+}
+
+func sendCommand(t *testing.T, conn net.Conn, args []string) {
+	t.Helper()
+	var request bytes.Buffer
+	fmt.Fprintf(&request, "*%d\r\n", len(args))
+	for _, arg := range args {
+		fmt.Fprintf(&request, "$%d\r\n%s\r\n", len(arg), arg)
+	}
+	if _, err := conn.Write(request.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPlainStringsAreRedis compares the model of TestPagedStrings with a Redis that is installed.
+func TestPlainStringsAreRedis(t *testing.T) {
+	conn := startRedis(t)
+	replies := bufio.NewReader(conn)
+	if *seed == 0 {
+		*seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("-seed=%d", *seed)
+	d := longDice{dice{rand.New(rand.NewPCG(*seed, 6))}}
+	p := plainStrings{}
+	for i := range 4000 {
+		args := d.command(p)
+		sendCommand(t, conn, args)
+		if want, got := readReply(t, replies), p.run(args); got != want {
+			t.Fatalf("command %d, %.100q:\n got  %.300q\n want %.300q", i, args, got, want)
 		}
 	}
 }

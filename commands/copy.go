@@ -113,7 +113,7 @@ func (s *stagedCopy) ask(u *Update, from *types.Record) error {
 	s.from = from.Meta
 	s.from.Payload = bytes.Clone(from.Payload)
 	s.view = u.txn.Reader.View()
-	k := &watchedKey{watch: &s.watch, db: u.DB, name: string(types.MetaName(from.Key)), filed: string(from.Key), expireAtMs: from.ExpireAtMs}
+	k := &watchedKey{watch: &s.watch, db: u.DB, name: string(from.Name), filed: string(from.Key), expireAtMs: from.ExpireAtMs}
 	u.set.watches.add(&s.watch, []*watchedKey{k})
 	return errCopyFirst
 }

@@ -18,7 +18,7 @@ type Options struct {
 	Clock     *ttl.Clock // one that follows the system's
 	Databases int        // databases, 16
 	MaxBulk   int        // longest string, bytes: proto_max_bulk_len, 512 MiB
-	MaxName   int        // longest key, bytes: max_name_bytes, types.MaxNameBytes
+	MaxName   int        // longest key, bytes: max_name_bytes, 1 MiB
 	StagedMax int64      // bytes of all values that are arriving: staged_max_bytes, 1 GiB
 	Strings   types.StringOptions
 	Seed      uint64 // of RANDOMKEY and its like; 0: drawn from the system
@@ -102,7 +102,7 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 		opts.Databases = 16
 	}
 	if opts.MaxName == 0 {
-		opts.MaxName = types.MaxNameBytes
+		opts.MaxName = types.DefaultMaxName
 	}
 	if opts.MaxBulk == 0 {
 		opts.MaxBulk = 512 << 20

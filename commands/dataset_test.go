@@ -10,7 +10,6 @@ import (
 
 	"sett/resp"
 	"sett/storage"
-	"sett/types"
 )
 
 func TestDigestIsRedis(t *testing.T) {
@@ -40,10 +39,10 @@ func TestDigestIsRedis(t *testing.T) {
 }
 
 func TestNamesBeyondTheLimitAreRefused(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{MaxName: 40_000})
 	c := h.client()
-	long := strings.Repeat("n", types.MaxNameBytes+1)
-	want := fmt.Sprintf("-ERR key of %d bytes is longer than max_name_bytes (32704)\r\n", len(long))
+	long := strings.Repeat("n", 40_001)
+	want := fmt.Sprintf("-ERR key of %d bytes is longer than max_name_bytes (40000)\r\n", len(long))
 	for _, words := range [][]string{
 		{"get", long}, {"set", long, "1"}, {"mset", "a", "1", long, "2"}, {"del", "a", long}, {"exists", long}, {"rename", "b", long}, {"watch", long},
 	} {

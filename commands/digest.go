@@ -66,7 +66,11 @@ func (q *Query) digestKeyspace(v *storage.View, db int, final *[sha1.Size]byte) 
 			mixDigest(final, binary.BigEndian.AppendUint32(nil, uint32(db)))
 			first = false
 		}
-		digest, err := digestKey(v, types.MetaName(w.key), &m)
+		name, err := w.name(&m)
+		if err != nil {
+			return err
+		}
+		digest, err := digestKey(v, name, &m)
 		if err != nil {
 			return err
 		}

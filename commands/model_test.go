@@ -345,6 +345,11 @@ func (d dice) name() string {
 		return ""
 	case 1:
 		return strings.Repeat("long name ", 400)
+	case 2:
+		if d.IntN(8) == 0 {
+			return strings.Repeat("very long name ", 2200) // not in its key
+		}
+		fallthrough
 	default:
 		return fmt.Sprintf("k%d", n)
 	}

@@ -412,6 +412,7 @@ func TestChangesInPlaceLogAPage(t *testing.T) {
 		return string(b)
 	}
 	c.must(ok, "set", "blob", random(900_000))
+	c.must(ok, "set", "whole", random(100_000))
 	c.must(ok, "set", "inline", random(10_000))
 	h.reopen()
 	for _, step := range []struct {
@@ -422,11 +423,12 @@ func TestChangesInPlaceLogAPage(t *testing.T) {
 		{1500, []string{"setbit", "blob", "4000000", "0"}},
 		{1500, []string{"setbit", "blob", "4100000", "1"}},
 		{1500, []string{"setbit", "blob", "4100000", "0"}},
+		{200, []string{"append", "whole", ""}}, // touched, for those who WATCH it
 		{1500, []string{"append", "blob", "x"}},
 		{2500, []string{"setrange", "blob", "1023", "xx"}},
 		{12_000, []string{"setrange", "inline", "5000", "x"}}, // its bytes become pages, once
 		{1500, []string{"setrange", "inline", "5000", "y"}},
-		{400, []string{"setbit", "far", "4294967295", "1"}},
+		{1500, []string{"setbit", "far", "4294967295", "1"}},
 		{400, []string{"setbit", "zeros", "4294967295", "0"}},
 		{400, []string{"setbit", "zeros", "99", "1"}},
 		{0, []string{"setbit", "zeros", "99", "1"}}, // as it was
@@ -457,7 +459,7 @@ func TestChangesInPlaceFromCold(t *testing.T) {
 	h := newHouse(t, Options{})
 	c := h.client()
 	c.must(ok, "set", "a", strings.Repeat("x", 900_000))
-	c.must(num(0), "setbit", "a", "4000001", "1")
+	c.must(num(0), "setbit", "a", "4000000", "1")
 	cold := func(limit uint64, want string, words ...string) {
 		t.Helper()
 		if err := h.store.Flush(); err != nil {
@@ -471,9 +473,9 @@ func TestChangesInPlaceFromCold(t *testing.T) {
 			t.Errorf("%q: %d reruns, want %d at most; %d reads under the lock", words, n, limit, stats.LockedReads.Load())
 		}
 	}
-	cold(2, ":1\r\n", "getbit", "a", "4000001") // meta record; directory and page
+	cold(2, ":1\r\n", "getbit", "a", "4000000") // meta record; directory and page
 	cold(3, ":1\r\n", "getbit", "a", "2000001") // meta record; directory and header; chunk
-	cold(2, ":0\r\n", "setbit", "a", "4000002", "1")
+	cold(2, ":0\r\n", "setbit", "a", "4000005", "1")
 	cold(3, ":0\r\n", "setbit", "a", "2000000", "1")
 	cold(3, ":900000\r\n", "setrange", "a", "150000", strings.Repeat("y", 5000))
 	cold(3, bulk("xxy"), "getrange", "a", "149998", "150000")
@@ -532,5 +534,32 @@ func BenchmarkBitCount(b *testing.B) {
 	b.SetBytes(int64(len(piece)))
 	for b.Loop() {
 		countBits(piece)
+	}
+}
+
+// BenchmarkSetBitInABlob changes one bit of a string of 1 MiB.
+func BenchmarkSetBitInABlob(b *testing.B) {
+	h := newHouse(b, Options{})
+	c := h.client()
+	c.must(ok, "set", "a", strings.Repeat("x", 1<<20))
+	args := [][][]byte{}
+	for i := range 1000 {
+		args = append(args, [][]byte{[]byte("setbit"), []byte("a"), []byte(strconv.Itoa(i * 8000)), []byte(strconv.Itoa(i & 1))})
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		args[i%1000][3][0] ^= 1
+		c.doArgs(args[i%1000])
+	}
+}
+
+// BenchmarkBitCountOfPages counts 1 MiB of which every page exists.
+func BenchmarkBitCountOfPages(b *testing.B) {
+	h := newHouse(b, Options{MaxBulk: 512 << 20})
+	c := h.client()
+	c.must(num(1<<20), "setrange", "a", "1", strings.Repeat("x", 1<<20-1))
+	b.SetBytes(1 << 20)
+	for b.Loop() {
+		c.do("bitcount", "a")
 	}
 }

@@ -90,7 +90,14 @@ func scanView(q *Query, v *storage.View) error {
 			if err != nil {
 				return err
 			}
-			if name := types.MetaName(w.key); live && s.shows(name, &m) {
+			if !live {
+				continue
+			}
+			name, err := w.name(&m)
+			if err != nil {
+				return err
+			}
+			if s.shows(name, &m) {
 				names = append(names, bytes.Clone(name))
 			}
 		}
@@ -123,7 +130,14 @@ func keysView(q *Query, v *storage.View) error {
 		if err != nil {
 			return err
 		}
-		if name := types.MetaName(w.key); live && q.state.shows(name, &m) {
+		if !live {
+			continue
+		}
+		name, err := w.name(&m)
+		if err != nil {
+			return err
+		}
+		if q.state.shows(name, &m) {
 			q.W.Bulk(name)
 			n++
 		}
@@ -163,12 +177,16 @@ func randomKeyView(q *Query, v *storage.View) error {
 			break
 		}
 		looked++
-		_, live, err := w.meta()
+		m, live, err := w.meta()
 		if err != nil {
 			return err
 		}
 		if live {
-			names = append(names, bytes.Clone(types.MetaName(w.key)))
+			name, err := w.name(&m)
+			if err != nil {
+				return err
+			}
+			names = append(names, bytes.Clone(name))
 		}
 		ok = w.next()
 	}
@@ -186,6 +204,7 @@ func randomKeyView(q *Query, v *storage.View) error {
 // walk goes through the meta records of a keyspace: as a view shows them, changed by what the batch around the query has done so far.
 type walk struct {
 	q      *Query
+	v      *storage.View
 	it     *storage.Iterator
 	itOK   bool     // it stands on a record
 	own    [][]byte // meta keys that the batch has changed, sorted
@@ -197,7 +216,7 @@ type walk struct {
 }
 
 func (q *Query) walk(v *storage.View) *walk {
-	w := &walk{q: q}
+	w := &walk{q: q, v: v}
 	w.it = v.Iterate(types.AppendMetaPlace(nil, q.space, types.Place{}), types.AppendMetaEnd(nil, q.space))
 	if q.txn == nil {
 		return w
@@ -263,6 +282,14 @@ func (w *walk) settle() bool {
 func (w *walk) meta() (m types.Meta, live bool, err error) {
 	m, err = types.DecodeMeta(w.key, w.value)
 	return m, err == nil && !m.ExpiredAt(w.q.Now), err
+}
+
+// name is that of the present record, m; it is valid until the next move.
+func (w *walk) name(m *types.Meta) ([]byte, error) {
+	if m.InKey() {
+		return m.ReadName(w.v, w.key)
+	}
+	return m.ReadName(w.q.withOwn(w.v, m), w.key)
 }
 
 func (w *walk) err() error {

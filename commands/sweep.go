@@ -45,7 +45,7 @@ func sweep(u *Update) error {
 }
 
 func (u *Update) sweepKey(key, row []byte) error {
-	r, err := u.ledger.Open(key) // removes it, and the row, if its time is past
+	r, err := u.ledger.Open(key, nil) // removes it, and the row, if its time is past
 	if err != nil {
 		return err
 	}

@@ -95,8 +95,8 @@ func storageSettings() []Key {
 			Effect: "How long a write waits when recent writes fill their share of memory, before it gets -MISCONF."},
 		{Name: "storage.view_max_age", Kind: Duration, Default: "5m", Min: int64(100 * time.Millisecond), Max: int64(24 * time.Hour), Change: Start,
 			Effect: "A view older than this ends, and the command that reads it gets an error: views keep old versions from being removed."},
-		{Name: "storage.max_name_bytes", Kind: Bytes, Default: "32704", Min: kib, Max: 32704, Unit: "bytes", Change: Start,
-			Effect: "Longest key name; a command with a longer one gets an error. Badger's limit is 32 KiB with what sett puts before the name."},
+		{Name: "storage.max_name_bytes", Kind: Bytes, Default: "1MiB", Min: kib, Max: mib, Unit: "bytes", Change: Start,
+			Effect: "Longest key name; a command with a longer one gets an error. A name above 32704 bytes is stored apart from its key."},
 	}
 }
 

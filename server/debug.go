@@ -33,6 +33,9 @@ type Hooks interface {
 	DropCache()
 	// SetDiskFree makes the disk guard believe in so many free bytes; -1: ask the disk.
 	SetDiskFree(bytes int64)
+	// Reclaim removes all that is dead, Collect gives back what it took in the value log.
+	Reclaim() error
+	Collect() error
 	// Reload does what a restart does.
 	Reload() error
 	SetActiveExpire(active bool)
@@ -99,6 +102,10 @@ var debugHelp = []string{
 	"    1 keeps recent writes from being written to Badger.",
 	"SETT COMPACT",
 	"    Compact Badger's levels.",
+	"SETT RECLAIM",
+	"    Remove all that is dead and durable: a whole pass of the reclaimer.",
+	"SETT GC",
+	"    Collect the value log as far as it is known to be dead.",
 	"SETT CLOCK <milliseconds>",
 	"    Move the wall clock that this node believes in, relative to the real one.",
 	"SETT DROP-CACHE",
@@ -117,6 +124,10 @@ func (s *session) debugSett(name []byte, args [][]byte) error {
 		hooks.PauseFlush(atoi(args[0]) != 0)
 	case is(name, "compact") && len(args) == 0:
 		return hooks.Compact()
+	case is(name, "reclaim") && len(args) == 0:
+		return hooks.Reclaim()
+	case is(name, "gc") && len(args) == 0:
+		return hooks.Collect()
 	case is(name, "drop-cache") && len(args) == 0:
 		hooks.DropCache()
 	case is(name, "clock") && len(args) == 1:

@@ -321,8 +321,28 @@ func (r *report) storage() {
 	r.line("barrier_usec:%d", sum.BarrierNs.Load()/1000)
 	r.line("stall_usec:%d", sum.StallNs.Load()/1000)
 	r.line("refused_writes:%d", sum.Refused.Load())
+	if r.s.engine.Space != nil {
+		r.space(r.s.engine.Space())
+	}
 	if r.s.engine.Log != nil {
 		r.log(r.s.engine.Log.Metrics())
+	}
+}
+
+func (r *report) space(s Space) {
+	r.line("dead_waiting:%d", s.DeadWaiting)
+	r.line("reclaimed:%d", s.Reclaimed)
+	r.line("reclaimed_records:%d", s.ReclaimedKeys)
+	r.line("orphans_removed:%d", s.Orphans)
+	r.line("value_log_files:%d", s.ValueLogFiles)
+	r.line("value_log_bytes:%d", s.ValueLogBytes)
+	if s.BlobBytes >= 0 {
+		r.line("blob_bytes:%d", s.BlobBytes)
+	}
+	r.line("value_log_forgotten_bytes:%d", s.ForgottenBytes)
+	r.line("value_log_files_collected:%d", s.CollectedFiles)
+	if s.LastCollectMs > 0 {
+		r.line("value_log_last_collected:%d", s.LastCollectMs)
 	}
 }
 

@@ -45,6 +45,21 @@ type Engine struct {
 	Store Store
 	Log   Log // for INFO; may be nil
 	Hooks Hooks
+	Space func() Space // for INFO; may be nil
+}
+
+// Space is what INFO says about what is dead and what is given back.
+type Space struct {
+	DeadWaiting    int64  // dead blobs and collections whose records are not gone yet
+	Reclaimed      uint64 // … that are gone
+	ReclaimedKeys  uint64
+	Orphans        uint64 // chunks that came back, and were removed again
+	ValueLogFiles  int
+	ValueLogBytes  int64
+	BlobBytes      int64 // of live blobs, as of the last look; -1: not known yet
+	ForgottenBytes int64 // of the value log, that Badger has forgotten and the next start gives back
+	CollectedFiles uint64
+	LastCollectMs  int64 // 0: none
 }
 
 // Store is what the server itself needs of storage.Store.

@@ -35,8 +35,7 @@ const newest = math.MaxUint64
 
 const recordCRCBytes = 4
 
-// openDisk opens Badger. collects is called before it collects a value log file, and may panic to keep it from that.
-func openDisk(dir string, b Budget, settings *Options, collects func(file uint32)) (db *badger.DB, err error) {
+func openDisk(dir string, b Budget, settings *Options, n news) (db *badger.DB, err error) {
 	defer func() {
 		// A damaged table can make Badger panic while it opens.
 		if p := recover(); p != nil {
@@ -44,7 +43,7 @@ func openDisk(dir string, b Budget, settings *Options, collects func(file uint32
 		}
 	}()
 	o := badger.DefaultOptions(dir).
-		WithLogger(&badgerLogger{settings.Logger, collects}).
+		WithLogger(&badgerLogger{settings.Logger, n}).
 		WithCompression(options.None).
 		WithChecksumVerificationMode(options.NoVerification).
 		WithBlockCacheSize(0).
@@ -192,21 +191,38 @@ func (l *loader) finish() error { return l.kv.Finish() }
 
 // badgerLogger passes on what Badger says.
 type badgerLogger struct {
-	l        *slog.Logger
-	collects func(file uint32)
+	l    *slog.Logger
+	news news
 }
+
+// news are messages of Badger's that tell what it is about to do: it goes on when the func returns. A test holds that it still sends them.
+type news struct {
+	written  func()            // values are in the value log, pointers to them nowhere yet
+	collects func(file uint32) // a value log file is about to be collected; a panic ends that
+	moved    func(records int) // … was collected: so many live there no longer
+}
+
+const (
+	writtenMessage  = "Writing to memtable"
+	collectsMessage = "Rewriting fid: %d"
+	movedMessage    = "Total entries: %d. Moved: %d"
+)
 
 func (b *badgerLogger) Errorf(f string, a ...any)   { b.l.Error("badger: " + line(f, a)) }
 func (b *badgerLogger) Warningf(f string, a ...any) { b.l.Warn("badger: " + line(f, a)) }
 func (b *badgerLogger) Infof(f string, a ...any) {
 	b.l.Debug("badger: " + line(f, a))
-	if f == collectsMessage {
-		b.collects(a[0].(uint32))
+	switch f {
+	case collectsMessage:
+		b.news.collects(a[0].(uint32))
+	case movedMessage:
+		b.news.moved(a[1].(int))
 	}
 }
-func (b *badgerLogger) Debugf(string, ...any) {}
-
-// collectsMessage is what Badger says with a file's number before it reads the file's first record.
-const collectsMessage = "Rewriting fid: %d"
+func (b *badgerLogger) Debugf(f string, _ ...any) {
+	if f == writtenMessage {
+		b.news.written()
+	}
+}
 
 func line(f string, a []any) string { return strings.TrimSpace(fmt.Sprintf(f, a...)) }

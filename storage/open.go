@@ -97,7 +97,7 @@ func (s *Store) openBadger() error {
 	if err := enterForgotten(s.opts.FS, s.dir); err != nil {
 		return err
 	}
-	if s.disk.db, err = openDisk(s.dir, s.budget, &s.opts, s.collects); err != nil {
+	if s.disk.db, err = openDisk(s.dir, s.budget, &s.opts, news{s.valuesWritten, s.collects, s.valuesMoved}); err != nil {
 		return errors.Join(err, writeDurable(s.opts.FS, s.dir, durable, files))
 	}
 	if err := s.loadBadger(durable); err != nil {

@@ -39,6 +39,9 @@ type reclaiming struct {
 	discardTs atomic.Uint64
 	removed   atomic.Uint64 // keys
 	checked   atomic.Uint64 // value log files, before they were collected
+	syncFrom  atomic.Uint32 // value log files from this one on are fsynced before pointers to them are written; 0: none
+	synced    atomic.Uint64 // times that was done
+	movedAt   atomic.Uint64 // synced when the present file's collection began
 }
 
 // DiscardTs is the version below which nobody reads any more. It never goes back, and never beyond the durable index.

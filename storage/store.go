@@ -108,7 +108,6 @@ type Stats struct {
 	FlushNs        atomic.Uint64
 	Barriers       atomic.Uint64
 	BarrierNs      atomic.Uint64
-	CollectedFiles atomic.Uint64 // of the value log, rewritten by its garbage collection
 	Yields         atomic.Uint64
 	IgnoredEntries atomic.Uint64
 	StallNs        atomic.Uint64 // time that writers waited for memory

@@ -2,6 +2,7 @@ package types
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -160,14 +161,17 @@ func (c *Checker) meta(key, value []byte) string {
 		return "malformed meta record"
 	}
 	keyspace := MetaKeyspace(key)
-	if c.keys != nil {
-		if c.key = c.keys.AppendMeta(c.key[:0], keyspace, MetaName(key)); !bytes.Equal(c.key, key) {
+	if hasLongName(key) == m.InKey() {
+		return "its name is missing; SCAN and KEYS answer -CORRUPT"
+	}
+	if c.keys != nil && m.InKey() {
+		if c.key = c.keys.AppendMeta(c.key[:0], keyspace, KeyName(key)); !bytes.Equal(c.key, key) {
 			return "its key is not the one that belongs to its name: GET does not find it"
 		}
 	}
 	s := c.space(keyspace)
 	s.found.Keys++
-	s.found.Bytes += int64(len(MetaName(key))) + m.bytes()
+	s.found.Bytes += m.nameBytes(key) + m.bytes()
 	if m.ExpireAtMs != 0 {
 		s.found.Expires++
 		c.key = ttl.AppendRow(c.key[:0], keyspace, m.ExpireAtMs, key[placeOffset:])
@@ -186,22 +190,30 @@ func (c *Checker) own(m *Meta, dead bool) string {
 		}
 		k.owned, k.dead, k.length = true, k.dead || dead, m.StringLen()
 	}
-	if blob != 0 && !dead {
-		return c.ownBlob(m)
+	if dead {
+		return ""
 	}
-	return ""
+	wrong := ""
+	if blob != 0 {
+		_, length := m.blob()
+		wrong = c.ownBlob("value", blob, length)
+	}
+	if !m.InKey() {
+		wrong = cmp.Or(wrong, c.ownBlob("name", m.name.id, m.name.length))
+	}
+	return wrong
 }
 
-func (c *Checker) ownBlob(m *Meta) string {
-	id, length := m.blob()
+// ownBlob takes in that a meta record owns a blob, for its value or name.
+func (c *Checker) ownBlob(what string, id, length uint64) string {
 	b := c.blobs[id]
 	switch {
 	case b == nil:
-		return fmt.Sprintf("its value, blob %d, is missing; reading it answers -CORRUPT", id)
+		return fmt.Sprintf("its %s, blob %d, is missing; reading it answers -CORRUPT", what, id)
 	case b.length != length:
-		return fmt.Sprintf("its value, blob %d, has %d bytes instead of %d; reading it answers -CORRUPT", id, b.length, length)
+		return fmt.Sprintf("its %s, blob %d, has %d bytes instead of %d; reading it answers -CORRUPT", what, id, b.length, length)
 	case b.owned || b.dead:
-		return fmt.Sprintf("its value, blob %d, belongs to another key or is dead", id)
+		return fmt.Sprintf("its %s, blob %d, belongs to another key or is dead", what, id)
 	}
 	b.owned = true
 	return ""
@@ -325,8 +337,10 @@ func (c *Checker) endCollections(nextID uint64) (wrong []string) {
 // Name is what an operator knows a record as.
 func (c *Checker) Name(key []byte) string {
 	switch {
+	case IsMeta(key) && hasLongName(key):
+		return fmt.Sprintf("key with the long name of SHA-256 %x, of keyspace %d", KeyName(key), MetaKeyspace(key))
 	case IsMeta(key):
-		return fmt.Sprintf("key %q of keyspace %d", MetaName(key), MetaKeyspace(key))
+		return fmt.Sprintf("key %q of keyspace %d", KeyName(key), MetaKeyspace(key))
 	case len(key) >= 9 && (key[0] == headerPrefix || key[0] == chunkPrefix):
 		return fmt.Sprintf("blob %d", binary.BigEndian.Uint64(key[1:]))
 	case len(key) >= 9 && key[0] == elementPrefix:

@@ -13,14 +13,18 @@ import (
 
 type checkedRecord struct{ key, value []byte }
 
-// soundRecords are those of a store with a short string, one that expires, one in a blob of two chunks, and a dead blob half reclaimed.
+// soundRecords are those of a store with a short string, one that expires, one in a blob of two chunks, one paged over a blob, one with a long
+// name, and a dead blob and a dead collection, half reclaimed.
 func soundRecords(keys *Keys) (records []checkedRecord, tallies map[uint32]storage.Tally) {
 	put := func(key, value []byte) { records = append(records, checkedRecord{key, value}) }
 	payload := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, 7), 100)
+	paged := pagedPayload(5000, 11, 9, 64)
 	for _, m := range []struct {
 		name string
 		Meta
 	}{
+		{longName, Meta{Payload: []byte("x"), ExpireAtMs: 7, name: nameBlob{10, uint64(len(longName))}}},
+		{"paged", Meta{Format: formatPaged, OwnsBlobs: true, Payload: paged}},
 		{"short", Meta{Payload: []byte("abc")}},
 		{"mortal", Meta{Payload: []byte("abcd"), ExpireAtMs: 12345}},
 		{"long", Meta{Format: formatBlob, OwnsBlobs: true, Payload: payload}},
@@ -37,8 +41,29 @@ func soundRecords(keys *Keys) (records []checkedRecord, tallies map[uint32]stora
 	}
 	put(appendBlobChunk(nil, 7, 1), make([]byte, 36))
 	put(AppendDead(nil, DeadBlob, 8), []byte{Reclaim})
+	put(appendBlobHeader(nil, 9), append(binary.BigEndian.AppendUint64(nil, 64), 0, 0, 0, 64))
+	put(appendBlobChunk(nil, 9, 0), make([]byte, 64))
+	put(appendBlobHeader(nil, 10), append(binary.BigEndian.AppendUint64(nil, uint64(len(longName))), 0, 1, 0, 0))
+	put(appendBlobChunk(nil, 10, 0), []byte(longName))
+	put(appendDirectory(nil, 11, 0), []byte{1<<1 | 1<<4})
+	put(appendPage(nil, 11, 1), make([]byte, 1024))
+	put(appendPage(nil, 11, 4), make([]byte, 5000-4096))
+	put(AppendDead(nil, DeadCollection, 12), []byte{Reclaim})
+	put(appendPage(nil, 12, 3), make([]byte, 10))
 	slices.SortFunc(records, func(a, b checkedRecord) int { return bytes.Compare(a.key, b.key) })
-	return records, map[uint32]storage.Tally{3: {Keys: 3, Expires: 1, Bytes: 5 + 3 + 6 + 4 + 4 + 100}}
+	return records, map[uint32]storage.Tally{3: {Keys: 5, Expires: 2, Bytes: 5 + 3 + 6 + 4 + 4 + 100 + 5 + 5000 + int64(len(longName)) + 1}}
+}
+
+var longName = strings.Repeat("n", MaxNameBytes+1)
+
+// pagedPayload is what the meta record of a paged string says; blob 0: nothing lies beneath.
+func pagedPayload(length, collection, blob, blobLength uint64) (payload []byte) {
+	for _, n := range []uint64{length, collection, blob, blobLength} {
+		if blob != 0 || len(payload) < pagedPayloadBytes {
+			payload = binary.BigEndian.AppendUint64(payload, n)
+		}
+	}
+	return payload
 }
 
 func TestChecker(t *testing.T) {
@@ -56,7 +81,7 @@ func TestChecker(t *testing.T) {
 		{"chunk missing", drop(appendBlobChunk(nil, 7, 1)), "blob 7 has 1 of its 2 chunks"},
 		{"chunk of a dead blob missing", drop(appendBlobChunk(nil, 8, 0)), ""},
 		{"blob missing", drop(appendBlobHeader(nil, 7)), "blob 7, is missing"},
-		{"meta record missing", drop(keys.AppendMeta(nil, 3, []byte("short"))), "holds 2 keys"},
+		{"meta record missing", drop(keys.AppendMeta(nil, 3, []byte("short"))), "holds 4 keys"},
 		{"expiry row missing", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
 			return slices.DeleteFunc(records, is('x'))
 		}, "expiry index"},
@@ -76,9 +101,37 @@ func TestChecker(t *testing.T) {
 		{"unknown record", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
 			return append(records, checkedRecord{[]byte("zebra"), []byte{1}})
 		}, "no records with such a key"},
+		{"page missing", drop(appendPage(nil, 11, 4)), "has lost 1 pages"},
+		{"directory missing", drop(appendDirectory(nil, 11, 0)), "has 2 pages that are in no directory"},
+		{"page of a dead collection missing", drop(appendPage(nil, 12, 3)), ""},
+		{"dead record of a collection missing", drop(AppendDead(nil, DeadCollection, 12)), "collection 12 is nobody's: its 1 records"},
+		{"meta record of a paged string missing", drop(keys.AppendMeta(nil, 3, []byte("paged"))), "collection 11 is nobody's: its 3 records"},
+		{"name missing", drop(appendBlobHeader(nil, 10)), "its name, blob 10, is missing"},
+		{"name in pieces", drop(appendBlobChunk(nil, 10, 0)), "blob 10 has 0 of its 1 chunks"},
+		{"name not owned", replace(keys.AppendMeta(nil, 3, []byte(longName)), []byte{0, 0, 'x'}), "its name is missing"},
+		{"blob beneath missing", drop(appendBlobHeader(nil, 9)), "blob 9, is missing"},
+		{"page too long", replace(appendPage(nil, 11, 4), make([]byte, 5001-4096)), "does not fit its string"},
+		{"page longer than a page", replace(appendPage(nil, 11, 1), make([]byte, 1025)), "malformed page"},
+		{"directory too long", replace(appendDirectory(nil, 11, 0), bytes.Repeat([]byte{1}, 129)), "malformed directory"},
+		{"directory has one more", replace(appendDirectory(nil, 11, 0), []byte{1<<1 | 1<<2 | 1<<4}), "has lost 1 pages"},
+		{"collection dead and alive", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			i := slices.IndexFunc(records, is('d'))
+			return slices.Insert(records, i, checkedRecord{AppendDead(nil, DeadCollection, 11), []byte{Reclaim}})
+		}, "collection 11 belongs to another key or is dead"},
+		{"collection of a dead keyspace", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			i := slices.IndexFunc(records, is('m'))
+			return slices.Insert(records, i, checkedRecord{AppendDead(nil, DeadKeyspace, 3), []byte{Reclaim}})
+		}, ""},
+		{"collection of the future", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			i := slices.IndexFunc(records, is('d'))
+			return slices.Insert(records, i, checkedRecord{AppendDead(nil, DeadCollection, 13), []byte{Reclaim}})
+		}, "the next id is 13"},
+		{"strange element", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			return append(records[:len(records)-1], checkedRecord{appendElement(nil, 12, 9), []byte{1}})
+		}, "malformed key of an element"},
 		{"blob of the future", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
-			return slices.Insert(records, 0, checkedRecord{appendBlobHeader(nil, 9), append(make([]byte, 8), 0, 0, 0, 64)})
-		}, "the next id is 9"},
+			return slices.Insert(records, 0, checkedRecord{appendBlobHeader(nil, 13), append(make([]byte, 8), 0, 0, 0, 64)})
+		}, "the next id is 13"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			records, tallies := soundRecords(&keys)
@@ -92,7 +145,7 @@ func TestChecker(t *testing.T) {
 					wrong = append(wrong, checker.Name(r.key)+": "+w)
 				}
 			}
-			wrong = append(wrong, checker.End(tallies, 9)...)
+			wrong = append(wrong, checker.End(tallies, 13)...)
 			if found := strings.Join(wrong, "\n"); (found == "") != (c.want == "") || !strings.Contains(found, c.want) {
 				t.Errorf("found %q, want %q", found, c.want)
 			}
@@ -103,5 +156,13 @@ func TestChecker(t *testing.T) {
 func drop(key []byte) func([]checkedRecord, map[uint32]storage.Tally) []checkedRecord {
 	return func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
 		return slices.DeleteFunc(records, func(r checkedRecord) bool { return bytes.Equal(r.key, key) })
+	}
+}
+
+func replace(key, value []byte) func([]checkedRecord, map[uint32]storage.Tally) []checkedRecord {
+	return func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+		i := slices.IndexFunc(records, func(r checkedRecord) bool { return bytes.Equal(r.key, key) })
+		records[i].value = value
+		return records
 	}
 }

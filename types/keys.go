@@ -2,6 +2,7 @@ package types
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
@@ -32,14 +33,16 @@ const (
 
 	// Slots is the number of slots of a keyspace.
 	Slots = 16384
-	// formName: the user key itself ends the key. Other forms (its SHA-256) are for names beyond MaxNameBytes, which are refused so far.
+	// What ends a meta key: the user key itself, or its SHA-256 if that is longer than MaxNameBytes; see name.go.
 	formName = 0
+	formSum  = 1
 
 	metaHeadBytes = 12
 	placeOffset   = 5
 )
 
-// MaxNameBytes is the longest user key: no key of the store may exceed 32 KiB, and an expiry row adds the most to the name.
+// MaxNameBytes is the longest user key that a meta key holds: no key of the store may exceed 32 KiB, and an expiry row adds the most to
+// the name.
 const MaxNameBytes = 32<<10 - 64
 
 // Kinds of elements. A string's directories come before its pages, for those who walk both.
@@ -74,11 +77,10 @@ func New(seed [16]byte) Keys {
 	return k
 }
 
-// AppendMeta appends the key of a name's meta record to dst. The name must not be longer than MaxNameBytes.
+// AppendMeta appends the key of a name's meta record to dst.
 func (k *Keys) AppendMeta(dst []byte, keyspace uint32, name []byte) []byte {
 	dst = AppendMetaPlace(dst, keyspace, Place{Slot(name), k.hash(name)})
-	dst = append(dst, formName)
-	return append(dst, name...)
+	return appendName(dst, name)
 }
 
 func (k *Keys) hash(name []byte) uint32 {
@@ -119,10 +121,13 @@ func AppendMetaEnd(dst []byte, keyspace uint32) []byte {
 
 // IsMeta tells whether key is one of a meta record.
 func IsMeta(key []byte) bool {
-	return len(key) >= metaHeadBytes && key[0] == metaPrefix && key[metaHeadBytes-1] == formName
+	if len(key) < metaHeadBytes || key[0] != metaPrefix {
+		return false
+	}
+	return key[metaHeadBytes-1] == formName || hasLongName(key) && len(key) == metaHeadBytes+sha256.Size
 }
 
-// MetaKeyspace, MetaPlace and MetaName take a meta key apart. The name points into the key.
+// MetaKeyspace is the keyspace in a meta key.
 func MetaKeyspace(key []byte) uint32 { return binary.BigEndian.Uint32(key[1:]) }
 
 // MetaPlace is the place in a meta key.
@@ -130,8 +135,8 @@ func MetaPlace(key []byte) Place {
 	return Place{binary.BigEndian.Uint16(key[placeOffset:]), binary.BigEndian.Uint32(key[placeOffset+2:])}
 }
 
-// MetaName is the user key in a meta key; it points into the key.
-func MetaName(key []byte) []byte { return key[metaHeadBytes:] }
+// KeyName is the user key in a meta key that has it, its SHA-256 in one that has not; it points into the key.
+func KeyName(key []byte) []byte { return key[metaHeadBytes:] }
 
 func appendBlobHeader(dst []byte, blob uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, headerPrefix), blob)

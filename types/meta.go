@@ -39,7 +39,7 @@ type Reader interface {
 
 // Meta is a meta record taken apart. The record is
 //
-//	type(4 bits) format(4 bits) · flags(1) · expireAt ms(8), if flagged · payload
+//	type(4 bits) format(4 bits) · flags(1) · expireAt ms(8), if flagged · name's blob id(8) length(8), if flagged · payload
 //
 // and the payload of a string is in string.go.
 type Meta struct {
@@ -49,12 +49,14 @@ type Meta struct {
 	OwnsBlobs  bool
 	ExpireAtMs int64 // 0: never
 	Payload    []byte
+	name       nameBlob
 }
 
 const (
 	flagExpires   = 1 << 0
 	flagOwnsBlobs = 1 << 1
-	knownFlags    = flagExpires | flagOwnsBlobs
+	flagLongName  = 1 << 2
+	knownFlags    = flagExpires | flagOwnsBlobs | flagLongName
 )
 
 // AppendMetaRecord appends the record's value to dst.
@@ -64,10 +66,18 @@ func AppendMetaRecord(dst []byte, m *Meta) []byte {
 		flags |= flagOwnsBlobs
 	}
 	if m.ExpireAtMs != 0 {
-		dst = append(dst, byte(m.Type)<<4|m.Format, flags|flagExpires)
+		flags |= flagExpires
+	}
+	if !m.InKey() {
+		flags |= flagLongName
+	}
+	dst = append(dst, byte(m.Type)<<4|m.Format, flags)
+	if m.ExpireAtMs != 0 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(m.ExpireAtMs))
-	} else {
-		dst = append(dst, byte(m.Type)<<4|m.Format, flags)
+	}
+	if !m.InKey() {
+		dst = binary.BigEndian.AppendUint64(dst, m.name.id)
+		dst = binary.BigEndian.AppendUint64(dst, m.name.length)
 	}
 	return append(dst, m.Payload...)
 }
@@ -91,6 +101,16 @@ func DecodeMeta(key, record []byte) (Meta, error) {
 		m.ExpireAtMs = int64(binary.BigEndian.Uint64(record[2:]))
 		m.Payload = record[10:]
 		if m.ExpireAtMs <= 0 {
+			return Meta{}, corruptMeta(key)
+		}
+	}
+	if record[1]&flagLongName != 0 {
+		if len(m.Payload) < 16 {
+			return Meta{}, corruptMeta(key)
+		}
+		m.name = nameBlob{binary.BigEndian.Uint64(m.Payload), binary.BigEndian.Uint64(m.Payload[8:])}
+		m.Payload = m.Payload[16:]
+		if m.name.id == 0 || m.name.length <= MaxNameBytes || m.name.length > maxStringBytes {
 			return Meta{}, corruptMeta(key)
 		}
 	}
@@ -164,6 +184,7 @@ const DefaultChunkBytes = 64 << 10
 type Record struct {
 	Meta        // as it is now; the zero Meta if there is none
 	Key  []byte // its meta key, the caller's bytes
+	Name []byte // the user key, the caller's bytes
 }
 
 // Begin starts a round.
@@ -181,9 +202,10 @@ func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, strings StringOptions) {
 	l.txn, l.nowMs, l.strings, l.Expired, l.Due, l.Adopted = txn, nowMs, strings, 0, 0, l.Adopted[:0]
 }
 
-// Open looks a key up in order to write it. An expired record is removed, and the key is absent from then on.
-func (l *Ledger) Open(key []byte) (Record, error) {
-	r := Record{Key: key}
+// Open looks the key of a name up in order to write it. An expired record is removed, and the key is absent from then on. A record that can
+// only be removed or kept needs no name.
+func (l *Ledger) Open(key, name []byte) (Record, error) {
+	r := Record{Key: key, Name: name}
 	record, err := l.txn.Get(key)
 	if err != nil || record == nil {
 		return r, err
@@ -200,14 +222,14 @@ func (l *Ledger) Open(key []byte) (Record, error) {
 
 // Put makes m the key's record. A blob or collection that the old record owns and m does not is dead.
 func (l *Ledger) Put(r *Record, m Meta) {
-	m.Exists = true
+	m.Exists, m.name = true, l.nameOf(r)
 	d := storage.Tally{Bytes: m.bytes()}
 	if r.Exists {
 		d.Bytes -= r.Meta.bytes()
 		l.release(&r.Meta, &m)
 	} else {
 		d.Keys = 1
-		d.Bytes += int64(len(MetaName(r.Key)))
+		d.Bytes += m.nameBytes(r.Key)
 	}
 	d.Expires = l.reschedule(r, m.ExpireAtMs)
 	if d != (storage.Tally{}) {
@@ -239,10 +261,11 @@ func (l *Ledger) Move(from, to *Record) {
 }
 
 func (l *Ledger) drop(r *Record) {
-	d := storage.Tally{Keys: -1, Bytes: -r.Meta.bytes() - int64(len(MetaName(r.Key)))}
+	d := storage.Tally{Keys: -1, Bytes: -r.Meta.bytes() - r.Meta.nameBytes(r.Key)}
 	d.Expires = l.reschedule(r, 0)
 	l.txn.Count(MetaKeyspace(r.Key), d)
 	l.txn.Delete(r.Key)
+	l.dropName(&r.Meta)
 	r.Meta = Meta{}
 }
 

@@ -94,8 +94,10 @@ func pageKeys(r Reader, m *Meta, from, to int) (keys [][]byte, beneath []span, e
 	_, collection := m.paged()
 	first, end := from/pageBytes, pagesIn(to)
 	missed := false
+	key := make([]byte, 0, elementBytes)
 	for n := first / directoryPages; n*directoryPages < end; n++ {
-		d, err := getDirectory(r, appendDirectory(nil, collection, n))
+		key = appendDirectory(key[:0], collection, n)
+		d, err := getDirectory(r, key)
 		if err == storage.ErrMiss {
 			missed = true
 			continue
@@ -105,7 +107,7 @@ func pageKeys(r Reader, m *Meta, from, to int) (keys [][]byte, beneath []span, e
 		}
 		for page := max(first, n*directoryPages); page < min(end, (n+1)*directoryPages); page++ {
 			if d.has(page % directoryPages) {
-				keys = append(keys, appendPage(nil, collection, page))
+				keys = append(keys, appendPage(make([]byte, 0, elementBytes), collection, page))
 			} else if s := (span{max(from, page*pageBytes), min(to, (page+1)*pageBytes, m.beneath())}); s.from < s.to {
 				beneath = append(beneath, s)
 			}
@@ -129,13 +131,16 @@ func pagesIn(length int) int { return (length + pageBytes - 1) / pageBytes }
 
 // Splice overwrites a string from offset on, with zeros in any gap before it; the key is made if it does not exist, and keeps its time to
 // live if it does. A string that is, or becomes, longer than PackedMaxBytes is paged from then on: a blob stays beneath its pages. A piece
-// that is the whole string is written as PutString does.
+// that is the whole string is written as PutString does, and an empty one changes nothing but the meta record.
 func (l *Ledger) Splice(r *Record, offset int, piece []byte) error {
 	length := r.StringLen()
 	end := max(length, offset+len(piece))
 	switch {
 	case offset == 0 && len(piece) == end:
 		l.PutString(r, piece, r.ExpireAtMs)
+		return nil
+	case len(piece) == 0 && offset <= length:
+		l.Put(r, r.Meta)
 		return nil
 	case end <= l.strings.PackedMaxBytes:
 		return l.spliceInline(r, offset, piece, end)
@@ -245,14 +250,15 @@ func (w *pageWriter) need() error {
 	if _, ok := w.old.Inline(); ok {
 		return nil
 	}
-	for _, page := range []int{w.offset / pageBytes, w.end() - 1} {
+	first, last := w.offset/pageBytes, w.end()-1
+	for page := first; page <= last; page += max(1, last-first) {
 		if s := w.kept(page); s.from < s.to {
 			if err := ask(needString(w.l.txn, &w.old, s.from, s.to)); err != nil {
 				return err
 			}
 		}
 	}
-	for n := w.offset / pageBytes / directoryPages; n*directoryPages < w.end() && w.mayExist(n); n++ {
+	for n := first / directoryPages; n*directoryPages <= last && w.mayExist(n); n++ {
 		if err := ask(w.l.txn.Need(appendDirectory(nil, w.collection, n))); err != nil {
 			return err
 		}
@@ -288,7 +294,7 @@ func (w *pageWriter) page(page int) ([]byte, error) {
 	if kept.from == kept.to && from == start {
 		return w.piece[from-w.offset : to-w.offset], nil
 	}
-	value, err := AppendString(w.l.txn, &w.old, w.l.string[:0], kept.from, kept.to)
+	value, err := appendPieces(w.l.txn, &w.old, w.l.string[:0], kept.from, kept.to)
 	w.l.string = value
 	if err != nil || from >= to {
 		return value, err

@@ -20,6 +20,8 @@ type Pieces struct {
 
 	directory  directory
 	directoryN int // its number, -1: there is none in hand
+	page       []byte
+	pageN      int // likewise
 }
 
 // NewPieces returns the bytes [from, to) of a string, from ≤ to ≤ StringLen. m may change afterwards.
@@ -30,7 +32,7 @@ func NewPieces(g Getter, m *Meta, from, to int) *Pieces {
 }
 
 func newPieces(g Getter, m *Meta, from, to int) *Pieces {
-	return &Pieces{from: g, m: *m, at: from, end: to, directoryN: -1}
+	return &Pieces{from: g, m: *m, at: from, end: to, directoryN: -1, pageN: -1}
 }
 
 // Next returns the next bytes, none at the end. They are valid until the next call and must not be changed.
@@ -95,16 +97,19 @@ func (p *Pieces) pagedPiece() ([]byte, error) {
 	if next > page {
 		return p.unwritten(min(p.end, next*pageBytes))
 	}
-	p.key = appendPage(p.key[:0], collection, page)
-	value, err := getPage(p.from, p.key, page)
-	if err != nil {
-		return nil, err
+	if p.pageN != page {
+		p.key = appendPage(p.key[:0], collection, page)
+		value, err := getPage(p.from, p.key, page)
+		if err != nil {
+			return nil, err
+		}
+		p.page, p.pageN = value, page
 	}
 	start := page * pageBytes
-	if p.at-start >= len(value) {
+	if p.at-start >= len(p.page) {
 		return zeros[:min(p.end, start+pageBytes)-p.at], nil
 	}
-	return value[p.at-start : min(p.end-start, len(value))], nil
+	return p.page[p.at-start : min(p.end-start, len(p.page))], nil
 }
 
 // unwritten returns bytes before end that no page holds.

@@ -61,7 +61,7 @@ func (m *Meta) owned() (blob, collection uint64) {
 	return blob, collection
 }
 
-// OwnsRecord tells whether a record of the store, the meta record apart, is part of the value.
+// OwnsRecord tells whether a record of the store, the meta record apart, is part of the value or of a long name.
 func (m *Meta) OwnsRecord(key []byte) bool {
 	if len(key) < 9 {
 		return false
@@ -69,7 +69,7 @@ func (m *Meta) OwnsRecord(key []byte) bool {
 	blob, collection := m.owned()
 	switch id := binary.BigEndian.Uint64(key[1:]); key[0] {
 	case headerPrefix, chunkPrefix:
-		return id == blob
+		return id == blob || id == m.name.id
 	case elementPrefix:
 		return id == collection
 	}
@@ -104,7 +104,12 @@ func AppendString(r Reader, m *Meta, dst []byte, from, to int) ([]byte, error) {
 	if err := needString(r, m, from, to); err != nil {
 		return dst, err
 	}
-	p := newPieces(r, m, from, to)
+	return appendPieces(r, m, dst, from, to)
+}
+
+// appendPieces is AppendString for what is known to be in memory.
+func appendPieces(g Getter, m *Meta, dst []byte, from, to int) ([]byte, error) {
+	p := newPieces(g, m, from, to)
 	for {
 		piece, err := p.Next()
 		if len(piece) == 0 {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"sett/e2e/process"
 )
 
 // groupSize is how many keys are written together.
@@ -17,7 +19,7 @@ const groupSize = 20
 // together are clients that write keys in groups, and clients that must never see half of one.
 type together struct {
 	*testing.T
-	n      *node
+	n      *process.Node
 	life   int
 	number atomic.Int64 // given to writers
 	looks  atomic.Int64 // of readers
@@ -39,19 +41,19 @@ type gone struct{}
 
 // run lets a client work until the server is killed.
 func (a *together) run(work func(do func(args ...string) any)) {
-	c := a.n.dial()
+	c := a.n.Dial()
 	a.all.Add(1)
 	go func() {
 		defer a.all.Done()
 		do := func(args ...string) any {
-			reply, err := c.do(args...)
+			reply, err := c.Do(args...)
 			if err != nil {
 				if !a.done.Load() {
 					a.Errorf("%.60q: %v", args, err)
 				}
 				panic(gone{})
 			}
-			if e, ok := reply.(replyError); ok {
+			if e, ok := reply.(process.ReplyError); ok {
 				a.Errorf("%.60q: %v", args, e)
 			}
 			return reply
@@ -190,13 +192,13 @@ func (a *together) lister(do func(...string) any) {
 
 // settled looks at what the death of the server has left.
 func (a *together) settled() {
-	c := a.n.dial()
-	do := func(args ...string) any { return c.must(a.T, args...) }
+	c := a.n.Dial()
+	do := func(args ...string) any { return c.Must(a.T, args...) }
 	a.reader(do)
 	a.lister(do)
-	keys := c.countKeys(a.T)
-	c.want(a.T, "OK", "DEBUG", "RELOAD")
-	if again := c.countKeys(a.T); again != keys {
+	keys := c.CountKeys(a.T)
+	c.Want(a.T, "OK", "DEBUG", "RELOAD")
+	if again := c.CountKeys(a.T); again != keys {
 		a.Errorf("%d keys, after a reload %d", keys, again)
 	}
 	a.reader(do)
@@ -206,15 +208,15 @@ func (a *together) settled() {
 // TestAtomicity: readers never see half a batch, while generations close and reach Badger every few milliseconds; nor does kill -9 leave one.
 func TestAtomicity(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, filepath.Join(t.TempDir(), "data"), "storage.flush_interval=10ms", "storage.generation_records=100",
+	n := process.New(t, filepath.Join(t.TempDir(), "data"), "storage.flush_interval=10ms", "storage.generation_records=100",
 		"storage.barrier_interval=100ms", "log.segment_bytes=1MiB")
 	a := &together{T: t, n: n}
-	n.start()
-	filler := n.dial()
+	n.Start()
+	filler := n.Dial()
 	for i := range 2000 { // so that lists are longer than one block, and one part of a generation
-		filler.want(t, "OK", "SET", "filler:"+strconv.Itoa(i), strings.Repeat("v", i%100+1))
+		filler.Want(t, "OK", "SET", "filler:"+strconv.Itoa(i), strings.Repeat("v", i%100+1))
 	}
-	for a.life = range size(2, 10) {
+	for a.life = range process.Size(2, 10) {
 		a.done.Store(false)
 		for range 2 {
 			a.run(a.msetter)
@@ -224,17 +226,17 @@ func TestAtomicity(t *testing.T) {
 			a.run(a.lister)
 		}
 		a.run(a.toggler)
-		time.Sleep(time.Duration(size(3000, 60_000)) * time.Millisecond)
+		time.Sleep(time.Duration(process.Size(3000, 60_000)) * time.Millisecond)
 		a.done.Store(true)
-		a.n.kill()
+		a.n.Kill()
 		a.all.Wait()
 		if t.Failed() {
 			return
 		}
-		a.n.start()
+		a.n.Start()
 		a.settled()
 	}
-	n.stop()
-	n.check()
+	n.Stop()
+	n.Check()
 	t.Logf("%d writes, %d looks of readers, %d lives", a.number.Load(), a.looks.Load(), a.life+1)
 }

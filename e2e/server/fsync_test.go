@@ -11,18 +11,20 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sett/e2e/process"
 )
 
 // countFsyncs counts what the server fsyncs while work runs. ok is false if strace cannot be used here.
-func (n *node) countFsyncs(work func()) (count int, ok bool) {
-	n.t.Helper()
-	table := filepath.Join(n.t.TempDir(), "table")
-	cmd := exec.Command("strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", table, "-p", strconv.Itoa(n.cmd.Process.Pid))
+func countFsyncs(t *testing.T, n *process.Node, work func()) (count int, ok bool) {
+	t.Helper()
+	table := filepath.Join(t.TempDir(), "table")
+	cmd := exec.Command("strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", table, "-p", strconv.Itoa(n.Pid()))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	said := &bytes.Buffer{}
 	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
-		n.t.Log(err)
+		t.Log(err)
 		return 0, false
 	}
 	ended := make(chan error, 1)
@@ -30,10 +32,10 @@ func (n *node) countFsyncs(work func()) (count int, ok bool) {
 	for attached := false; !attached; {
 		select {
 		case <-ended:
-			n.t.Logf("strace: %s", said)
+			t.Logf("strace: %s", said)
 			return 0, false
 		case <-time.After(20 * time.Millisecond):
-			attached = n.traced()
+			attached = traced(n)
 		}
 	}
 	work()
@@ -41,14 +43,14 @@ func (n *node) countFsyncs(work func()) (count int, ok bool) {
 	<-ended
 	b, err := os.ReadFile(table)
 	if err != nil {
-		n.t.Fatal(err)
+		t.Fatal(err)
 	}
 	// % time  seconds  usecs/call  calls  [errors]  syscall
 	for line := range strings.Lines(string(b)) {
 		if f := strings.Fields(line); len(f) > 4 && (f[len(f)-1] == "fsync" || f[len(f)-1] == "fdatasync") {
 			calls, err := strconv.Atoi(f[3])
 			if err != nil {
-				n.t.Fatalf("strace's table:\n%s", b)
+				t.Fatalf("strace's table:\n%s", b)
 			}
 			count += calls
 		}
@@ -57,8 +59,8 @@ func (n *node) countFsyncs(work func()) (count int, ok bool) {
 }
 
 // traced tells whether all threads of the server are under strace.
-func (n *node) traced() bool {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", n.cmd.Process.Pid))
+func traced(n *process.Node) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", n.Pid()))
 	for _, thread := range threads {
 		if b, err := os.ReadFile(thread); err == nil && strings.Contains(string(b), "TracerPid:\t0\n") {
 			return false
@@ -75,20 +77,20 @@ func TestFsyncs(t *testing.T) {
 	}
 	t.Parallel()
 	// Nothing but the log's own fsyncs: flushes and barriers make some, and so does the preparation of a segment.
-	n := newNode(t, filepath.Join(t.TempDir(), "data"), "appendfsync=always", "storage.flush_interval=1m", "storage.barrier_interval=1h")
-	n.start()
-	c := n.dial()
-	c.want(t, "OK", "SET", "large", strings.Repeat("x", 1<<20)) // the first segment is short
+	n := process.New(t, filepath.Join(t.TempDir(), "data"), "appendfsync=always", "storage.flush_interval=1m", "storage.barrier_interval=1h")
+	n.Start()
+	c := n.Dial()
+	c.Want(t, "OK", "SET", "large", strings.Repeat("x", 1<<20)) // the first segment is short
 	for prepared := 0; prepared < 3; time.Sleep(10 * time.Millisecond) {
-		segments, _ := filepath.Glob(filepath.Join(n.dir, "log", "*.seg"))
+		segments, _ := filepath.Glob(filepath.Join(n.Dir, "log", "*.seg"))
 		prepared = len(segments)
 	}
-	writes, number := size(200, 5000), 0
+	writes, number := process.Size(200, 5000), 0
 	write := func() {
 		number++
-		c.want(t, "OK", "SET", "key", strconv.Itoa(number))
+		c.Want(t, "OK", "SET", "key", strconv.Itoa(number))
 	}
-	window := time.Duration(size(3, 20)) * time.Second
+	window := time.Duration(process.Size(3, 20)) * time.Second
 	forAWindow := func() {
 		for begin := time.Now(); time.Since(begin) < window; {
 			write()
@@ -96,7 +98,7 @@ func TestFsyncs(t *testing.T) {
 	}
 	count := func(work func()) (fsyncs, written int) {
 		before := number
-		fsyncs, ok := n.countFsyncs(work)
+		fsyncs, ok := countFsyncs(t, n, work)
 		if !ok {
 			t.Skip("strace cannot attach to the server here")
 		}
@@ -114,21 +116,21 @@ func TestFsyncs(t *testing.T) {
 		t.Errorf("always: %d fsyncs for %d acknowledged writes", fsyncs, written)
 	}
 
-	c.want(t, "OK", "CONFIG", "SET", "appendfsync", "everysec")
+	c.Want(t, "OK", "CONFIG", "SET", "appendfsync", "everysec")
 	fsyncs, written = count(forAWindow)
 	t.Logf("everysec: %d fsyncs in %v, %d acknowledged writes", fsyncs, window, written)
 	if !aboutOneASecond(fsyncs) {
 		t.Errorf("everysec: %d fsyncs in %v", fsyncs, window)
 	}
 
-	c.want(t, "OK", "CONFIG", "SET", "appendfsync", "no")
+	c.Want(t, "OK", "CONFIG", "SET", "appendfsync", "no")
 	fsyncs, written = count(forAWindow)
 	t.Logf("no: %d fsyncs in %v, %d acknowledged writes", fsyncs, window, written)
 	if fsyncs > 1 { // of a moment before
 		t.Errorf("no: %d fsyncs in %v", fsyncs, window)
 	}
 
-	c.want(t, "OK", "CONFIG", "SET", "appendfsync", "always")
+	c.Want(t, "OK", "CONFIG", "SET", "appendfsync", "always")
 	fsyncs, written = count(func() {
 		for range writes / 4 {
 			write()

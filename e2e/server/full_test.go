@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"sett/e2e/process"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -101,12 +103,12 @@ func (b ballast) remove() { os.Remove(b.path) }
 // open, or after the death of the server.
 type ledger struct {
 	*testing.T
-	n        *node
+	n        *process.Node
 	r        *rand.Rand
 	versions map[int][]int
-	last     int              // version given
-	note     func(replyError) // is shown every error; may be nil
-	refusal  replyError       // the last one
+	last     int                      // version given
+	note     func(process.ReplyError) // is shown every error; may be nil
+	refusal  process.ReplyError       // the last one
 }
 
 func (l *ledger) key(i int) string { return "key:" + strconv.Itoa(i) }
@@ -122,32 +124,32 @@ func (l *ledger) value(i, version int) string {
 type op struct{ i, version int }
 
 // do sends some operations on different keys in one pipeline. full: some were refused because the disk is full. err: the connection has ended.
-func (l *ledger) do(c *client, ops []op) (full bool, err error) {
+func (l *ledger) do(c *process.Client, ops []op) (full bool, err error) {
 	for _, o := range ops {
 		if o.version > 0 {
-			c.send("SET", l.key(o.i), l.value(o.i, o.version))
+			c.Send("SET", l.key(o.i), l.value(o.i, o.version))
 		} else {
-			c.send([]string{"DEL", "UNLINK"}[o.i%2], l.key(o.i))
+			c.Send([]string{"DEL", "UNLINK"}[o.i%2], l.key(o.i))
 		}
 	}
-	err = c.flush()
+	err = c.Flush()
 	for _, o := range ops {
 		var reply any
 		if err == nil {
-			reply, err = c.receive()
+			reply, err = c.Receive()
 		}
-		if e, ok := reply.(replyError); ok && l.note != nil {
+		if e, ok := reply.(process.ReplyError); ok && l.note != nil {
 			l.note(e)
 		}
 		switch {
-		case err != nil || isError(reply, "INDOUBT"):
+		case err != nil || process.IsError(reply, "INDOUBT"):
 			if len(l.versions[o.i]) == 0 {
 				l.versions[o.i] = []int{0}
 			}
 			l.versions[o.i] = append(l.versions[o.i], o.version)
 			full = full || err == nil
-		case isError(reply, "MISCONF disk of") || isError(reply, "MISCONF the log cannot grow") || isError(reply, "TRYAGAIN"):
-			full, l.refusal = true, reply.(replyError)
+		case process.IsError(reply, "MISCONF disk of") || process.IsError(reply, "MISCONF the log cannot grow") || process.IsError(reply, "TRYAGAIN"):
+			full, l.refusal = true, reply.(process.ReplyError)
 		case reply == "OK" || reply == int64(1):
 			l.versions[o.i] = []int{o.version}
 		case reply == int64(0) && slices.Contains(l.versions[o.i], 0):
@@ -160,7 +162,7 @@ func (l *ledger) do(c *client, ops []op) (full bool, err error) {
 }
 
 // set writes the next version of some random keys.
-func (l *ledger) set(c *client, keys, n int) (full bool, err error) {
+func (l *ledger) set(c *process.Client, keys, n int) (full bool, err error) {
 	var ops []op
 	for range n {
 		if i := l.r.IntN(keys); !slices.ContainsFunc(ops, func(o op) bool { return o.i == i }) {
@@ -172,7 +174,7 @@ func (l *ledger) set(c *client, keys, n int) (full bool, err error) {
 }
 
 // del removes some of the keys that are there.
-func (l *ledger) del(c *client, n int) (gone int, full bool) {
+func (l *ledger) del(c *process.Client, n int) (gone int, full bool) {
 	var ops []op
 	for i, versions := range l.versions {
 		if len(ops) == n {
@@ -184,14 +186,14 @@ func (l *ledger) del(c *client, n int) (gone int, full bool) {
 	}
 	full, err := l.do(c, ops)
 	if err != nil {
-		l.n.alive()
+		l.n.Alive()
 		l.Fatal(err)
 	}
 	return len(ops), full
 }
 
 // compare reads keys, all or a random part, and settles what was open.
-func (l *ledger) compare(c *client, part float64) {
+func (l *ledger) compare(c *process.Client, part float64) {
 	l.Helper()
 	var chosen []int
 	for i := range l.versions {
@@ -201,16 +203,16 @@ func (l *ledger) compare(c *client, part float64) {
 	}
 	for some := range slices.Chunk(chosen, 200) {
 		for _, i := range some {
-			c.send("GET", l.key(i))
+			c.Send("GET", l.key(i))
 		}
-		err := c.flush()
+		err := c.Flush()
 		for _, i := range some {
 			var reply any
 			if err == nil {
-				reply, err = c.receive()
+				reply, err = c.Receive()
 			}
 			if err != nil {
-				l.n.alive()
+				l.n.Alive()
 				l.Fatal(err)
 			}
 			l.settle(i, reply)
@@ -226,7 +228,7 @@ func (l *ledger) settle(i int, reply any) {
 			return
 		}
 	}
-	l.Fatalf("key %d is %.40s; it may have the versions %v", i, short(reply), l.versions[i])
+	l.Fatalf("key %d is %.40s; it may have the versions %v", i, process.Short(reply), l.versions[i])
 }
 
 func (l *ledger) live() (keys int) {
@@ -239,12 +241,12 @@ func (l *ledger) live() (keys int) {
 }
 
 // fill writes until the disk has been full a few times: in between, compactions and trimming the log give some space back.
-func (l *ledger) fill(c *client, keys int) {
+func (l *ledger) fill(c *process.Client, keys int) {
 	l.Helper()
 	for refused := 0; refused < 20; {
 		full, err := l.set(c, keys, 50)
 		if err != nil {
-			l.n.alive()
+			l.n.Alive()
 			l.Fatal(err)
 		}
 		if full {
@@ -255,13 +257,13 @@ func (l *ledger) fill(c *client, keys int) {
 }
 
 // resumed waits until writes are accepted again.
-func (l *ledger) resumed(c *client, keys int) {
+func (l *ledger) resumed(c *process.Client, keys int) {
 	l.Helper()
 	begin := time.Now()
 	for {
 		full, err := l.set(c, keys, 1)
 		if err != nil {
-			l.n.alive()
+			l.n.Alive()
 			l.Fatal(err)
 		}
 		if !full {
@@ -287,18 +289,18 @@ func TestDiskFull(t *testing.T) {
 
 func testDiskFull(t *testing.T, reserve string) {
 	disk := mount(t, 400)
-	n := newNode(t, filepath.Join(disk, "data"), "disk_reserve="+reserve, "log.segment_bytes=4MiB", "storage.barrier_interval=500ms",
+	n := process.New(t, filepath.Join(disk, "data"), "disk_reserve="+reserve, "log.segment_bytes=4MiB", "storage.barrier_interval=500ms",
 		"storage.flush_interval=200ms")
 	l := &ledger{T: t, n: n, r: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1)), versions: map[int][]int{}}
 	b := ballast{filepath.Join(disk, "ballast")}
-	n.start()
+	n.Start()
 	const keys = 1_000_000 // most of those that are written are new
-	for cycle := range size(2, 20) {
-		c := n.dial()
-		b.leave(t, min(130+l.r.IntN(size(10, 120)), free(t, disk)-30)) // to be given back later
-		c.want(t, "OK", "SELECT", "1")
-		c.want(t, "OK", "SET", "to be flushed", "v")
-		c.want(t, "OK", "SELECT", "0")
+	for cycle := range process.Size(2, 20) {
+		c := n.Dial()
+		b.leave(t, min(130+l.r.IntN(process.Size(10, 120)), free(t, disk)-30)) // to be given back later
+		c.Want(t, "OK", "SELECT", "1")
+		c.Want(t, "OK", "SET", "to be flushed", "v")
+		c.Want(t, "OK", "SELECT", "0")
 		room, begin, first := free(t, disk), time.Now(), l.last
 		l.fill(c, keys)
 		filled := time.Since(begin)
@@ -309,38 +311,38 @@ func testDiskFull(t *testing.T, reserve string) {
 		if refused || gone == 0 {
 			t.Fatalf("%d deletes, refused: %v, at %d MiB free: %s", gone, refused, free(t, disk), l.refusal)
 		}
-		c.want(t, "OK", "SELECT", "1")
-		c.want(t, "OK", "FLUSHDB")
-		c.want(t, 0, "DBSIZE")
-		c.want(t, "OK", "SELECT", "0")
+		c.Want(t, "OK", "SELECT", "1")
+		c.Want(t, "OK", "FLUSHDB")
+		c.Want(t, 0, "DBSIZE")
+		c.Want(t, "OK", "SELECT", "0")
 		if cycle%2 == 1 {
-			n.restart() // while the disk is full
-			c = n.dial()
+			n.Restart() // while the disk is full
+			c = n.Dial()
 			l.compare(c, 1)
 		}
-		n.alive()
+		n.Alive()
 
 		b.remove()
 		removed := time.Now()
 		l.resumed(c, keys)
 		after := time.Since(removed)
-		for l.live() > size(4000, 12_000) {
+		for l.live() > process.Size(4000, 12_000) {
 			l.del(c, 200)
 		}
 		l.compare(c, 0.2)
 		// What was deleted and overwritten takes space until it is compacted.
-		c.want(t, "OK", "DEBUG", "SETT", "FLUSH")
-		c.want(t, "OK", "DEBUG", "SETT", "COMPACT")
+		c.Want(t, "OK", "DEBUG", "SETT", "FLUSH")
+		c.Want(t, "OK", "DEBUG", "SETT", "COMPACT")
 		t.Logf("cycle %2d: %3d MiB of room, full after %v and %d SETs with %d MiB left; resumed after %v; RssAnon %d MiB",
-			cycle+1, room, filled.Round(100*time.Millisecond), l.last-first, atFull, after.Round(time.Millisecond), n.status("RssAnon"))
+			cycle+1, room, filled.Round(100*time.Millisecond), l.last-first, atFull, after.Round(time.Millisecond), n.Status("RssAnon"))
 	}
-	c := n.dial()
+	c := n.Dial()
 	l.compare(c, 1)
-	c.countKeys(t)
-	n.restart()
-	l.compare(n.dial(), 1)
-	n.stop()
-	n.check()
+	c.CountKeys(t)
+	n.Restart()
+	l.compare(n.Dial(), 1)
+	n.Stop()
+	n.Check()
 }
 
 // TestLogFull: the log has a disk of its own, and cannot grow. Writes get an honest error, reads go on, and writes resume by themselves: when the
@@ -356,45 +358,45 @@ func TestLogFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	mountMemory(t, logs, 24)
-	n := newNode(t, dir, "log.segment_bytes=4MiB", "storage.barrier_interval=500ms", "storage.flush_interval=200ms")
+	n := process.New(t, dir, "log.segment_bytes=4MiB", "storage.barrier_interval=500ms", "storage.flush_interval=200ms")
 	l := &ledger{T: t, n: n, r: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1)), versions: map[int][]int{}}
 	b := ballast{filepath.Join(logs, "ballast")}
-	n.start()
+	n.Start()
 	const keys = 5000
-	for cycle := range size(2, 10) {
-		c := n.dial()
-		c.want(t, "OK", "CONFIG", "SET", "appendfsync", []string{"everysec", "always"}[cycle%2])
-		c.want(t, "OK", "DEBUG", "SETT", "PAUSE-FLUSH", "1") // so that nothing can be trimmed
+	for cycle := range process.Size(2, 10) {
+		c := n.Dial()
+		c.Want(t, "OK", "CONFIG", "SET", "appendfsync", []string{"everysec", "always"}[cycle%2])
+		c.Want(t, "OK", "DEBUG", "SETT", "PAUSE-FLUSH", "1") // so that nothing can be trimmed
 		if cycle%2 == 1 {
 			b.leave(t, 0)
 		}
 		errors, begin := map[string]int{}, l.last
-		l.note = func(e replyError) { errors[strings.Fields(string(e))[0]]++ }
+		l.note = func(e process.ReplyError) { errors[strings.Fields(string(e))[0]]++ }
 		l.fill(c, keys)
 		l.note = nil
 		l.compare(c, 0.1)
 		if cycle%2 == 1 {
-			n.restart() // with a log that cannot grow
-			c = n.dial()
+			n.Restart() // with a log that cannot grow
+			c = n.Dial()
 			l.compare(c, 1)
 			b.remove()
 		} else {
-			c.want(t, "OK", "DEBUG", "SETT", "PAUSE-FLUSH", "0")
+			c.Want(t, "OK", "DEBUG", "SETT", "PAUSE-FLUSH", "0")
 		}
 		ended := time.Now()
 		l.resumed(c, keys)
 		t.Logf("cycle %d: refused after %d SETs, %v; resumed after %v", cycle+1, l.last-begin, errors, time.Since(ended).Round(time.Millisecond))
 		l.compare(c, 1)
 	}
-	c := n.dial()
-	c.want(t, "OK", "DEBUG", "SETT", "PAUSE-FLUSH", "1")
+	c := n.Dial()
+	c.Want(t, "OK", "DEBUG", "SETT", "PAUSE-FLUSH", "1")
 	l.fill(c, keys)
-	n.stop() // while the log cannot grow
-	t.Log(n.said.tail())
-	n.start()
-	l.compare(n.dial(), 1)
-	n.stop()
-	n.check()
+	n.Stop() // while the log cannot grow
+	t.Log(n.Said())
+	n.Start()
+	l.compare(n.Dial(), 1)
+	n.Stop()
+	n.Check()
 }
 
 // TestDiskTaken: somebody else takes all of the disk, the reserve too, while the server is busy. Badger maps the files it writes, so a compaction
@@ -402,15 +404,15 @@ func TestLogFull(t *testing.T) {
 func TestDiskTaken(t *testing.T) {
 	t.Parallel()
 	disk := mount(t, 400)
-	n := newNode(t, filepath.Join(disk, "data"), "disk_reserve=32MiB", "log.segment_bytes=4MiB", "storage.barrier_interval=500ms",
+	n := process.New(t, filepath.Join(disk, "data"), "disk_reserve=32MiB", "log.segment_bytes=4MiB", "storage.barrier_interval=500ms",
 		"storage.flush_interval=200ms")
 	l := &ledger{T: t, n: n, r: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1)), versions: map[int][]int{}}
 	b := ballast{filepath.Join(disk, "ballast")}
-	n.start()
-	keys := size(10_000, 50_000)
+	n.Start()
+	keys := process.Size(10_000, 50_000)
 	deaths, refusals := 0, 0
-	for cycle := range size(2, 20) {
-		c := n.dial()
+	for cycle := range process.Size(2, 20) {
+		c := n.Dial()
 		taken := make(chan struct{})
 		go func() {
 			defer close(taken)
@@ -437,16 +439,16 @@ func TestDiskTaken(t *testing.T) {
 		left := free(t, disk)
 		if err != nil {
 			deaths++
-			<-n.exited
-			if err := n.tryStart(); err != nil {
+			<-n.Exited
+			if err := n.TryStart(); err != nil {
 				refusals++
-				if n.code != 1 || !strings.Contains(err.Error(), "sett: disk of "+n.dir) {
+				if n.Code != 1 || !strings.Contains(err.Error(), "sett: disk of "+n.Dir) {
 					t.Fatal(err)
 				}
 				b.remove()
-				n.start()
+				n.Start()
 			}
-			c = n.dial()
+			c = n.Dial()
 		}
 		l.compare(c, 0.1)
 		b.remove()
@@ -456,8 +458,8 @@ func TestDiskTaken(t *testing.T) {
 		l.compare(c, 0.2)
 	}
 	t.Logf("%d deaths, %d starts refused", deaths, refusals)
-	n.restart()
-	l.compare(n.dial(), 1)
-	n.stop()
-	n.check()
+	n.Restart()
+	l.compare(n.Dial(), 1)
+	n.Stop()
+	n.Check()
 }

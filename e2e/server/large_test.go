@@ -8,15 +8,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sett/e2e/process"
 )
 
 // TestLongNames: a name that is too long gets an error that says so, wherever it stands; one that just fits works.
 func TestLongNames(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, filepath.Join(t.TempDir(), "data"))
-	n.start()
-	c := n.dial()
-	const limit = 32704 // max_name_bytes
+	n := process.New(t, filepath.Join(t.TempDir(), "data"), "storage.max_name_bytes=65536")
+	n.Start()
+	c := n.Dial()
+	const limit = 65536 // names above 32,704 bytes are not in their keys
 	long := strings.Repeat("n", 100_000)
 	for _, args := range [][]string{
 		{"SET", long, "v"}, {"GET", long}, {"DEL", long}, {"EXISTS", "a", long}, {"MGET", "a", long}, {"MSET", "a", "1", long, "2"},
@@ -24,71 +26,71 @@ func TestLongNames(t *testing.T) {
 		{"RENAME", "b", long}, {"COPY", "b", long}, {"SETRANGE", long, "5", "v"}, {"SETBIT", long, "5", "1"}, {"WATCH", long},
 		{"SET", strings.Repeat("n", limit+1), "v"},
 	} {
-		c.want(t, "OK", "SET", "b", "v")
-		c.refused(t, "max_name_bytes (32704)", args...)
-		c.want(t, 1, "DBSIZE") // the connection is usable, and nothing has happened
+		c.Want(t, "OK", "SET", "b", "v")
+		c.Refused(t, "max_name_bytes (65536)", args...)
+		c.Want(t, 1, "DBSIZE") // the connection is usable, and nothing has happened
 	}
-	c.want(t, "OK", "MULTI")
-	c.want(t, "QUEUED", "SET", "a", "1")
-	c.want(t, "QUEUED", "SET", long, "2")
-	replies := c.must(t, "EXEC").([]any)
+	c.Want(t, "OK", "MULTI")
+	c.Want(t, "QUEUED", "SET", "a", "1")
+	c.Want(t, "QUEUED", "SET", long, "2")
+	replies := c.Must(t, "EXEC").([]any)
 	if replies[0] != "OK" || !strings.Contains(fmt.Sprint(replies[1]), "max_name_bytes") {
-		t.Errorf("EXEC: %s", short(replies))
+		t.Errorf("EXEC: %s", process.Short(replies))
 	}
 	fits := strings.Repeat("n", limit)
-	c.want(t, "OK", "SET", fits, "v")
-	c.want(t, 1, "EXPIRE", fits, "1000")
-	n.restart()
-	c = n.dial()
-	c.want(t, "v", "GET", fits)
-	c.want(t, "OK", "DEBUG", "RELOAD")
-	c.want(t, "v", "GET", fits)
-	if keys := c.countKeys(t); keys != 3 {
+	c.Want(t, "OK", "SET", fits, "v")
+	c.Want(t, 1, "EXPIRE", fits, "1000")
+	n.Restart()
+	c = n.Dial()
+	c.Want(t, "v", "GET", fits)
+	c.Want(t, "OK", "DEBUG", "RELOAD")
+	c.Want(t, "v", "GET", fits)
+	if keys := c.CountKeys(t); keys != 3 {
 		t.Errorf("%d keys", keys)
 	}
-	c.want(t, 1, "DEL", fits)
-	c.want(t, nil, "GET", fits)
+	c.Want(t, 1, "DEL", fits)
+	c.Want(t, nil, "GET", fits)
 }
 
-// TestLargeValues: a value of exactly 1 MiB works, one byte more does not, however it is made.
+// TestLargeValues: a value of exactly proto_max_bulk_len works, one byte more does not, however it is made.
 func TestLargeValues(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, filepath.Join(t.TempDir(), "data"))
-	n.start()
-	c := n.dial()
+	n := process.New(t, filepath.Join(t.TempDir(), "data"), "proto_max_bulk_len=1MiB")
+	n.Start()
+	c := n.Dial()
 	largest := make([]byte, 1<<20)
 	rand.NewChaCha8([32]byte{}).Read(largest)
 	value := string(largest)
-	c.want(t, "OK", "SET", "key", value)
-	c.want(t, "OK", "MSET", "b", value, "c", value, "d", value)
-	c.refused(t, "string exceeds maximum allowed size", "APPEND", "key", "1")
-	c.refused(t, "string exceeds maximum allowed size", "SETRANGE", "key", "1048576", "1")
-	c.refused(t, "bit offset is not an integer or out of range", "SETBIT", "key", "8388608", "1")
-	c.want(t, 1<<20, "SETRANGE", "key", "1048575", value[1<<20-1:])
-	c.want(t, 1<<20-1, "APPEND", "e", value[1:])
-	c.want(t, 1<<20, "APPEND", "e", value[:1])
+	c.Want(t, "OK", "SET", "key", value)
+	c.Want(t, "OK", "MSET", "b", value, "c", value, "d", value)
+	c.Refused(t, "string exceeds maximum allowed size", "APPEND", "key", "1")
+	c.Refused(t, "string exceeds maximum allowed size", "SETRANGE", "key", "1048576", "1")
+	c.Refused(t, "bit offset is not an integer or out of range", "SETBIT", "key", "8388608", "1")
+	c.Want(t, 1<<20, "SETRANGE", "key", "1048575", value[1<<20-1:])
+	c.Want(t, 1<<20-1, "APPEND", "e", value[1:])
+	c.Want(t, 1<<20, "APPEND", "e", value[:1])
 	// Redis' answer to a bulk that is too long is to end the connection.
-	second := n.dial()
-	if reply, err := second.do("SET", "key", value+"1"); err != nil && !hungUp(err) || err == nil && !strings.Contains(fmt.Sprint(reply), "Protocol error: invalid bulk length") {
-		t.Errorf("one byte more: %s, %v", short(reply), err)
+	second := n.Dial()
+	if reply, err := second.Do("SET", "key", value+"1"); err != nil && !process.HungUp(err) || err == nil && !strings.Contains(fmt.Sprint(reply), "Protocol error: invalid bulk length") {
+		t.Errorf("one byte more: %s, %v", process.Short(reply), err)
 	}
 	read := func() {
 		t.Helper()
-		c := n.dial()
+		c := n.Dial()
 		for _, key := range []string{"key", "b", "c", "d"} {
-			c.want(t, value, "GET", key)
+			c.Want(t, value, "GET", key)
 		}
-		c.want(t, value[1:]+value[:1], "GET", "e")
-		c.want(t, value[1000:2001], "GETRANGE", "d", "1000", "2000")
-		c.want(t, 5, "DBSIZE")
+		c.Want(t, value[1:]+value[:1], "GET", "e")
+		c.Want(t, value[1000:2001], "GETRANGE", "d", "1000", "2000")
+		c.Want(t, 5, "DBSIZE")
 	}
 	read()
-	n.restart()
+	n.Restart()
 	read()
-	n.dial().want(t, "OK", "DEBUG", "RELOAD")
+	n.Dial().Want(t, "OK", "DEBUG", "RELOAD")
 	read()
-	n.stop()
-	n.check()
+	n.Stop()
+	n.Check()
 }
 
 // crowdOfKeys is one batch that sets very many keys.
@@ -103,25 +105,25 @@ type crowdOfKeys struct {
 // TestTooManyArguments: the protocol has a limit, and the server says so.
 func TestTooManyArguments(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, filepath.Join(t.TempDir(), "data"))
-	n.start()
-	c := n.dial()
-	fmt.Fprintf(c.w, "*%d\r\n$4\r\nMSET\r\n", 2_000_001)
-	if err := c.flush(); err != nil {
+	n := process.New(t, filepath.Join(t.TempDir(), "data"))
+	n.Start()
+	c := n.Dial()
+	fmt.Fprintf(c.W, "*%d\r\n$4\r\nMSET\r\n", 2_000_001)
+	if err := c.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if reply, err := c.receive(); err != nil || reply != replyError("ERR Protocol error: invalid multibulk length") {
+	if reply, err := c.Receive(); err != nil || reply != process.ReplyError("ERR Protocol error: invalid multibulk length") {
 		t.Errorf("got %v, %v", reply, err)
 	}
-	n.dial().want(t, 0, "DBSIZE")
+	n.Dial().Want(t, 0, "DBSIZE")
 }
 
 // TestLargeBatches: a batch of very many keys takes effect whole, or not at all, whenever the server is killed.
 func TestLargeBatches(t *testing.T) {
 	// A command has at most 1,048,576 arguments, its name included.
-	half, whole := size(100_000, 500_000), size(100_000, 1_000_000)
+	half, whole := process.Size(100_000, 500_000), process.Size(100_000, 1_000_000)
 	roomy, tight := []string{"memory_budget=1GiB"}, []string{"memory_budget=128MiB", "client_query_buffer_limit=256MiB"}
-	if !full { // what is too much must be less as well
+	if !process.Full { // what is too much must be less as well
 		roomy, tight = append(roomy, "storage.batch_max_bytes=32MiB"), append(tight, "storage.batch_max_bytes=2MiB")
 	}
 	for _, k := range []crowdOfKeys{
@@ -138,63 +140,63 @@ func TestLargeBatches(t *testing.T) {
 func (k crowdOfKeys) test(t *testing.T) {
 	t.Parallel()
 	keys := k.keys
-	n := newNode(t, filepath.Join(t.TempDir(), "data"), k.sets...)
-	n.start()
-	c := n.dial()
-	c.want(t, "OK", "SET", "other", "v")
-	before := n.status("RssAnon")
-	memory := n.watchMemory()
+	n := process.New(t, filepath.Join(t.TempDir(), "data"), k.sets...)
+	n.Start()
+	c := n.Dial()
+	c.Want(t, "OK", "SET", "other", "v")
+	before := n.Status("RssAnon")
+	memory := n.WatchMemory()
 	begin := time.Now()
 	reply, err := k.write(c, keys, 1)
 	took := time.Since(begin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d keys: %.80s after %v; RssAnon %d MiB before, %d MiB at most", keys, short(reply), took.Round(time.Millisecond), before, memory())
+	t.Logf("%d keys: %.80s after %v; RssAnon %d MiB before, %d MiB at most", keys, process.Short(reply), took.Round(time.Millisecond), before, memory())
 	if k.error != "" {
-		if e, ok := reply.(replyError); !ok || !strings.Contains(string(e), k.error) {
-			t.Errorf("the reply is %s", short(reply))
+		if e, ok := reply.(process.ReplyError); !ok || !strings.Contains(string(e), k.error) {
+			t.Errorf("the reply is %s", process.Short(reply))
 		}
-		c.want(t, 1, "DBSIZE")
-		c.want(t, "v", "GET", "other")
-		n.restart()
-		n.dial().want(t, 1, "DBSIZE")
+		c.Want(t, 1, "DBSIZE")
+		c.Want(t, "v", "GET", "other")
+		n.Restart()
+		n.Dial().Want(t, 1, "DBSIZE")
 		return
 	}
-	if _, ok := reply.(replyError); ok {
-		t.Fatalf("the reply is %s", short(reply))
+	if _, ok := reply.(process.ReplyError); ok {
+		t.Fatalf("the reply is %s", process.Short(reply))
 	}
-	c.want(t, keys+1, "DBSIZE")
+	c.Want(t, keys+1, "DBSIZE")
 	last := 1
-	for round := 2; round <= size(3, 12); round++ {
+	for round := 2; round <= process.Size(3, 12); round++ {
 		acknowledged := make(chan bool, 1)
 		go func() {
 			_, err := k.write(c, keys, round)
 			acknowledged <- err == nil
 		}()
 		time.Sleep(time.Duration(rand.Float64() * 1.2 * float64(took)))
-		n.kill()
+		n.Kill()
 		known := <-acknowledged
-		memory := n.watchMemory
-		n.start()
+		memory := n.WatchMemory
+		n.Start()
 		highest := memory()
-		c = n.dial()
+		c = n.Dial()
 		found := k.read(t, c, keys)
 		if found != round && (known || found != last) {
 			t.Fatalf("round %d (acknowledged: %v): the keys hold %d, held %d before", round, known, found, last)
 		}
 		last = found
-		t.Logf("round %d (acknowledged: %v): the keys hold %d; start in %v, RssAnon %d MiB", round, known, found, n.started.Round(time.Millisecond), highest())
+		t.Logf("round %d (acknowledged: %v): the keys hold %d; start in %v, RssAnon %d MiB", round, known, found, n.Started.Round(time.Millisecond), highest())
 	}
-	if found := c.countKeys(t); found != keys+1 {
+	if found := c.CountKeys(t); found != keys+1 {
 		t.Errorf("%d keys instead of %d", found, keys+1)
 	}
-	n.kill()
-	n.check()
+	n.Kill()
+	n.Check()
 }
 
 // write sets all keys to a number, as one batch.
-func (k crowdOfKeys) write(c *client, keys, number int) (reply any, err error) {
+func (k crowdOfKeys) write(c *process.Client, keys, number int) (reply any, err error) {
 	value := strconv.Itoa(number)
 	if !k.multi {
 		args := make([]string, 1, 2*keys+1)
@@ -202,21 +204,21 @@ func (k crowdOfKeys) write(c *client, keys, number int) (reply any, err error) {
 		for i := range keys {
 			args = append(args, "key:"+strconv.Itoa(i), value)
 		}
-		return c.do(args...)
+		return c.Do(args...)
 	}
-	c.send("MULTI")
+	c.Send("MULTI")
 	sent := 1
 	var refused any // the first command that could not be queued
 	for i := range keys {
-		c.send("SET", "key:"+strconv.Itoa(i), value)
+		c.Send("SET", "key:"+strconv.Itoa(i), value)
 		if sent++; sent%1000 != 0 && i < keys-1 {
 			continue
 		}
-		if err := c.flush(); err != nil {
+		if err := c.Flush(); err != nil {
 			return nil, err
 		}
 		for ; sent > 0; sent-- {
-			reply, err := c.receive()
+			reply, err := c.Receive()
 			if err != nil {
 				return nil, err
 			}
@@ -225,15 +227,15 @@ func (k crowdOfKeys) write(c *client, keys, number int) (reply any, err error) {
 			}
 		}
 	}
-	reply, err = c.do("EXEC")
-	if refused != nil && isError(reply, "EXECABORT") {
+	reply, err = c.Do("EXEC")
+	if refused != nil && process.IsError(reply, "EXECABORT") {
 		return refused, err
 	}
 	return reply, err
 }
 
 // read returns the number that all keys hold.
-func (k crowdOfKeys) read(t *testing.T, c *client, keys int) int {
+func (k crowdOfKeys) read(t *testing.T, c *process.Client, keys int) int {
 	t.Helper()
 	const atOnce = 10_000
 	var one any
@@ -242,7 +244,7 @@ func (k crowdOfKeys) read(t *testing.T, c *client, keys int) int {
 		for i := from; i < min(keys, from+atOnce); i++ {
 			args = append(args, "key:"+strconv.Itoa(i))
 		}
-		for i, v := range c.must(t, args...).([]any) {
+		for i, v := range c.Must(t, args...).([]any) {
 			if one == nil {
 				one = v
 			}

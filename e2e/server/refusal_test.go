@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sett/e2e/process"
 )
 
 // snapshot says of everything in a folder what it is: name, kind, size, time of change, contents.
@@ -59,10 +61,10 @@ func (r refusal) expect(t *testing.T, folder string) {
 	// A server that is not refused would run forever.
 	patience, end := context.WithTimeout(t.Context(), 20*time.Second)
 	defer end()
-	cmd := exec.CommandContext(patience, binary, r.args...)
+	cmd := exec.CommandContext(patience, process.Binary, r.args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	code := exitCode(cmd.Run())
+	code := process.ExitCode(cmd.Run())
 	t.Logf("%s: %d, %s", r.name, code, bytes.TrimSpace(stderr.Bytes()))
 	if code != r.code {
 		t.Errorf("%s: exit code %d, want %d", r.name, code, r.code)
@@ -109,8 +111,8 @@ func TestRefusedStart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	dir, file := "dir="+filepath.Join(folder, "data"), filepath.Join(folder, "sett.toml")
-	busy := newNode(t, filepath.Join(t.TempDir(), "data"))
-	busy.start()
+	busy := process.New(t, filepath.Join(t.TempDir(), "data"))
+	busy.Start()
 	writeFile(t, file, []byte("port = 7000\n\n[storage]\nflush_intervall = \"1s\"\n"))
 	bad := filepath.Join(folder, "bad.toml")
 	writeFile(t, bad, []byte("appendfsync = \"sometimes\"\n"))
@@ -126,8 +128,8 @@ func TestRefusedStart(t *testing.T) {
 		{"value out of range", []string{"--set", dir, "--set", "memory_budget=1MiB"}, 2, []string{"memory_budget", "128MiB"}},
 		{"file that is no TOML", []string{"--config", broken, "--set", dir}, 2, []string{broken}},
 		{"no such file", []string{"--config", filepath.Join(folder, "none.toml"), "--set", dir}, 2, []string{"none.toml"}},
-		{"port in use", []string{"--set", dir, "--set", "port=" + busy.port}, 1, []string{busy.port, "address already in use"}},
-		{"address of another machine", []string{"--set", dir, "--set", "port=" + freePort(t), "--set", "bind=192.0.2.1"}, 1, []string{"192.0.2.1"}},
+		{"port in use", []string{"--set", dir, "--set", "port=" + busy.Port}, 1, []string{busy.Port, "address already in use"}},
+		{"address of another machine", []string{"--set", dir, "--set", "port=" + process.FreePort(t), "--set", "bind=192.0.2.1"}, 1, []string{"192.0.2.1"}},
 		{"check without a directory", []string{"check"}, 2, []string{"check takes one data directory"}},
 	} {
 		r.expect(t, folder)
@@ -138,18 +140,18 @@ func TestRefusedStart(t *testing.T) {
 func TestRefusedData(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	n := newNode(t, dir, "log.segment_bytes=1MiB")
-	n.start()
-	c := n.dial()
-	c.want(t, "OK", "SET", "key", "value")
-	args := []string{"--set", "dir=" + dir, "--set", "port=" + freePort(t)}
+	n := process.New(t, dir, "log.segment_bytes=1MiB")
+	n.Start()
+	c := n.Dial()
+	c.Want(t, "OK", "SET", "key", "value")
+	args := []string{"--set", "dir=" + dir, "--set", "port=" + process.FreePort(t)}
 
 	// The other process is alive: only its own work may change anything, and it has none.
-	c.want(t, "OK", "DEBUG", "SETT", "FLUSH")
+	c.Want(t, "OK", "DEBUG", "SETT", "FLUSH")
 	refusal{"in use", args, 3, []string{dir, "in use by another process"}}.expect(t, dir)
 	refusal{"check of a directory in use", []string{"check", dir}, 3, []string{dir, "in use"}}.expect(t, dir)
-	c.want(t, "value", "GET", "key")
-	n.stop()
+	c.Want(t, "value", "GET", "key")
+	n.Stop()
 
 	good := filepath.Join(t.TempDir(), "good")
 	if err := os.CopyFS(good, os.DirFS(dir)); err != nil {
@@ -209,6 +211,6 @@ func TestRefusedData(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n.start()
-	n.dial().want(t, "value", "GET", "key")
+	n.Start()
+	n.Dial().Want(t, "value", "GET", "key")
 }

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sett/e2e/process"
 )
 
 // crowd is a slot full of keys: half of them stay, the other half are replaced again and again.
 type crowd struct {
 	*testing.T
-	n    *node
+	n    *process.Node
 	keys int
 	next int // churn's place; it goes on there after a kill
 }
@@ -22,22 +24,22 @@ func fleetingName(i, turn int) string { return fmt.Sprintf("{slot}goes:%d:%d", i
 
 // fill writes all keys.
 func (c *crowd) fill() {
-	client := c.n.dial()
+	client := c.n.Dial()
 	const pipeline = 500
 	for from := 0; from < c.keys; from += pipeline {
 		to := min(c.keys, from+pipeline)
 		for i := from; i < to; i++ {
 			if i%2 == 0 {
-				client.send("SET", stableName(i), "v")
+				client.Send("SET", stableName(i), "v")
 			} else {
-				client.send("SET", fleetingName(i, 0), "v")
+				client.Send("SET", fleetingName(i, 0), "v")
 			}
 		}
-		if err := client.flush(); err != nil {
+		if err := client.Flush(); err != nil {
 			c.Fatal(err)
 		}
 		for range to - from {
-			if reply, err := client.receive(); err != nil || reply != "OK" {
+			if reply, err := client.Receive(); err != nil || reply != "OK" {
 				c.Fatal(reply, err)
 			}
 		}
@@ -45,20 +47,20 @@ func (c *crowd) fill() {
 }
 
 // churn replaces the fleeting keys, one after the other and again and again, until the connection ends.
-func (c *crowd) churn(client *client) {
+func (c *crowd) churn(client *process.Client) {
 	const pipeline = 50
 	for {
 		for range pipeline {
 			i, turn := c.next%(c.keys/2)*2+1, c.next/(c.keys/2)
-			client.send("DEL", fleetingName(i, turn))
-			client.send("SET", fleetingName(i, turn+1), "v")
+			client.Send("DEL", fleetingName(i, turn))
+			client.Send("SET", fleetingName(i, turn+1), "v")
 			c.next++
 		}
-		if client.flush() != nil {
+		if client.Flush() != nil {
 			return
 		}
 		for range 2 * pipeline {
-			if _, err := client.receive(); err != nil {
+			if _, err := client.Receive(); err != nil {
 				return
 			}
 		}
@@ -69,8 +71,8 @@ func (c *crowd) churn(client *client) {
 // calls that fits the number of keys, and shows every key that was there all the time.
 func TestScan(t *testing.T) {
 	t.Parallel()
-	c := &crowd{T: t, n: newNode(t, filepath.Join(t.TempDir(), "data")), keys: size(50_000, 1_000_000)}
-	c.n.start()
+	c := &crowd{T: t, n: process.New(t, filepath.Join(t.TempDir(), "data")), keys: process.Size(50_000, 1_000_000)}
+	c.n.Start()
 	c.fill()
 	const count = 10
 	seen := make(map[string]bool, c.keys)
@@ -78,7 +80,7 @@ func TestScan(t *testing.T) {
 	cursor, shown := "0", 0
 	var ended chan struct{}
 	for half := range 2 {
-		churner, scanner := c.n.dial(), c.n.dial()
+		churner, scanner := c.n.Dial(), c.n.Dial()
 		ended = make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -86,7 +88,7 @@ func TestScan(t *testing.T) {
 		}()
 		for {
 			begin := time.Now()
-			next, err := scanner.scanOnce(cursor, count, func(name string) {
+			next, err := scanner.ScanOnce(cursor, count, func(name string) {
 				shown++
 				if strings.HasPrefix(name, "{slot}stays") {
 					seen[name] = true
@@ -106,16 +108,16 @@ func TestScan(t *testing.T) {
 			}
 		}
 		if half == 0 {
-			c.n.kill()
+			c.n.Kill()
 			<-ended
-			c.n.start()
+			c.n.Start()
 			t.Logf("killed and started again after %d calls at cursor %s", len(took), cursor)
 		}
 	}
 	if cursor != "0" {
 		t.Fatal("SCAN has not ended")
 	}
-	c.n.kill()
+	c.n.Kill()
 	<-ended
 	for i := 0; i < c.keys; i += 2 {
 		if !seen[stableName(i)] {

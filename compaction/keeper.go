@@ -1,0 +1,185 @@
+package compaction
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sett/storage"
+)
+
+// Layout is what a keeper has to know of keys; package types has the answers.
+type Layout struct {
+	// Dead is where the dead records lie. Doomed returns what lies under the id of one, in the order in which it is removed; ok is false if
+	// it has to stay.
+	Dead   storage.Range
+	Doomed func(key, value []byte) (ranges []storage.Range, ok bool)
+
+	// Headers and Chunks of blobs, both in the order of ids; a chunk without its header is garbage.
+	Headers, Chunks storage.Range
+	AppendHeaderOf  func(dst, chunk []byte) []byte
+}
+
+// Options wire a keeper. Zero durations get defaults.
+type Options struct {
+	Store  *storage.Store
+	Layout Layout
+	Log    *slog.Logger
+
+	Interval     time.Duration // between looks at the dead records: 1 s
+	CollectEvery time.Duration // between looks at the value log: 1 min
+}
+
+// Keeper removes what is dead and collects the value log.
+type Keeper struct {
+	opts Options
+
+	// job is held by whoever works on Badger: garbage collection, compactions, reclaiming. It guards what follows.
+	job       sync.Mutex
+	cleared   map[string]uint64 // dead records of which nothing is left, and the version that has to be durable before they go
+	unsettled bool              // chunks were removed, and Badger has not been told by compactions
+	survey    survey            // the last one
+	next      time.Time         // not before then the next one
+	searched  time.Time         // when forgotten files were looked for
+
+	started bool
+	stop    chan struct{}
+	done    chan struct{}
+	stats   Stats
+}
+
+// Stats are a keeper's figures. All but the counters are as of the last look.
+type Stats struct {
+	DeadWaiting    atomic.Int64 // dead records whose records, or they themselves, are still there
+	ReclaimedIDs   atomic.Uint64
+	ReclaimedKeys  atomic.Uint64
+	Orphans        atomic.Uint64 // chunks without a header that were removed
+	BlobBytes      atomic.Int64  // chunks of live blobs as they lie in the value log; -1: not known yet
+	ForgottenBytes atomic.Int64  // dead in value log files, and Badger does not know
+	Collections    atomic.Uint64 // runs of Collect that rewrote something
+	CollectedFiles atomic.Uint64
+	LastCollectMs  atomic.Int64 // when the last one ended, unix ms; 0: none
+}
+
+// New returns a keeper that does nothing by itself yet.
+func New(o Options) *Keeper {
+	if o.Interval == 0 {
+		o.Interval = time.Second
+	}
+	if o.CollectEvery == 0 {
+		o.CollectEvery = time.Minute
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	k := &Keeper{opts: o, cleared: make(map[string]uint64), unsettled: true, stop: make(chan struct{}), done: make(chan struct{})}
+	k.stats.BlobBytes.Store(-1)
+	return k
+}
+
+// Stats returns the keeper's figures.
+func (k *Keeper) Stats() *Stats { return &k.stats }
+
+// Start makes the keeper's goroutine. Its owner calls Stop before the store closes.
+func (k *Keeper) Start() {
+	k.started = true
+	go k.run()
+}
+
+// Stop ends whatever the keeper is doing, and its goroutine if there is one. It is called once.
+func (k *Keeper) Stop() {
+	close(k.stop)
+	if k.started {
+		<-k.done
+	}
+	k.job.Lock() // somebody else's, which ends as well
+	defer k.job.Unlock()
+}
+
+func (k *Keeper) run() {
+	defer close(k.done)
+	collect := time.Now().Add(k.opts.CollectEvery)
+	for !k.sleep(k.opts.Interval) {
+		k.complain("reclaim", k.exclusively(func() error { return k.reclaim(false) }))
+		if time.Now().After(collect) {
+			k.complain("collect", k.exclusively(k.collectIfWorth))
+			collect = time.Now().Add(k.opts.CollectEvery)
+		}
+	}
+}
+
+func (k *Keeper) sleep(d time.Duration) (stopped bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-k.stop:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+func (k *Keeper) exclusively(job func() error) error {
+	k.job.Lock()
+	defer k.job.Unlock()
+	select {
+	case <-k.stop:
+		return storage.ErrStopped
+	default:
+	}
+	if damage := k.opts.Store.Damage(); damage != "" {
+		return errDamage // what cannot be read may look dead, and what is written anew hides where it was
+	}
+	return job()
+}
+
+var errDamage = errors.New("nothing is given back while there is damage: run `sett check`")
+
+func (k *Keeper) complain(job string, err error) {
+	switch {
+	case err == nil, errors.Is(err, errDamage), errors.Is(err, storage.ErrStopped), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrFlushPaused):
+	default:
+		k.opts.Log.Warn("space could not be given back", "job", job, "err", err)
+	}
+}
+
+// Reclaim removes all that is dead now, with its dead records and orphaned chunks, without regard for others. For tests and operators.
+func (k *Keeper) Reclaim() error {
+	return k.exclusively(func() error {
+		if err := k.opts.Store.Barrier(); err != nil { // what died before is dead at a durable index
+			return err
+		}
+		if err := k.reclaim(true); err != nil {
+			return err
+		}
+		if err := k.opts.Store.Barrier(); err != nil {
+			return err
+		}
+		if err := k.reclaim(true); err != nil {
+			return err
+		}
+		return k.surveyNow()
+	})
+}
+
+// Collect gives back whatever the value log holds of dead blobs, without regard for others. For tests and operators.
+func (k *Keeper) Collect() error {
+	return k.exclusively(func() error {
+		if err := k.settle(); err != nil {
+			return err
+		}
+		return k.collect()
+	})
+}
+
+// Compact compacts Badger's levels.
+func (k *Keeper) Compact() error { return k.exclusively(k.opts.Store.Compact) }
+
+// Reload does what a restart of the store does, with no job on Badger under way: one may hold it open twice.
+func (k *Keeper) Reload() error {
+	k.job.Lock()
+	defer k.job.Unlock()
+	return k.opts.Store.Reload()
+}

@@ -1,0 +1,191 @@
+package compaction
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"sett/storage"
+)
+
+const (
+	// deadRatio is the part of a value log file, and of the whole value log, that must be dead before it is worth collecting.
+	deadRatio = 0.5
+	// surveyShare is how much longer than a survey the time to the next one is, at least.
+	surveyShare = 50
+	// freshTables is how many tables Badger gathers before it compacts them for the first time.
+	freshTables = 5
+	// searchEvery is the time between two looks for files that Badger has forgotten.
+	searchEvery = 30 * time.Minute
+)
+
+// survey is what a walk over all blobs found.
+type survey struct {
+	live    int64    // bytes of the chunks that have a header, as they lie in the value log
+	orphans [][]byte // some of the chunks that have none
+}
+
+// excess is how much larger the value log is than its blobs explain: at a dead share of deadRatio, and two files for what is being written and
+// for what is being moved. It is not positive when there is nothing to do.
+func (k *Keeper) excess() (bytes int64) {
+	_, size := k.opts.Store.ValueLog()
+	return size - int64(float64(k.survey.live)/deadRatio) - 2*k.opts.Store.ValueLogFileBytes()
+}
+
+// collectIfWorth is the keeper's own look at the value log.
+func (k *Keeper) collectIfWorth() error {
+	if time.Now().Before(k.next) {
+		return nil
+	}
+	if err := k.surveyNow(); err != nil {
+		return err
+	}
+	if k.excess() <= 0 {
+		return nil
+	}
+	_, size := k.opts.Store.ValueLog()
+	if k.unsettled && k.opts.Store.TableBytes() <= size-k.survey.live { // or compacting costs more than it gives back
+		if err := k.settle(); err != nil {
+			return err
+		}
+	}
+	if err := k.collect(); err != nil {
+		return err
+	}
+	if k.excess() <= 0 || k.unsettled || time.Since(k.searched) < searchEvery {
+		return nil
+	}
+	return k.findForgotten()
+}
+
+// settle makes Badger count what is dead in the value log: only compactions do. What was removed lies in its memtable, which blobs leave far
+// too small to become a table by itself.
+func (k *Keeper) settle() error {
+	if !k.unsettled {
+		return nil
+	}
+	removed := k.opts.Store.FlushedIndex()
+	for range freshTables + 1 {
+		if err := k.opts.Store.Rotate(k.stop); err != nil {
+			return err
+		}
+		if !k.opts.Store.OnlyFresh() {
+			break
+		}
+	}
+	for range 100 { // compacted by Badger itself
+		if !k.opts.Store.OnlyFresh() || k.sleep(50*time.Millisecond) {
+			break
+		}
+	}
+	if err := k.opts.Store.Barrier(); err != nil {
+		return err
+	}
+	if err := k.opts.Store.Compact(); err != nil {
+		return err
+	}
+	k.unsettled = k.opts.Store.DiscardTs() < removed // an old view keeps what was removed
+	return nil
+}
+
+func (k *Keeper) collect() error {
+	files, err := k.opts.Store.CollectValues(deadRatio, k.stop)
+	if files > 0 {
+		k.stats.Collections.Add(1)
+		k.stats.CollectedFiles.Add(uint64(files))
+		k.opts.Log.Info("value log collected", "files", files)
+	}
+	k.stats.LastCollectMs.Store(time.Now().UnixMilli())
+	if err != nil {
+		return err
+	}
+	return k.surveyNow()
+}
+
+// surveyNow walks over all blobs and removes chunks without a header. Collecting the value log brings deleted chunks back: it writes what it
+// finds anew, and when a compaction meets a deletion together with the old copy, and drops both, the new copy is left alone.
+func (k *Keeper) surveyNow() error {
+	began := time.Now()
+	for {
+		s, err := k.walkBlobs()
+		if err != nil {
+			return err
+		}
+		k.survey, k.next = s, time.Now().Add(surveyShare*time.Since(began))
+		k.stats.BlobBytes.Store(s.live)
+		if len(s.orphans) == 0 {
+			return nil
+		}
+		if err := k.removeOrphans(s.orphans); err != nil {
+			return err
+		}
+		k.survey.orphans = nil
+		if len(s.orphans) < storage.RemoveAtOnce {
+			return nil
+		}
+	}
+}
+
+// walkBlobs joins headers and chunks, both as of one flush point: a header is written with its first chunk, or before.
+func (k *Keeper) walkBlobs() (s survey, err error) {
+	var (
+		l       = &k.opts.Layout
+		version = k.opts.Store.FlushedIndex()
+		headers = k.opts.Store.Scan(l.Headers, version)
+		chunks  = k.opts.Store.Scan(l.Chunks, version)
+		want    []byte
+	)
+	defer headers.Close()
+	defer chunks.Close()
+	have := headers.Seek(l.Headers.Lower)
+	for ok := chunks.Seek(l.Chunks.Lower); ok && len(s.orphans) < storage.RemoveAtOnce; ok = chunks.Next() {
+		want = l.AppendHeaderOf(want[:0], chunks.Key())
+		for have && bytes.Compare(headers.Key(), want) < 0 {
+			have = headers.Next()
+		}
+		if have && bytes.Equal(headers.Key(), want) {
+			s.live += chunks.Size()
+		} else {
+			s.orphans = append(s.orphans, bytes.Clone(chunks.Key()))
+		}
+	}
+	return s, errors.Join(headers.Err(), chunks.Err())
+}
+
+// removeOrphans removes chunks that have no header. That a header is not found may also be damage, which Badger hides: so the headers are
+// read from the files first, and their checksums compared.
+func (k *Keeper) removeOrphans(chunks [][]byte) error {
+	if err := k.opts.Store.VerifyTables(k.opts.Layout.Headers); err != nil {
+		return err
+	}
+	if _, err := k.remove(chunks, true); err != nil {
+		return err
+	}
+	k.unsettled = true
+	k.stats.Orphans.Add(uint64(len(chunks)))
+	k.opts.Log.Info("orphaned chunks removed", "chunks", len(chunks))
+	return nil
+}
+
+// findForgotten looks for value log files in which hardly anything lives and of which Badger does not know: it died between collecting and deleting
+// them, or its log was replayed and wrote their chunks anew. They are noted, and the next start tells Badger.
+func (k *Keeper) findForgotten() error {
+	k.searched = time.Now()
+	if err := k.opts.Store.Rotate(k.stop); err != nil {
+		return err
+	}
+	forgotten, err := k.opts.Store.ForgottenValueLogs(deadRatio)
+	if err != nil {
+		return err
+	}
+	bytes := int64(0)
+	for _, f := range forgotten {
+		bytes += f.Dead
+	}
+	k.stats.ForgottenBytes.Store(bytes)
+	if len(forgotten) == 0 {
+		return nil
+	}
+	k.opts.Log.Warn("value log files hold dead blobs that Badger has forgotten; the next start collects them", "files", len(forgotten), "bytes", bytes)
+	return k.opts.Store.NoteForgotten(forgotten)
+}
