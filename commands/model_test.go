@@ -468,6 +468,7 @@ func TestModel(t *testing.T) {
 	}
 	h.sweep()
 	h.audit()
+	h.check()
 }
 
 func compare(t *testing.T, i int, args []string, got, want string) {

@@ -159,6 +159,14 @@ func (p plainStrings) run(args []string) string {
 		delete(p, name)
 		p[args[2]] = b
 		return ok
+	case "copy":
+		if name == args[2] {
+			return "-ERR source and destination objects are the same\r\n"
+		}
+		if found {
+			p[args[2]] = b
+		}
+		return truth(found)
 	case "del":
 		delete(p, name)
 		return truth(found)
@@ -264,8 +272,11 @@ func (d longDice) command(p plainStrings) []string {
 	case 14:
 		return []string{d.pick("get", "strlen"), name}
 	}
-	if n := d.IntN(4); n < 2 && length > 100 {
+	switch n := d.IntN(5); {
+	case n < 2 && length > 100:
 		return []string{[]string{"del", "incr"}[n], name}
+	case n == 2:
+		return []string{"copy", name, d.name(), "replace"}
 	}
 	return []string{"rename", name, d.name()}
 }
@@ -440,16 +451,17 @@ func TestChangesInPlaceLogAPage(t *testing.T) {
 		}
 	}
 	c.must(num(512<<20), "strlen", "far")
-	c.must(num(1), "bitcount", "far")
-	c.must(num(4294967295), "bitpos", "far", "1")
-	c.must(num(1), "bitcount", "zeros")
-	c.must(num(99), "bitpos", "zeros", "1")
+	c.must(num(1), "bitcount", "far", "-100000", "-1")
+	c.must(num(4294967295), "bitpos", "far", "1", "-100000")
+	c.must(num(0), "setbit", "sparse", "99999999", "1")
+	c.must(num(1), "bitcount", "sparse")
+	c.must(num(99999999), "bitpos", "sparse", "1")
 	c.do("multi") // under the lock, and with the batch's own pages
-	c.do("setbit", "far", "4000000000", "1")
-	c.do("bitcount", "far")
-	c.do("bitpos", "far", "1")
-	c.do("bitpos", "far", "0", "4000000000", "4000000000", "bit")
-	c.must("*4\r\n:0\r\n:2\r\n:4000000000\r\n:-1\r\n", "exec")
+	c.do("setbit", "sparse", "90000000", "1")
+	c.do("bitcount", "sparse")
+	c.do("bitpos", "sparse", "1")
+	c.do("bitpos", "sparse", "0", "90000000", "90000000", "bit")
+	c.must("*4\r\n:0\r\n:2\r\n:90000000\r\n:-1\r\n", "exec")
 	h.audit()
 	h.check()
 }
