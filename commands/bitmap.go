@@ -84,20 +84,13 @@ func setBit(u *Update) error {
 	if err != nil {
 		return err
 	}
-	at, shift, old := int(offset>>3), 7-offset&7, byte(0)
-	within := at < r.StringLen()
-	if within {
-		value, err := u.stringBytes(&r.Meta, at, at+1)
-		if err != nil {
-			return err
-		}
-		old = value[0]
-	}
-	if !within || int64(old>>shift&1) != bit {
-		u.value = append(u.value[:0], old&^(1<<shift)|byte(bit)<<shift)
-		if err := u.ledger.Splice(&r, at, u.value); err != nil {
-			return err
-		}
+	shift, old := 7-offset&7, byte(0)
+	err = u.ledger.SpliceByte(&r, int(offset>>3), func(b byte) byte {
+		old = b
+		return b&^(1<<shift) | byte(bit)<<shift
+	})
+	if err != nil {
+		return err
 	}
 	u.W.Int(int64(old >> shift & 1))
 	return nil

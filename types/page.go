@@ -165,6 +165,66 @@ func (l *Ledger) Splice(r *Record, offset int, piece []byte) error {
 	return nil
 }
 
+// SpliceByte is Splice for the byte at a place: edit gets it, 0 beyond the string's end, and returns what it becomes. A byte within the string
+// that stays what it is writes nothing.
+func (l *Ledger) SpliceByte(r *Record, at int, edit func(old byte) byte) error {
+	if r.Format == formatPaged && at < r.StringLen() {
+		if done, err := l.editPage(r, at, edit); done || err != nil {
+			return err
+		}
+	}
+	old := []byte{0}
+	within := at < r.StringLen()
+	if within {
+		var err error
+		if old, err = AppendString(l.txn, &r.Meta, old[:0], at, at+1); err != nil {
+			return err
+		}
+	}
+	value := edit(old[0])
+	if within && value == old[0] {
+		return nil
+	}
+	return l.Splice(r, at, []byte{value})
+}
+
+// editPage is SpliceByte for a page that exists, which needs nothing but the page; done is false if it does not.
+func (l *Ledger) editPage(r *Record, at int, edit func(old byte) byte) (done bool, err error) {
+	_, collection := r.paged()
+	n := at / pageBytes
+	l.key = appendDirectory(l.key[:0], collection, n/directoryPages)
+	d, err := getDirectory(l.txn, l.key)
+	if err != nil || !d.has(n%directoryPages) {
+		return false, ignoreMiss(err) // the long way asks for all that is missing at once
+	}
+	l.key = appendPage(l.key[:0], collection, n)
+	page, err := getPage(l.txn, l.key, n)
+	if err != nil {
+		return false, err
+	}
+	at -= n * pageBytes
+	l.string = append(l.string[:0], page...)
+	l.string = grow(l.string, max(len(page), at+1))
+	old := l.string[at]
+	if l.string[at] = edit(old); l.string[at] == old {
+		return true, nil
+	}
+	value := bytes.TrimRight(l.string, "\x00")
+	if len(value) == 0 {
+		value = zeros[:1]
+	}
+	l.txn.Put(l.key, value)
+	l.Put(r, r.Meta)
+	return true, nil
+}
+
+func ignoreMiss(err error) error {
+	if err == storage.ErrMiss {
+		return nil
+	}
+	return err
+}
+
 // spliceInline changes a copy of the string.
 func (l *Ledger) spliceInline(r *Record, offset int, piece []byte, end int) error {
 	value, err := AppendString(l.txn, &r.Meta, l.string[:0], 0, r.StringLen())
