@@ -136,6 +136,9 @@ func (s *stagedCopy) run(d *DataSet) error {
 	if err = s.pour(staging, types.NewPieces(s.view, &s.from, 0, length)); err != nil {
 		staging.Drop()
 	}
+	if errors.Is(err, storage.ErrInDoubt) {
+		return storage.ErrNotEvaluating // the view has ended, and nothing has happened
+	}
 	return err
 }
 

@@ -170,7 +170,10 @@ func (k *Keeper) Collect() error {
 		if err := k.settle(); err != nil {
 			return err
 		}
-		return k.collect()
+		if err := k.collect(); err != nil {
+			return err
+		}
+		return k.findForgotten()
 	})
 }
 

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -101,6 +102,27 @@ func (d *disk) getLocked(key []byte, version uint64) (value []byte, err error) {
 		}
 	}
 	return nil, d.damage(key, "its value is missing")
+}
+
+// holds tells whether a record is stored already, and whole: what a power cut has left of it is no damage.
+func (d *disk) holds(key, value []byte, version uint64) (ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	txn := d.db.NewTransactionAt(version, false)
+	defer txn.Discard()
+	item, err := txn.Get(key)
+	if err != nil {
+		return false
+	}
+	item.Value(func(stored []byte) error {
+		have, whole := unseal(key, stored)
+		ok = whole && bytes.Equal(have, value)
+		return nil
+	})
+	return ok
 }
 
 // open checks a stored value and strips its checksum.

@@ -141,7 +141,11 @@ func (s *Store) flushGeneration(g *generation) error {
 	l := s.disk.newLoader(version)
 	for _, r := range refs {
 		e := p.at(r)
-		if err := l.set(entryKey(e), versionValue(p.at(getRef(e, entryNewest)))); err != nil {
+		key, value := entryKey(e), versionValue(p.at(getRef(e, entryNewest)))
+		if version <= s.replayTo && key[0] == 'b' && value != nil && s.disk.holds(key, value, version) {
+			continue // the last life flushed it; another copy would be dead space in the value log that nobody counts
+		}
+		if err := l.set(key, value); err != nil {
 			return err
 		}
 	}

@@ -50,6 +50,9 @@ func (s *Store) ForgottenValueLogs(ratio float64) (forgotten []ForgottenFile, er
 	known := readDiscards(s.dir)
 	for _, f := range files[:max(0, len(files)-1)] { // without the one that is being written
 		dead := f.size - live[f.id]
+		if f.size <= recordFileHeader {
+			continue // Badger removes it when it opens
+		}
 		if enough := int64(ratio * float64(f.size)); dead >= enough && known[f.id] < enough {
 			forgotten = append(forgotten, ForgottenFile{f.id, dead})
 		}

@@ -172,7 +172,7 @@ func (s *Store) Begin(log Log, first, last uint64) error {
 	case last >= first && first > durable+1:
 		return refused("the log of %s has a gap: it begins at entry %d, Badger is durable up to %d. Restore a copy, or run `sett check`", s.dir, first, durable)
 	}
-	s.log = log
+	s.log, s.replayTo = log, last
 	go s.flushLoop()
 	go s.barrierLoop()
 	s.begun = true

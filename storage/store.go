@@ -32,6 +32,8 @@ type Options struct {
 
 	// OnBarrier is called when Badger's files have been fsynced, before that is recorded. For tests.
 	OnBarrier func(badgerDir string)
+	// OnValuesSynced is called when the value log alone has been fsynced, while it is collected. For tests.
+	OnValuesSynced func(badgerDir string)
 }
 
 // Store is one data set: the lock, recent writes, their way into the log and from there into Badger.
@@ -78,6 +80,7 @@ type Store struct {
 	flush    flusher
 	barrier  barrier
 	inBadger uint64 // newest version found in Badger when it was opened
+	replayTo uint64 // the log's last entry when it was
 	begun    bool
 	guard    guard
 	pace     pacer

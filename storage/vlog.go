@@ -101,6 +101,9 @@ func (s *Store) valuesWritten() {
 		s.opts.Fatal(fmt.Errorf("fsync of the value log: %w", err))
 		select {} // the pointers must not be written
 	}
+	if s.opts.OnValuesSynced != nil && !planted("collect-without-sync") {
+		s.opts.OnValuesSynced(s.dir)
+	}
 	s.reclaim.synced.Add(1)
 }
 

@@ -5,6 +5,6 @@
 // and now and then the server is killed. What was answered must be there afterwards. Of the rest of a pipeline some first part must be, and
 // nothing else: commands of one connection take effect in their order. At the end everything is read, and `sett check` must find nothing.
 //
-// `go test` runs it small; SETT_FULL=1 runs 200,000 commands (-timeout 60m; -v shows the figures). SETT_SEED repeats the choices of a run, though
+// `go test` runs it small; SETT_FULL=1 runs more than 200,000 commands (-timeout 60m; -v shows the figures). SETT_SEED repeats the choices of a run, though
 // not its deaths.
 package large

@@ -29,13 +29,14 @@ type run struct {
 	reloads atomic.Int64 // begun and ended; odd: one is going on
 	budget  atomic.Int64 // operations left in this life
 
-	done, took, cut atomic.Int64 // operations acknowledged, found done after a death; connections that a reload has cut
-	chores          map[string]int
+	done, took atomic.Int64 // operations acknowledged, found done after a death
+	cut, ended atomic.Int64 // connections that a reload has cut, and commands that it has ended
+	chores     map[string]int
 }
 
 // TestLargeStrings is the whole harness.
 func TestLargeStrings(t *testing.T) {
-	clients, keys, lives, operations := 4, process.Size(200, 1000), process.Size(6, 40), process.Size(12_000, 230_000)
+	clients, keys, lives, operations := 4, process.Size(200, 1000), process.Size(6, 40), process.Size(12_000, 260_000)
 	r := &run{T: t, seed: seedOf(t), chores: map[string]int{}}
 	t.Logf("SETT_SEED=%d", r.seed)
 	r.r = rand.New(rand.NewPCG(r.seed, 1<<32))
@@ -62,8 +63,8 @@ func TestLargeStrings(t *testing.T) {
 		return
 	}
 	r.end()
-	t.Logf("%d operations in %d lives, and %d found done after a death; %d replies cut by reloads; chores %v; RssAnon %d MiB at most", r.done.Load(),
-		lives, r.took.Load(), r.cut.Load(), r.chores, memory())
+	t.Logf("%d operations in %d lives, and %d found done after a death; reloads have cut %d replies and ended %d commands; chores %v; RssAnon %d MiB at most", r.done.Load(),
+		lives, r.took.Load(), r.cut.Load(), r.ended.Load(), r.chores, memory())
 }
 
 func seedOf(t *testing.T) uint64 {
@@ -207,20 +208,26 @@ func (r *run) end() {
 func (r *run) wantSpaceBack(c *process.Client) {
 	const fileBytes = 64 << 20 // of a value log
 	before, live, after := r.info(c, "value_log_bytes"), 0, 0
-	for round := range 10 {
-		for _, job := range []string{"FLUSH", "RECLAIM", "COMPACT", "GC"} {
-			r.do(c, "DEBUG SETT "+job)
+	jobs := func() {
+		for range 3 {
+			for _, job := range []string{"FLUSH", "RECLAIM", "COMPACT", "GC"} {
+				r.do(c, "DEBUG SETT "+job)
+			}
 		}
 		live, after = r.info(c, "blob_bytes"), r.info(c, "value_log_bytes")
-		r.Logf("round %d: %d MiB of blobs, %d MiB of value log, before it was collected %d MiB", round, live>>20, after>>20, before>>20)
-		if round >= 2 && after <= 2*live+2*fileBytes {
-			break
-		}
+		r.Logf("%d MiB of blobs, %d MiB of value log, before it was collected %d MiB", live>>20, after>>20, before>>20)
 	}
-	if collects && after > 2*live+2*fileBytes {
+	jobs()
+	if after > 2*live+2*fileBytes { // what Badger forgot at a death, it learns at the next start
+		r.n.Stop()
+		r.n.Start()
+		c = r.n.Dial()
+		jobs()
+	}
+	if after > 2*live+2*fileBytes {
 		r.Errorf("the value log has %d MiB, more than twice what lives and two files; %d bytes of it are forgotten", after>>20, r.info(c, "value_log_forgotten_bytes"))
 	}
-	if waiting := r.info(c, "dead_waiting"); collects && waiting != 0 {
+	if waiting := r.info(c, "dead_waiting"); waiting != 0 {
 		r.Errorf("%d dead blobs and collections still wait to be removed", waiting)
 	}
 }
@@ -236,8 +243,6 @@ func (r *run) info(c *process.Client, name string) int {
 			return n
 		}
 	}
-	if collects {
-		r.Fatalf("INFO has no %s", name)
-	}
+	r.Fatalf("INFO has no %s", name)
 	return 0
 }

@@ -9,12 +9,6 @@ import (
 	"sett/e2e/process"
 )
 
-// What is left out as long as the server cannot do it.
-const (
-	copiesLong = true // COPY of a string that does not fit into a batch
-	collects   = true // dead blobs leave the value log
-)
-
 // class is how long the strings of a key are. COPY and RENAME stay within one.
 type class struct {
 	name  string
@@ -63,7 +57,7 @@ func (w *worker) live() {
 	defer func() { c.Close() }()
 	for w.budget.Add(-pipelined/2) > 0 && !w.Failed() {
 		reloads := w.reloads.Load()
-		if err := w.pipeline(c); err == nil {
+		if err := w.pipeline(c, reloads); err == nil {
 			continue
 		} else if !w.lost(err, reloads) {
 			return
@@ -84,7 +78,7 @@ func (w *worker) lost(err error, reloads int64) bool {
 	switch {
 	case w.killed.Load():
 		return false
-	case w.reloads.Load() != reloads || reloads%2 == 1:
+	case w.reloaded(reloads):
 		w.cut.Add(1)
 		return true
 	}
@@ -92,8 +86,8 @@ func (w *worker) lost(err error, reloads int64) bool {
 	return false
 }
 
-// pipeline sends some commands and checks their replies.
-func (w *worker) pipeline(c *process.Client) error {
+// pipeline sends some commands and checks their replies. reloads: counted before.
+func (w *worker) pipeline(c *process.Client, reloads int64) error {
 	for range 1 + w.r.IntN(pipelined) {
 		o := w.choose()
 		w.pending = append(w.pending, o)
@@ -120,16 +114,24 @@ func (w *worker) pipeline(c *process.Client) error {
 			c.Close() // ends the sender as well
 			return err
 		}
-		if want := o.apply(w.values); !w.Failed() {
-			if d := differ(got, want); d != "" {
-				w.Errorf("client %d: %s: %s", w.id, o.text, d)
-				w.tell(o.keys)
-			}
+		if w.reloaded(reloads) && endedByReload(got) {
+			w.ended.Add(1)
+		} else if d := differ(got, o.apply(w.values)); d != "" && !w.Failed() {
+			w.Errorf("client %d: %s: %s", w.id, o.text, d)
+			w.tell(o.keys)
 		}
 		w.done.Add(1)
 		w.pending = w.pending[1:]
 	}
 	return nil
+}
+
+// reloaded tells whether there was a reload since a moment.
+func (w *worker) reloaded(since int64) bool { return w.reloads.Load() != since || since%2 == 1 }
+
+// endedByReload tells whether a command has done nothing because the view that it read was ended: COPY of a long string.
+func endedByReload(reply any) bool {
+	return process.IsError(reply, "TRYAGAIN") || process.IsError(reply, "ERR storage: the outcome of the write is unknown")
 }
 
 // resolve finds out how much of the last pipeline has taken effect: some first part of it, whole operations.
@@ -258,7 +260,7 @@ func (w *worker) chooseOne(room int) (o operation, bytes int) {
 		return strlen(key), 0
 	case n < 88:
 		return mGet(key, other, names[0]), 0
-	case n < 92 && other != key && length <= room && (copiesLong || length <= batchRoom):
+	case n < 92 && other != key && length <= room:
 		return copyKey(key, other), length
 	case n < 96 && other != key:
 		return rename(key, other), 0
