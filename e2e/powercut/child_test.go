@@ -1,19 +1,24 @@
 package powercut
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"sett/compaction"
 	"sett/replication"
 	"sett/storage"
+	"sett/types"
 )
 
 // childEnv holds the orders of a child. They are all it gets: its standard error is for what must not happen.
@@ -50,8 +55,10 @@ type child struct {
 	orders
 	recorder *recorder
 	node     *node
+	keeper   *compaction.Keeper
 	stopping atomic.Bool
-	barriers int // barrier goroutine only
+	copying  sync.Mutex
+	copied   int // copies of Badger's files; guarded by copying
 }
 
 // runChild lives until its kill.
@@ -74,11 +81,18 @@ func runChild() {
 	if err != nil {
 		fail(err)
 	}
-	if c.node, err = start(c.recorder, c.disk(), fsync, c.copyBadger, fail); err != nil {
+	if c.node, err = start(c.recorder, c.disk(), fsync, c.copyBadger, c.copyValues, slog.New(listener{slog.DiscardHandler, c.recorder}), fail); err != nil {
 		fail(err)
 	}
+	headers, chunks := types.BlobRanges()
+	c.keeper = compaction.New(compaction.Options{Store: c.node.store, Layout: compaction.Layout{
+		Dead: types.DeadRange(), Doomed: types.Doomed, Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
+	}})
 	for i := range writers {
 		go c.write(i)
+	}
+	if c.Life%3 != 0 {
+		go c.tidy()
 	}
 	if c.Stop > 0 {
 		time.AfterFunc(c.Stop, c.stop)
@@ -103,11 +117,28 @@ func (c *child) change() {
 	}
 }
 
+// tidy gives space back without a rest.
+func (c *child) tidy() {
+	for !c.stopping.Load() {
+		err := c.keeper.Reclaim()
+		if err == nil {
+			err = c.keeper.Collect()
+		}
+		if err != nil && !c.stopping.Load() && !errors.As(err, new(*storage.MisconfError)) {
+			fail(fmt.Errorf("giving space back: %w", err))
+		}
+		if n := c.keeper.Stats().CollectedFiles.Load(); n > 0 {
+			c.recorder.note(record{kind: noted, path: "collected", at: int64(n)})
+		}
+	}
+}
+
 // stop ends the node cleanly, unless the kill comes first.
 func (c *child) stop() {
 	c.stopping.Store(true)
 	c.recorder.note(record{kind: noted, path: "stop"})
 	c.recorder.fuse.left.Store(c.Nth)
+	c.keeper.Stop()
 	if err := c.node.stop(); err != nil {
 		fail(err)
 	}
@@ -187,35 +218,77 @@ func (c *child) watchFlushes() {
 	}
 }
 
+// listener hears what Badger says while it collects a value log file: it notes when values are moved and nothing is deleted.
+type listener struct {
+	slog.Handler
+	recorder *recorder
+}
+
+func (listener) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l listener) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "badger: Total entries: ") && !strings.HasSuffix(r.Message, " Moved: 0") {
+		l.recorder.note(record{kind: noted, path: "moved"})
+	}
+	return nil
+}
+
 // copyBadger keeps the files that Badger has mapped as they are after a barrier's fsync.
 func (c *child) copyBadger(dir string) {
+	c.copying.Lock()
+	defer c.copying.Unlock()
 	c.recorder.note(record{kind: noted, path: "barrier"})
-	unfinished := filepath.Join(c.copies(), "unfinished")
-	if err := copyMapped(dir, unfinished); err != nil {
+	files, err := readMapped(dir)
+	if err != nil {
 		fail(err)
 	}
-	c.barriers++
-	if err := os.Rename(unfinished, filepath.Join(c.copies(), fmt.Sprintf("%06d", c.barriers))); err != nil {
-		fail(err)
-	}
-	os.RemoveAll(filepath.Join(c.copies(), fmt.Sprintf("%06d", c.barriers-1)))
+	c.keep(files)
 	c.recorder.note(record{kind: noted, path: "copied"})
+}
+
+// copyValues keeps the value log as it is after an fsync of that alone, with all else as it was.
+func (c *child) copyValues(dir string) {
+	c.copying.Lock()
+	defer c.copying.Unlock()
+	last := filepath.Join(c.base(), dataDir, filepath.Base(dir))
+	if c.copied > 0 {
+		last = c.copyNumber(c.copied)
+	}
+	files, err := readMapped(last)
+	if err != nil {
+		fail(err)
+	}
+	now, err := readMapped(dir)
+	if err != nil {
+		fail(err)
+	}
+	for name, f := range now {
+		if strings.HasSuffix(name, ".vlog") {
+			files[name] = f
+		}
+	}
+	c.keep(files)
+}
+
+func (c *child) copyNumber(n int) string { return filepath.Join(c.copies(), fmt.Sprintf("%06d", n)) }
+
+// keep makes the next copy, and removes the one before.
+func (c *child) keep(files map[string]*pages) {
+	unfinished := filepath.Join(c.copies(), "unfinished")
+	err := os.MkdirAll(unfinished, 0o750)
+	for name, f := range files {
+		if err == nil {
+			err = f.write(filepath.Join(unfinished, name))
+		}
+	}
+	c.copied++
+	if err = errors.Join(err, os.Rename(unfinished, c.copyNumber(c.copied))); err != nil {
+		fail(err)
+	}
+	os.RemoveAll(c.copyNumber(c.copied - 1))
 }
 
 // isMapped tells whether Badger writes a file only through memory.
 func isMapped(name string) bool {
 	return strings.HasSuffix(name, ".mem") || strings.HasSuffix(name, ".vlog") || name == "DISCARD"
-}
-
-func copyMapped(from, to string) error {
-	files, err := readMapped(from)
-	if err == nil {
-		err = os.MkdirAll(to, 0o750)
-	}
-	for name, f := range files {
-		if err == nil {
-			err = f.write(filepath.Join(to, name))
-		}
-	}
-	return err
 }

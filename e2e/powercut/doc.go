@@ -22,6 +22,9 @@
 // Some lives change the fsync level, some are killed while they stop cleanly. In each life at level always, a bit of an entry that had been
 // fsynced is flipped too: the start must refuse that log, not cut it.
 //
+// In two of three lives a compaction.Keeper gives space back without a rest: dead blobs are removed behind the log's back, and the value log is
+// collected. When that is fsynced alone, the copy gets the value log as it is then. A life may be killed when values have been moved.
+//
 // What this cannot see: an fsync that a barrier leaves out. It is believed to have covered all that the copies have.
 //
 // SETT_CUTS says how many cuts (60), SETT_SEED repeats the random choices of a run, SETT_MOMENT has all kills aimed at one moment (see

@@ -71,7 +71,7 @@ func (anyRecords) Name(key []byte) string                        { return fmt.Sp
 
 // open opens a disk, compares all there is, and closes it cleanly. want is nil after a cut: then any ticket will do that the level allows.
 func (x *examiner) open(disk string, want *model) (*model, error) {
-	n, err := start(&recorder{root: disk}, disk, replication.No, nil, func(err error) { panic(err) })
+	n, err := start(&recorder{root: disk}, disk, replication.No, nil, nil, nil, func(err error) { panic(err) })
 	if err != nil {
 		return nil, fmt.Errorf("the store does not start: %w", err)
 	}

@@ -24,7 +24,7 @@ type ledger interface {
 const (
 	keyspaces  = 2
 	plainKeys  = 1200      // of each keyspace
-	blobKeys   = 80        // of each keyspace, above the plain ones
+	blobKeys   = 15        // of each keyspace, above the plain ones
 	chunkBytes = 40 << 10  // larger than Badger's threshold: chunks lie in the value log
 	maxChunks  = 3         // of a blob
 	systemKey  = "!ticket" // the ticket once more
@@ -43,6 +43,13 @@ func metaKey(keyspace, number int) []byte {
 func chunkKey(blob uint64, chunk int) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64([]byte("b"), blob), uint32(chunk))
 }
+
+// A blob has a header, and a record that says so when it is dead, as in package types.
+func headerKey(blob uint64) []byte { return binary.BigEndian.AppendUint64([]byte("B"), blob) }
+
+func deadKey(blob uint64) []byte { return binary.BigEndian.AppendUint64([]byte("d\x01"), blob) }
+
+const reclaimable = 1
 
 // ticketValue is found in the log by what it looks like.
 func ticketValue(life uint32, ticket uint64) []byte {
@@ -111,7 +118,7 @@ func (b *batch) draw() (changes []change) {
 			c.number = b.r.IntN(20) // hot: written again in every generation
 		case p < 40:
 			c.size = 0
-		case p < 43 && !large:
+		case p < 46 && !large:
 			c.number, c.size, c.chunks = plainKeys+b.r.IntN(blobKeys), 0, b.r.IntN(maxChunks+1)
 		}
 		changes = append(changes, c)
@@ -130,8 +137,8 @@ func (b *batch) apply(c change, key []byte) error {
 	d := tallyOf(key, old)
 	d = storage.Tally{Keys: -d.Keys, Expires: -d.Expires, Bytes: -d.Bytes}
 	if len(old) > 0 {
-		for i := range int(old[13]) {
-			b.Delete(chunkKey(binary.BigEndian.Uint64(old[14:]), i))
+		if old[13] > 0 {
+			b.Put(deadKey(binary.BigEndian.Uint64(old[14:])), []byte{reclaimable})
 		}
 	}
 	if c.size == 0 && c.chunks == 0 {
@@ -153,6 +160,7 @@ func (b *batch) value(c change) []byte {
 	var blob uint64
 	if c.chunks > 0 {
 		blob = b.NewID()
+		b.Put(headerKey(blob), v)
 	}
 	v = binary.BigEndian.AppendUint64(v, blob)
 	for i := range c.chunks {
@@ -188,13 +196,24 @@ func (m *model) clone() *model { return &model{maps.Clone(m.records), m.tallies,
 
 func (m *model) Get(key []byte) ([]byte, error) { return m.records[string(key)], nil }
 func (m *model) Need(...[]byte) error           { return nil }
-func (m *model) Put(key, value []byte)          { m.records[string(key)] = bytes.Clone(value) }
 func (m *model) Delete(key []byte)              { delete(m.records, string(key)) }
 func (m *model) NewID() uint64                  { m.ids++; return m.ids }
 
 func (m *model) Count(keyspace uint32, d storage.Tally) {
 	t := &m.tallies[keyspace]
 	t.Keys, t.Expires, t.Bytes = t.Keys+d.Keys, t.Expires+d.Expires, t.Bytes+d.Bytes
+}
+
+// Put forgets a blob that died: nobody says when its chunks are removed.
+func (m *model) Put(key, value []byte) {
+	m.records[string(key)] = bytes.Clone(value)
+	if key[0] == 'd' {
+		blob := binary.BigEndian.Uint64(key[2:])
+		delete(m.records, string(headerKey(blob)))
+		for i := range maxChunks {
+			delete(m.records, string(chunkKey(blob, i)))
+		}
+	}
 }
 
 func (m *model) ticket() uint64 { return ticketOf(m.records[string(ticketKey)]) }
@@ -233,6 +252,12 @@ func (m *model) compare(s *storage.Store) error {
 		return err
 	}
 	for id := range m.ids + 10 {
+		if m.records[string(deadKey(id))] != nil {
+			continue
+		}
+		if err := m.compareRecord(s, headerKey(id)); err != nil {
+			return err
+		}
 		for chunk := range maxChunks {
 			if err := m.compareRecord(s, chunkKey(id, chunk)); err != nil {
 				return err

@@ -2,6 +2,7 @@ package powercut
 
 import (
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -22,7 +23,7 @@ type node struct {
 }
 
 // start opens what is on a disk.
-func start(fsys storage.FS, disk string, fsync replication.Fsync, onBarrier func(string), fatal func(error)) (n *node, err error) {
+func start(fsys storage.FS, disk string, fsync replication.Fsync, onBarrier, onValues func(string), logger *slog.Logger, fatal func(error)) (n *node, err error) {
 	n = &node{}
 	defer func() {
 		if err != nil {
@@ -43,7 +44,8 @@ func start(fsys storage.FS, disk string, fsync replication.Fsync, onBarrier func
 	}
 	n.store, err = storage.Open(n.dir, storage.Options{
 		MemoryBudget: storage.MinMemoryBudget, GenerationRecords: 2000, FlushInterval: 200 * time.Millisecond, BarrierInterval: 500 * time.Millisecond,
-		LogSegmentBytes: segmentBytes, EntryBytes: 16 << 10, OnBarrier: onBarrier, Fatal: fatal,
+		LogSegmentBytes: segmentBytes, EntryBytes: 16 << 10, OnBarrier: onBarrier, OnValuesSynced: onValues, Logger: logger, Fatal: fatal,
+		ValueLogBytes: 1 << 20,
 	})
 	if err != nil {
 		return n, err

@@ -15,10 +15,12 @@ func TestPlantedBugs(t *testing.T) {
 		t.Skip("this is the run with a bug in it")
 	}
 	for bug, where := range map[string]struct{ level, moment string }{
-		"log-no-fsync":           {"always", ""},
-		"flush-before-fsync":     {"no", ""},
-		"durable-before-barrier": {"everysec", "durable"},
-		"log-cut-below-mark":     {"always", ""},
+		"log-no-fsync":            {"always", ""},
+		"flush-before-fsync":      {"no", ""},
+		"durable-before-barrier":  {"everysec", "durable"},
+		"log-cut-below-mark":      {"always", ""},
+		"collect-without-sync":    {"no", "moved"},
+		"collect-without-barrier": {"no", "moved"},
 	} {
 		t.Run(bug, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run", "TestPowerCut/"+where.level)

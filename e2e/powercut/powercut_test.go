@@ -140,6 +140,8 @@ func (r *run) orders() orders {
 		o.Nth = 1 + r.r.Int64N(60)
 	case "sync":
 		o.Nth = 1 + r.r.Int64N(500)
+	case "moved":
+		o.Nth = 1 + r.r.Int64N(2)
 	case "durable": // four times in a start, twice in a barrier
 		o.Nth = 1 + r.r.Int64N(12)
 	case "stop":
@@ -157,6 +159,7 @@ func (r *run) orders() orders {
 // moments are what a kill may be aimed at: see moment, and child.stop.
 var moments = []string{
 	"operation", "sync", "stop", "rotation", "rotation", "rotated", "trim", "trim", "trim", "flush", "flushed", "barrier", "copied", "durable", "durable",
+	"moved", "moved", "collected",
 }
 
 func (r *run) within(limit time.Duration) time.Duration {
@@ -198,6 +201,7 @@ func (r *run) count(s *scene) {
 	if s.changedAt > 0 {
 		r.counts["level changed"]++
 	}
+	r.counts["value log files collected"] += s.collected
 	if s.stopped {
 		r.counts["stopped cleanly"]++
 	}

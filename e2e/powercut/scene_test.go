@@ -26,6 +26,7 @@ type scene struct {
 	syncs        []span // of the log, those that have ended, in order
 	inside       []string
 	stopped      bool // cleanly, before the kill
+	collected    int  // value log files
 
 	// The fsync level since its last change, and how many acknowledgements came before that began and before it ended.
 	level               string
@@ -92,7 +93,7 @@ func (s *scene) loadFile(from, to string) error {
 
 // isOurs tells whether a file is written through storage.FS.
 func isOurs(dir, name string) bool {
-	return name != "LOCK" && (!isBadger(dir) || strings.HasPrefix(name, "durable"))
+	return name != "LOCK" && (!isBadger(dir) || strings.HasPrefix(name, "durable") || strings.HasPrefix(name, "forgotten") || name == "DISCARD.tmp")
 }
 
 func isBadger(dir string) bool { return strings.HasPrefix(filepath.Base(dir), "badger-") }
@@ -161,6 +162,8 @@ func (s *scene) follow(r record) {
 	switch r.path {
 	case "stopped":
 		s.stopped = true
+	case "collected":
+		s.collected = int(r.at)
 	case "change":
 		s.changeAt = len(s.acks)
 	case "changed":
