@@ -261,7 +261,7 @@ func (q *Query) bitReply(n int64) error {
 // scanBits is Long of BITCOUNT and BITPOS.
 func scanBits(q *Query, v *storage.View) error {
 	s := &q.bits
-	pieces := types.NewPieces(q.withOwn(v, &s.m), &s.m, s.from, s.to)
+	pieces := types.NewPieces(q.over(v, &s.m, asIs), &s.m, s.from, s.to)
 	for s.found < 0 {
 		piece, err := pieces.Next()
 		if err != nil {
@@ -274,20 +274,6 @@ func scanBits(q *Query, v *storage.View) error {
 	}
 	q.W.Int(s.result())
 	return nil
-}
-
-// withOwn is what a string's records are read from in Long: the view, beneath what the batch around the query has done to them so far.
-func (q *Query) withOwn(v *storage.View, m *types.Meta) types.Getter {
-	if q.txn == nil {
-		return v
-	}
-	o := overlay{view: v, own: make(map[string][]byte)}
-	q.txn.Effects(func(key []byte) {
-		if m.OwnsRecord(key) {
-			o.own[string(key)], _ = q.txn.Get(key) // its own effects are always in memory
-		}
-	})
-	return &o
 }
 
 // take looks at the next bytes.

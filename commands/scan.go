@@ -289,7 +289,7 @@ func (w *walk) name(m *types.Meta) ([]byte, error) {
 	if m.InKey() {
 		return m.ReadName(w.v, w.key)
 	}
-	return m.ReadName(w.q.withOwn(w.v, m), w.key)
+	return m.ReadName(w.q.over(w.v, m, asIs), w.key)
 }
 
 func (w *walk) err() error {

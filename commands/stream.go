@@ -32,7 +32,7 @@ func (q *Query) streamRange(m *types.Meta, from, to int) error {
 		q.streams = &streams{view: q.view()}
 	}
 	s := &stringSource{streams: q.streams}
-	s.pieces = types.NewPieces(q.asSeen(m), m, from, to)
+	s.pieces = types.NewPieces(q.over(q.streams.view, m, q.streams.keep), m, from, to)
 	q.streams.open++
 	q.W.BulkFrom(to-from, s)
 	return nil
@@ -46,29 +46,33 @@ func (q *Query) view() *storage.View {
 	return q.data.(*storage.Reader).View()
 }
 
-// asSeen is what a string's records are read from: the view, beneath what the batch around the query has done to them so far.
-func (q *Query) asSeen(m *types.Meta) types.Getter {
+// over is what a string's records are read from: the view, beneath what the batch around the query has done to them so far, which keep may
+// copy: its memory is used again after the round.
+func (q *Query) over(v *storage.View, m *types.Meta, keep func(key, value []byte) []byte) types.Getter {
 	if q.txn == nil || !q.txn.Wrote() {
-		return q.streams.view
+		return v
 	}
-	o := overlay{view: q.streams.view}
+	var own map[string][]byte
 	q.txn.Effects(func(key []byte) {
 		if !m.OwnsRecord(key) {
 			return
 		}
-		if o.own == nil {
-			o.own = make(map[string][]byte)
+		if own == nil {
+			own = make(map[string][]byte)
 		}
-		if _, known := o.own[string(key)]; !known {
+		if _, known := own[string(key)]; !known {
 			value, _ := q.txn.Get(key) // its own effects are always in memory
-			o.own[string(key)] = q.streams.keep(key, value)
+			own[string(key)] = keep(key, value)
 		}
 	})
-	if o.own == nil {
-		return q.streams.view
+	if own == nil {
+		return v
 	}
-	return &o
+	return &overlay{v, own}
 }
+
+// asIs is the keep of who reads within the round.
+func asIs(_, value []byte) []byte { return value }
 
 // overlay is a view with some records of a batch that came after it.
 type overlay struct {
@@ -90,7 +94,7 @@ type streams struct {
 	copies map[string][]byte // the newest copy of each record of the batch: a string that is read again and again costs it once
 }
 
-// keep copies a record of the batch, whose memory is used again after the round.
+// keep copies a record of the batch.
 func (s *streams) keep(key, value []byte) []byte {
 	if value == nil {
 		return nil
