@@ -42,7 +42,11 @@ func (d *DataSet) Stage(bytes int) (*Staging, error) {
 	}
 	begin := stageBegin{s, uint64(bytes)}
 	if err := s.update(&begin); err != nil {
-		d.staged.release(int64(bytes))
+		if s.blob.ID == 0 {
+			d.staged.release(int64(bytes))
+		} else {
+			s.Drop()
+		}
 		return nil, err
 	}
 	return s, nil
@@ -194,6 +198,13 @@ func (s *staged) reserve(bytes, limit int64) error {
 	}
 	s.bytes += bytes
 	return nil
+}
+
+// StagedBytes is the length of all values that are on their way.
+func (d *DataSet) StagedBytes() int64 {
+	d.staged.mu.Lock()
+	defer d.staged.mu.Unlock()
+	return d.staged.bytes
 }
 
 func (s *staged) release(bytes int64) {

@@ -152,6 +152,7 @@ func TestLargeValuesLeaveNothing(t *testing.T) {
 	c.do("set", "k", v)
 	c.Close() // with a queue
 	eventually(t, "the value is dropped", func() bool { staged, dead := ts.dead(); return staged == 0 && dead == 7 })
+	eventually(t, "its bytes are counted no more", func() bool { return ts.data.StagedBytes() == 0 })
 }
 
 func TestLargeValuesMeetLimits(t *testing.T) {

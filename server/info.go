@@ -299,6 +299,7 @@ func (r *report) storage() {
 	r.line("dirty_bytes:%d", now.DirtyBytes)
 	r.line("dirty_limit_bytes:%d", now.DirtyLimit)
 	r.line("views:%d", now.Views)
+	r.line("staged_bytes:%d", r.s.engine.Data.StagedBytes())
 	r.line("cache_bytes:%d", now.CacheBytes)
 	r.line("cache_limit_bytes:%d", now.CacheLimit)
 	r.line("cache_hits:%d", now.CacheHits)
