@@ -195,3 +195,73 @@ func TestLargeValuesAndLostLeadership(t *testing.T) {
 	c.want("$-1\r\n", "get", "k")
 	c.want("+OK\r\n", "set", "k", v)
 }
+
+// TestCopyOfLongStrings: what is copied is the source as it is when COPY answers, whoever writes it meanwhile.
+func TestCopyOfLongStrings(t *testing.T) {
+	ts := startServer(t, setup{})
+	c := ts.dial()
+	v := large(7, 6<<20)
+	c.want("+OK\r\n", "set", "a", v, "pxat", "4102444800000")
+	c.want(":1\r\n", "copy", "a", "b")
+	c.want(":0\r\n", "copy", "a", "b")
+	c.want(":4102444800000\r\n", "pexpiretime", "b")
+	c.want(fmt.Sprintf("$%d\r\n%s\r\n", len(v), v), "get", "b")
+	ts.wantDead(0, 0)
+
+	// A writer that goes on and on: each copy is the source between two of its writes, or COPY says that it has given up.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w := ts.dial()
+		for i := range 1500 {
+			w.do("setrange", "a", "0", fmt.Sprintf("%08d", i))
+			w.do("setrange", "a", fmt.Sprint(len(v)-8), fmt.Sprintf("%08d", i))
+		}
+	}()
+	copies, gaveUp := 0, 0
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		last := c.do("getrange", "a", "0", "7")
+		switch got := c.do("copy", "a", "d", "replace"); {
+		case got == ":1\r\n":
+			copies++
+			head, tail := c.do("getrange", "d", "0", "7"), c.do("getrange", "d", fmt.Sprint(len(v)-8), "-1")
+			var h, e, l int
+			fmt.Sscanf(head, "$8\r\n%d", &h)
+			fmt.Sscanf(tail, "$8\r\n%d", &e)
+			fmt.Sscanf(last, "$8\r\n%d", &l)
+			if h != e && h != e+1 || h < l {
+				t.Fatalf("the copy begins with %q and ends with %q; before it began the source began with %q", head, tail, last)
+			}
+		case strings.HasPrefix(got, "-TRYAGAIN the string was written again and again"):
+			gaveUp++
+		default:
+			t.Fatalf("COPY: %q", got)
+		}
+	}
+	t.Logf("%d copies, gave up %d times", copies, gaveUp)
+	c.want(":1\r\n", "copy", "a", "d", "replace")
+	if staged, _ := ts.dead(); staged != 0 {
+		t.Errorf("%d copies are still staged", staged)
+	}
+
+	// Within a transaction it is part of the batch, and has to fit into it.
+	small := large(8, 2<<20)
+	c.do("set", "s", small)
+	c.do("multi")
+	c.do("copy", "s", "s2")
+	c.do("strlen", "s2")
+	c.want(fmt.Sprintf("*2\r\n:1\r\n:%d\r\n", len(small)), "exec")
+	whole := large(9, 12<<20)
+	c.do("set", "w", whole)
+	c.do("multi")
+	c.do("copy", "w", "w2")
+	if got := c.do("exec"); !strings.HasPrefix(got, "*1\r\n-ERR the effects of this command exceed batch_max_bytes") {
+		t.Errorf("EXEC: %.200q", got)
+	}
+	c.want(":0\r\n", "exists", "w2")
+}
