@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,10 @@ func (l *memLog) Propose(entry []byte) error {
 		l.applied++
 		l.mu.Unlock()
 		return l.store.Apply(uint64(l.applied), l.term, entry)
+	}
+	if evaluated := binary.LittleEndian.Uint64(entry[8:]); evaluated != l.term {
+		l.mu.Unlock()
+		return fmt.Errorf("an entry of term %d comes in term %d", evaluated, l.term)
 	}
 	l.entries = append(l.entries, memEntry{l.term, bytes.Clone(entry)})
 	held := l.held

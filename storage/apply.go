@@ -189,6 +189,7 @@ func (s *Store) Lead(term uint64) {
 	t := &s.tail
 	t.mu.Lock()
 	t.alive, t.first, t.next = true, true, next
+	t.begun++
 	t.mu.Unlock()
 	s.evaluating, s.serving = true, true
 	if s.OnLead != nil {
@@ -209,6 +210,18 @@ func (s *Store) Yield() {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.yield("leadership was lost")
+}
+
+// yieldOf ends a speculation, unless it has ended already.
+func (s *Store) yieldOf(begun uint64) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	s.tail.mu.Lock()
+	current := s.tail.begun == begun
+	s.tail.mu.Unlock()
+	if current {
+		s.yield("the log refused an entry")
+	}
 }
 
 // yield is Yield with Store.applying held.

@@ -14,13 +14,14 @@ func TestPlantedBugs(t *testing.T) {
 		t.Skip("this is the run with a bug in it")
 	}
 	for bug, test := range map[string]string{
-		"chain-check-off":          "TestSpeculation",
-		"first-ignored":            "TestSpeculation",
-		"counters-from-next-entry": "TestSpeculation",
-		"reply-before-commit":      "TestSpeculation",
-		"close-inside-batch":       "TestSpeculation|TestModel",
-		"view-without-active":      "TestModel",
-		"cache-ignores-retired":    "TestCacheCoherence",
+		"chain-check-off":                 "TestSpeculation",
+		"first-ignored":                   "TestSpeculation",
+		"counters-from-next-entry":        "TestSpeculation",
+		"reply-before-commit":             "TestSpeculation",
+		"proposal-of-another-speculation": "TestProposalsOfAnotherSpeculation",
+		"close-inside-batch":              "TestSpeculation|TestModel",
+		"view-without-active":             "TestModel",
+		"cache-ignores-retired":           "TestCacheCoherence",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run", test)

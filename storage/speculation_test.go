@@ -365,3 +365,66 @@ func (l *memLog) model() (state map[string]string, tallies map[uint32]Tally) {
 	}
 	return state, tallies
 }
+
+// turnover is a log that loses leadership and gets it back, in another term, while it takes the first of several entries.
+type turnover struct {
+	memLog
+	turn bool
+}
+
+func (l *turnover) Propose(entry []byte) error {
+	err := l.memLog.Propose(entry)
+	if l.turn {
+		l.turn = false
+		l.store.Yield()
+		l.commit(1)
+		l.term++
+		l.store.Lead(l.term)
+	}
+	return err
+}
+
+// TestProposalsOfAnotherSpeculation: what was taken from the tail before a speculation ended must not be proposed by the next one, which does
+// not have its effects.
+func TestProposalsOfAnotherSpeculation(t *testing.T) {
+	o := small()
+	o.FlushInterval, o.GenerationRecords = time.Hour, 1 // each batch is an entry, with the close flag
+	l := &turnover{}
+	l.manual = true
+	d, err := OpenDir(OSFS{}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s, err := Open(d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(false)
+	l.store, l.term = s, 1
+	if err := s.Begin(l, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	s.Lead(1)
+	l.turn = true
+	set(t, s, "m first", "1")
+	last := set(t, s, "m second", "2")
+	if err := s.Wait(last); err != ErrInDoubt {
+		t.Errorf("the second batch: %v", err)
+	}
+	l.manual = false
+	if err := l.commit(1); err != nil { // there is none, or the second one
+		t.Fatal(err)
+	}
+	if err := s.Wait(set(t, s, "m third", "3")); err != nil {
+		t.Fatal(err)
+	}
+	other := openStore(t, t.TempDir(), small(), &memLog{entries: l.entries, term: l.term + 1})
+	for _, node := range []*Store{s, other} { // as evaluated, and as the log has it
+		for key, want := range map[string]string{"m first": "1", "m second": "", "m third": "3"} {
+			if got := get(t, node, key); got != want {
+				t.Errorf("%s is %q, want %q", key, got, want)
+			}
+		}
+	}
+}

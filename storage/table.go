@@ -38,7 +38,7 @@ func openTable(f io.ReaderAt, size int64) (*table, error) {
 	}
 	length := int64(binary.BigEndian.Uint32(rest[len(rest)-4:]))
 	start := size - int64(len(foot)-len(rest)) - 4 - length
-	if start < 0 {
+	if start < 0 || length == 0 { // the checksum of nothing is no bytes: zeros look like an index of no bytes with the right checksum
 		return nil, errors.New("its end is malformed")
 	}
 	index := make([]byte, length)

@@ -16,6 +16,7 @@ type tail struct {
 	changed []tallyDelta // new counter values of the waiting batches
 
 	alive    bool       // a speculation is alive
+	begun    uint64     // speculations, this one included
 	next     chain      // of the next entry
 	first    bool       // the next entry is the speculation's first
 	proposed []proposal // entries handed to the log whose commit has not come yet
@@ -59,28 +60,28 @@ func (t *tail) waiting() bool {
 // drive hands what waits in the tail to the log, unless somebody else is doing so: they will take ours too.
 func (s *Store) drive() {
 	for s.tail.waiting() && s.proposing.TryLock() {
-		err := s.proposeAll()
+		of, err := s.proposeAll()
 		s.proposing.Unlock()
 		if err != nil {
 			s.opts.Logger.Error("the log refused an entry: evaluation stops", "err", err)
-			s.Yield()
+			s.yieldOf(of)
 		}
 	}
 }
 
-// proposeAll makes entries of all that has gathered. Store.proposing is held.
-func (s *Store) proposeAll() error {
+// proposeAll makes entries of all that has gathered, and returns the speculation that it belonged to. Store.proposing is held.
+func (s *Store) proposeAll() (of uint64, err error) {
 	t := &s.tail
 	t.mu.Lock()
+	of = t.begun
 	buf, batches, changed := t.buf, t.batches, t.changed
 	t.buf, t.batches, t.changed = t.spareBuf[:0], t.spareBatches[:0], t.spareChanged[:0]
 	t.spareBuf, t.spareBatches, t.spareChanged = nil, nil, nil
 	t.mu.Unlock()
 
-	var err error
 	for from := 0; from < len(batches) && err == nil; {
 		to := s.gather(batches, from)
-		err = s.proposeBatches(buf, batches[from:to], changedIn(changed, batches, from, to))
+		err = s.proposeBatches(of, buf, batches[from:to], changedIn(changed, batches, from, to))
 		from = to
 	}
 	const keep = 4 << 20
@@ -92,7 +93,7 @@ func (s *Store) proposeAll() error {
 	if cap(t.entry) > keep {
 		t.entry = nil
 	}
-	return err
+	return of, err
 }
 
 // gather returns the end of the batches that go into one entry with the one at from: up to a cut, or as many as fit.
@@ -120,7 +121,7 @@ func changedIn(changed []tallyDelta, batches []queued, from, to int) []tallyDelt
 }
 
 // proposeBatches hands over one entry with some batches, or a batch that is too large for one in parts.
-func (s *Store) proposeBatches(buf []byte, batches []queued, changed []tallyDelta) error {
+func (s *Store) proposeBatches(of uint64, buf []byte, batches []queued, changed []tallyDelta) error {
 	last := batches[len(batches)-1]
 	effects := buf[batches[0].start:last.end]
 	counters := encodeTallies(changed)
@@ -129,20 +130,20 @@ func (s *Store) proposeBatches(buf []byte, batches []queued, changed []tallyDelt
 		h.Flags |= flagClose
 	}
 	if len(effects) <= 2*s.opts.EntryBytes {
-		return s.propose(h, effects, counters, last)
+		return s.propose(of, h, effects, counters, last)
 	}
 	h.Flags |= flagPart
 	for len(effects) > s.opts.EntryBytes {
 		n := cutEffects(effects, s.opts.EntryBytes)
 		part := h
 		part.Flags &^= flagClose
-		if err := s.propose(part, effects[:n], nil, queued{}); err != nil {
+		if err := s.propose(of, part, effects[:n], nil, queued{}); err != nil {
 			return err
 		}
 		effects = effects[n:]
 	}
 	h.Flags |= flagCommit
-	return s.propose(h, effects, counters, last)
+	return s.propose(of, h, effects, counters, last)
 }
 
 // cutEffects returns the length of the whole effects that fill at least size bytes.
@@ -178,10 +179,10 @@ func lastOf(later []tallyDelta, keyspace uint32) bool {
 	return true
 }
 
-func (s *Store) propose(h entryHead, effects, counters []byte, last queued) error {
+func (s *Store) propose(of uint64, h entryHead, effects, counters []byte, last queued) error {
 	t := &s.tail
 	t.mu.Lock()
-	if !t.alive {
+	if !t.alive || t.begun != of && !planted("proposal-of-another-speculation") {
 		t.mu.Unlock()
 		return nil // the speculation ended under our hands; its waiters know
 	}

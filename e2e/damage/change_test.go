@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -65,17 +66,23 @@ const (
 	tableSum   = "table: checksum of a block"
 )
 
-var mayHide = []string{tableKey, tableHead, tableIndex, tableSum}
+func mayHide(class string) bool {
+	class, _, _ = strings.Cut(class, ",")
+	return slices.Contains([]string{tableKey, tableHead, tableIndex, tableSum}, class)
+}
 
 // changeAt is trial i of a template.
 func (tmpl *template) changeAt(i int) change {
 	r := rand.New(rand.NewPCG(tmpl.Seed, uint64(i)))
-	classes := make([]string, 0, len(tmpl.regions))
+	aim := regexp.MustCompile(tmpl.Aim)
+	var classes []string
 	for class := range tmpl.regions {
-		classes = append(classes, class)
+		if aim.MatchString(class) {
+			classes = append(classes, class)
+		}
 	}
 	slices.Sort(classes)
-	if r.IntN(5) == 0 {
+	if len(classes) == 0 || tmpl.Aim == "" && r.IntN(5) == 0 {
 		return tmpl.cut(r)
 	}
 	class := classes[r.IntN(len(classes))]
@@ -235,8 +242,8 @@ func blockRegions(b []byte, start, length int, add func(class string, from, to i
 	sumAt := end - 4 - int(binary.BigEndian.Uint32(b[end-4:]))
 	entries := int(binary.BigEndian.Uint32(b[sumAt-4:]))
 	offsets := sumAt - 4 - 4*entries
-	add(tableSum, sumAt, end)
-	add(tableIndex, offsets, sumAt)
+	var first []byte // key, of which the others have the beginning in common
+	block := ""
 	for i := range entries {
 		at := start + int(binary.LittleEndian.Uint32(b[offsets+4*i:]))
 		next := offsets
@@ -244,9 +251,35 @@ func blockRegions(b []byte, start, length int, add func(class string, from, to i
 			next = start + int(binary.LittleEndian.Uint32(b[offsets+4*i+4:]))
 		}
 		value := at + 4 + int(binary.LittleEndian.Uint16(b[at+2:]))
-		add(tableHead, at, at+4)
-		add(tableKey, at+4, value)
-		add(tableHead, value, value+3) // meta, user meta, expiry: 0
-		add("table: values", value+3, next)
+		key := slices.Concat(first[:binary.LittleEndian.Uint16(b[at:])], b[at+4:value])
+		if i == 0 {
+			first = key
+		}
+		of := elementOf(key)
+		if of != "" {
+			block = ofPages
+		}
+		add(tableHead+of, at, at+4)
+		add(tableKey+of, at+4, value)
+		add(tableHead+of, value, value+3) // meta, user meta, expiry: 0
+		add("table: values"+of, value+3, next)
 	}
+	add(tableSum+block, sumAt, end)
+	add(tableIndex+block, offsets, sumAt)
+}
+
+// What strings that are changed in place consist of has classes of its own.
+const (
+	ofPages       = ", pages"
+	ofDirectories = ", directories of pages"
+)
+
+func elementOf(key []byte) string {
+	switch {
+	case len(key) < 10 || key[0] != 's':
+		return ""
+	case key[9] == 1:
+		return ofDirectories
+	}
+	return ofPages
 }

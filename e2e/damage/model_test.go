@@ -26,7 +26,13 @@ type operation struct {
 }
 
 func operationAt(seed uint64, i int) operation {
+	if op, ok := longAt(i); ok {
+		return op
+	}
 	r := rand.New(rand.NewPCG(seed, uint64(i)))
+	if r.IntN(4) == 0 {
+		return pagedAt(r, i)
+	}
 	op := operation{db: []int{0, 0, 0, 0, 0, 1, 1, 2}[r.IntN(8)]}
 	key := name(r.IntN(names))
 	switch k := r.IntN(1000); {
@@ -66,8 +72,11 @@ func valueOf(seed uint64, i int) string {
 	return string(b[:size])
 }
 
-// wroteOnce tells whether some operation ever wrote the value to the key.
+// wroteOnce tells whether some operation ever wrote the value to the key, in pieces or as a whole.
 func wroteOnce(seed uint64, key, value string) bool {
+	if inPieces(key) {
+		return wroteParts(historyOf(seed, key), value)
+	}
 	number, _, _ := strings.Cut(value, ";")
 	i, err := strconv.Atoi(number)
 	if err != nil || key == seqName {
@@ -115,6 +124,11 @@ func (m *model) apply(op operation, i int) {
 		if len(op.args) > 3 {
 			v.expireAt = expireAt(i)
 		}
+		db[op.args[1]] = v
+	case "SETRANGE", "APPEND":
+		v := db[op.args[1]]
+		offset, piece := op.change()
+		v.value = changed(v.value, offset, piece)
 		db[op.args[1]] = v
 	}
 	m[op.db][seqName] = stored{value: strconv.Itoa(i)}
@@ -172,11 +186,7 @@ func (n *node) sequence() (last int, err error) {
 // ask asks a node everything that can be asked.
 func (n *node) ask(seed uint64, m *model) (a answers, err error) {
 	for db := range databases {
-		for i := range names + 1 {
-			key := name(i)
-			if i == names {
-				key = seqName
-			}
+		for _, key := range allNames() {
 			if err := n.askKey(seed, db, key, m[db], &a); err != nil {
 				return a, err
 			}
@@ -203,10 +213,10 @@ func (n *node) askKey(seed uint64, db int, key string, want map[string]stored, a
 		a.add(&a.Corrupt, "%s", short(reply))
 		return nil
 	case reply == null, reply[0] == '$' && wroteOnce(seed, key, payload(reply)):
-		a.add(&a.Hidden, "GET %s in db %d: %s instead of %s", key, db, short(reply), short(right))
+		a.add(&a.Hidden, "GET %s in db %d: %s", key, db, difference(reply, right))
 		return nil
 	default:
-		a.add(&a.Wrong, "GET %s in db %d: %s instead of %s", key, db, short(reply), short(right))
+		a.add(&a.Wrong, "GET %s in db %d: %s", key, db, difference(reply, right))
 		return nil
 	}
 	if !exists {
@@ -257,7 +267,7 @@ func (n *node) askAll(seed uint64, db int, want map[string]stored, a *answers) e
 		if _, ok := want[lines[i]]; ok {
 			continue
 		}
-		if strings.HasPrefix(lines[i], "key:") && len(lines[i]) == len(name(0)) || lines[i] == seqName {
+		if namePattern.MatchString(lines[i]) {
 			a.add(&a.Hidden, "KEYS of db %d has %q again", db, lines[i])
 		} else {
 			a.add(&a.Wrong, "KEYS of db %d has %q", db, lines[i])

@@ -1,9 +1,11 @@
 package damage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"sett/commands"
@@ -91,18 +93,51 @@ func (n *node) stop() error {
 func (n *node) multi(db int, steps ...[]string) error {
 	var queued []commands.Step
 	for _, args := range steps {
-		queued = append(queued, commands.Step{Row: n.data.Table().Lookup([]byte(args[0])), Args: bytesOf(args)})
+		step := commands.Step{Row: n.data.Table().Lookup([]byte(args[0])), Args: bytesOf(args)}
+		if err := n.stage(&step); err != nil {
+			return err
+		}
+		queued = append(queued, step)
 	}
 	n.call.DB = db
 	n.call.W.Reset()
 	err := n.data.Exec(&n.call, queued, nil, nil)
-	if err == nil && n.call.W.Bytes()[0] != '*' {
-		err = fmt.Errorf("%q: %q", steps, n.call.W.Bytes())
+	if reply := n.call.W.Bytes(); err == nil && (reply[0] != '*' || bytes.Contains(reply, []byte("\r\n-"))) {
+		err = fmt.Errorf("%.200q: %q", steps, reply)
 	}
 	if err != nil {
 		return err
 	}
 	return n.store.Wait(n.call.Seen)
+}
+
+// stage has a long value arrive as it does on the wire.
+func (n *node) stage(step *commands.Step) error {
+	last := len(step.Args) - 1
+	value := step.Args[last]
+	if len(value) <= commands.StagedAbove {
+		return nil
+	}
+	staging, err := n.data.Stage(len(value))
+	if err != nil {
+		return err
+	}
+	if err := staging.Write(value); err != nil {
+		return err
+	}
+	blob, err := staging.Finish()
+	step.Args[last], step.Staged = nil, []commands.StagedArg{{Arg: last, Blob: blob}}
+	return err
+}
+
+// abandon begins to stage a value and leaves it there, as a kill does.
+func (n *node) abandon() error {
+	value := make([]byte, commands.StagedAbove)
+	staging, err := n.data.Stage(len(value))
+	if err != nil {
+		return err
+	}
+	return staging.Write(value[:300<<10]) // more than a batch of it
 }
 
 // do runs one command and returns its reply.
@@ -112,7 +147,26 @@ func (n *node) do(db int, args ...string) (string, error) {
 	if err := n.data.Do(&n.call); err != nil {
 		return "", err
 	}
-	return string(n.call.W.Bytes()), n.store.Wait(n.call.Seen)
+	if err := n.store.Wait(n.call.Seen); err != nil || !n.call.W.Streams() {
+		return string(n.call.W.Bytes()), err
+	}
+	return n.streamed()
+}
+
+// streamed is a reply that is read while it leaves. If damage is met on the way a connection ends; here that is an error reply.
+func (n *node) streamed() (string, error) {
+	var reply strings.Builder
+	out := n.call.W.Outgoing()
+	for {
+		piece, err := out.Next()
+		if errors.As(err, new(*storage.CorruptError)) {
+			return fmt.Sprintf("-CORRUPT after %d bytes: %v", reply.Len(), err), nil
+		}
+		if err != nil || len(piece) == 0 {
+			return reply.String(), err
+		}
+		reply.Write(piece)
+	}
 }
 
 func bytesOf(args []string) [][]byte {

@@ -25,8 +25,9 @@ type orders struct {
 	From, To int
 	Compact  bool
 
-	// Trials [From, To) of a template.
+	// Trials [From, To) of a template, in the classes that match a regular expression.
 	Trials bool
+	Aim    string
 }
 
 const (
@@ -68,11 +69,12 @@ func makeTemplate(t *testing.T, number int, seed uint64) *template {
 	kind := kinds[number%len(kinds)]
 	tmpl := &template{number: number, orders: orders{
 		Dir: filepath.Join(workDir(t), "template"), Seed: seed + uint64(number), Fsync: kind.fsync, Clean: kind.clean,
+		Aim: os.Getenv("SETT_AIM"),
 	}}
 	for life := range lives {
 		o := tmpl.orders
 		o.From, o.To = life*operationsPerLife, (life+1)*operationsPerLife
-		o.Compact = life == 2
+		o.Compact = life == 2 || tmpl.Aim != "" && life == lives-1 // who aims wants to hit what lives
 		o.Clean = kind.clean || life%2 == 0 && life < lives-1
 		cmd, stderr, err := startChild(o)
 		if err != nil {
@@ -93,6 +95,9 @@ func makeTemplate(t *testing.T, number int, seed uint64) *template {
 func live(o orders) error {
 	n, err := start(o.Dir, o.Fsync)
 	if err != nil {
+		return err
+	}
+	if err := n.data.DropLeftStaged(); err != nil {
 		return err
 	}
 	step := (o.To - o.From) / 8
@@ -124,6 +129,9 @@ func live(o orders) error {
 	}
 	if o.Clean {
 		return n.stop()
+	}
+	if err := n.abandon(); err != nil {
+		return err
 	}
 	syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}
