@@ -43,7 +43,11 @@ func openDisk(dir string, b Budget, settings *Options, n news) (db *badger.DB, e
 			err = refused("Badger's files in %s are damaged (%v): run `sett check`", dir, p)
 		}
 	}()
+	// Badger leaves a value log file locked for ever when it reads a record there whose lengths are wrong, and then cannot close or delete it.
+	// It does not if it verifies checksums (value.go, Read), which are wrong then too: a power cut tears records, and leaves pointers into a file
+	// that never reached the disk, the number of which is used again.
 	o := badger.DefaultOptions(dir).
+		WithVerifyValueChecksum(true).
 		WithLogger(&badgerLogger{settings.Logger, n}).
 		WithCompression(options.None).
 		WithChecksumVerificationMode(options.NoVerification).

@@ -87,6 +87,9 @@ func (s *Store) openBadger() error {
 	if err := checkBadgerFiles(s.dir, files, durable.Index); err != nil {
 		return err
 	}
+	if err := cutValueLogs(s.dir, files); err != nil {
+		return err
+	}
 	// Badger replaces these files when it opens, perhaps under the same names.
 	if err := writeDurable(s.opts.FS, s.dir, durable, nil); err != nil {
 		return err

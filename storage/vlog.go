@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -138,6 +139,42 @@ func (s *Store) collects(file uint32) {
 	}
 }
 
+// cutValueLogs cuts what a power cut has torn, each file at its first bad record. Badger does that with the last file alone; but all that were
+// begun or rotated since the last barrier may be torn. What lies behind is newer than the barrier, and is written again from the log. Left as it
+// is, the file could never be collected: Badger would take the tear for its end, and delete what lives behind.
+func cutValueLogs(dir string, files []badgerFile) error {
+	noted := slices.IndexFunc(files, func(f badgerFile) bool { _, ok := valueLogID(f.Name); return ok })
+	if noted < 0 {
+		return nil // there was no barrier since the last start, which has cut them
+	}
+	oldest, _ := valueLogID(files[noted].Name)
+	logs := valueLogFiles(dir)
+	for _, f := range logs[:max(0, len(logs)-1)] {
+		if f.id < oldest {
+			continue
+		}
+		path := filepath.Join(dir, valueLogName(f.id))
+		end, err := wholeValueLog(path)
+		if errors.Is(err, errTorn) {
+			err = cutFile(path, end)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func cutFile(path string, end int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(end), f.Sync(), f.Close())
+}
+
+var errTorn = errors.New("a record fails its checksum")
+
 // wholeValueLog reads a value log file to its end.
 func wholeValueLog(path string) (end int64, err error) {
 	f, err := os.Open(path)
@@ -150,7 +187,7 @@ func wholeValueLog(path string) (end int64, err error) {
 	for at := end; ; at += int64(len(rest)) {
 		n, err := f.ReadAt(rest, at)
 		if !allZero(rest[:n]) {
-			return end, errors.New("a record fails its checksum")
+			return end, errTorn
 		}
 		if err == io.EOF {
 			return end, nil

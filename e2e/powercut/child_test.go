@@ -177,10 +177,10 @@ func fail(err error) {
 
 func (c *child) write(number int) {
 	r := rand.New(rand.NewPCG(c.Seed, uint64(number)))
-	var t storage.Txn
+	b := &books{keys: types.New(c.node.dir.Seed())}
 	for {
 		time.Sleep(time.Duration(r.Int64N(int64(2 * time.Millisecond))))
-		ticket, err := c.writeOne(&t)
+		ticket, err := c.writeOne(b)
 		switch {
 		case err == nil:
 			c.recorder.note(record{kind: acked, at: int64(ticket)})
@@ -194,18 +194,18 @@ func (c *child) write(number int) {
 	}
 }
 
-func (c *child) writeOne(t *storage.Txn) (ticket uint64, err error) {
+func (c *child) writeOne(b *books) (ticket uint64, err error) {
 	if err := c.node.store.Admit(false); err != nil {
 		return 0, err
 	}
-	err = c.node.store.Update(t, step(func() (err error) {
-		ticket, err = writeBatch(t, c.Seed, c.Life)
+	err = c.node.store.Update(&b.txn, step(func() (err error) {
+		ticket, err = writeBatch(b, c.Seed, c.Life)
 		return err
 	}))
 	if err != nil {
 		return 0, err
 	}
-	return ticket, c.node.store.Wait(t.Seen())
+	return ticket, c.node.store.Wait(b.txn.Seen())
 }
 
 // watchFlushes tells the journal, and the fuse, when there is something to flush.

@@ -13,17 +13,21 @@
 //     last ones that were removed since may be back. Tables and MANIFEST are fsynced by Badger itself and stay as they are.
 //
 // What must be left: each batch reads a ticket, the number of the batch before it, and what it writes is a function of the run's seed, the
-// life and the ticket alone (load_test.go). So the ticket that is found after a cut, N, tells exactly what else must be there: the state after the
-// first N batches, no more and no less, with counters, deletions and large batches; and N must be at least what the fsync level promises for what was
-// acknowledged (scene.promised). Then the store is closed cleanly, opened again, and must be the same (examine_test.go). `sett check` must not call a
-// cut damage. Some cuts become the beginning of the next life, with other batches under the same tickets, so that what was lost and comes back
-// later is seen as well.
+// life, the ticket and the state before it (load_test.go). So the ticket that is found after a cut, N, tells exactly what else must be there: the
+// state after the first N batches, no more and no less; and N must be at least what the fsync level promises for what was acknowledged
+// (scene.promised). Then the store is closed cleanly, opened again, and must be the same (examine_test.go).
+//
+// All keys are strings of package types, written through its Ledger (books_test.go): inline ones, blobs, strings that are changed in place, moved,
+// given a time to live, removed; and values that are staged over many batches, and lives, until a batch adopts or drops them. The parent's model
+// has their bytes and nothing else (model_test.go): no ids, no formats. `sett check`, with all that it knows of records, must not call a cut
+// damage, nor what is there after a clean stop: so no page is outside of its directory, and no collection without an owner. Some cuts become the
+// beginning of the next life, with other batches under the same tickets, so that what was lost and comes back later is seen as well.
 //
 // Some lives change the fsync level, some are killed while they stop cleanly. In each life at level always, a bit of an entry that had been
 // fsynced is flipped too: the start must refuse that log, not cut it.
 //
-// In two of three lives a compaction.Keeper gives space back without a rest: dead blobs are removed behind the log's back, and the value log is
-// collected. When that is fsynced alone, the copy gets the value log as it is then. A life may be killed when values have been moved.
+// In two of three lives a compaction.Keeper gives space back without a rest: dead blobs and collections are removed behind the log's back, and the
+// value log is collected. When that is fsynced alone, the copy gets the value log as it is then. A life may be killed when values have been moved.
 //
 // What this cannot see: an fsync that a barrier leaves out. It is believed to have covered all that the copies have.
 //

@@ -11,12 +11,14 @@ import (
 	"sett/replication"
 	"sett/replication/wal"
 	"sett/storage"
+	"sett/types"
 )
 
 // examiner looks at the outcomes of one kill.
 type examiner struct {
 	*scene
-	states []*model // that were met: the first is what the life found
+	states []*model       // that were met: the first is what the life found
+	met    map[string]int // what was read
 }
 
 // examine makes a cut and opens what is left, twice. It returns what the store holds.
@@ -35,6 +37,9 @@ func (x *examiner) examine(seed uint64) (left *model, err error) {
 	if found != nil {
 		return nil, found
 	}
+	if err := check(disk); err != nil {
+		return nil, fmt.Errorf("after a clean stop: %w", err)
+	}
 	if _, err = x.open(disk, left); err != nil {
 		return nil, fmt.Errorf("after a clean stop: %w", err)
 	}
@@ -49,7 +54,7 @@ func check(disk string) error {
 	}
 	report, err := storage.Check(storage.OSFS{}, data, storage.Checks{
 		Log:     replication.Check,
-		Records: func(*[16]byte) storage.RecordChecker { return anyRecords{} },
+		Records: func(seed *[16]byte) storage.RecordChecker { return types.NewChecker(seed) },
 	})
 	if err != nil {
 		return fmt.Errorf("sett check: %w", err)
@@ -61,13 +66,6 @@ func check(disk string) error {
 	}
 	return nil
 }
-
-// anyRecords is content with all records: ours are not those of Redis' types.
-type anyRecords struct{}
-
-func (anyRecords) Record(_, _ []byte) string                     { return "" }
-func (anyRecords) End(map[uint32]storage.Tally, uint64) []string { return nil }
-func (anyRecords) Name(key []byte) string                        { return fmt.Sprintf("%q", key) }
 
 // open opens a disk, compares all there is, and closes it cleanly. want is nil after a cut: then any ticket will do that the level allows.
 func (x *examiner) open(disk string, want *model) (*model, error) {
@@ -81,18 +79,18 @@ func (x *examiner) open(disk string, want *model) (*model, error) {
 			return nil, errors.Join(err, n.stop())
 		}
 	}
-	if err == nil && ticket != want.ticket() {
-		err = fmt.Errorf("the last batch is %d, not %d", ticket, want.ticket())
+	if err == nil && ticket != want.ticket {
+		err = fmt.Errorf("the last batch is %d, not %d", ticket, want.ticket)
 	}
 	if err == nil {
-		err = want.compare(n.store)
+		err = want.compare(n.store, x.met)
 	}
 	return want, errors.Join(err, n.stop())
 }
 
 // expect returns what a store must hold that ends with a ticket.
 func (x *examiner) expect(ticket uint64) (*model, error) {
-	switch had, most := x.states[0].ticket(), max(x.lastAck(), x.states[0].ticket())+writers; {
+	switch had, most := x.states[0].ticket, max(x.lastAck(), x.states[0].ticket)+writers; {
 	case ticket < had:
 		return nil, fmt.Errorf("the last batch is %d; the life had begun with %d", ticket, had)
 	case ticket < x.promised():
@@ -102,11 +100,11 @@ func (x *examiner) expect(ticket uint64) (*model, error) {
 	}
 	near := x.states[0]
 	for _, m := range x.states {
-		if m.ticket() <= ticket && m.ticket() > near.ticket() {
+		if m.ticket <= ticket && m.ticket > near.ticket {
 			near = m
 		}
 	}
-	if near.ticket() < ticket {
+	if near.ticket < ticket {
 		near = near.clone()
 		near.advance(x.Seed, x.Life, ticket)
 		x.states = append(x.states, near)

@@ -23,29 +23,44 @@ type pages struct {
 
 var zeros [pageBytes]byte
 
-// readPages reads a file without its holes: Badger's are much larger than what is in them.
+// readPages reads a file, again if it became shorter meanwhile: Badger empties a file before it removes it, and half of it was never on a disk.
 func readPages(path string) (*pages, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	p := &pages{st.Size(), map[int64][]byte{}}
-	for offset := int64(0); offset < p.size; {
-		if offset, err = f.Seek(offset, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) {
-			break
-		} else if err != nil {
-			return nil, err
-		}
-		hole, err := f.Seek(offset, unix.SEEK_HOLE)
+	for {
+		before, err := f.Stat()
 		if err != nil {
 			return nil, err
 		}
-		for offset &^= pageBytes - 1; offset < hole; offset += pageBytes {
+		p, err := readData(f, before.Size())
+		if err != nil {
+			return nil, err
+		}
+		if after, err := f.Stat(); err != nil || after.Size() == p.size {
+			return p, err
+		}
+	}
+}
+
+// readData reads a file without its holes: Badger's are much larger than what is in them.
+func readData(f *os.File, size int64) (*pages, error) {
+	p := &pages{size, map[int64][]byte{}}
+	for offset := int64(0); offset < p.size; {
+		from, err := f.Seek(offset, unix.SEEK_DATA)
+		hole := from
+		if err == nil {
+			hole, err = f.Seek(from, unix.SEEK_HOLE)
+		}
+		if errors.Is(err, unix.ENXIO) {
+			break // nothing but a hole follows, or the file became shorter
+		}
+		if err != nil {
+			return nil, err
+		}
+		for offset = from &^ (pageBytes - 1); offset < hole; offset += pageBytes {
 			page := make([]byte, pageBytes)
 			n, err := f.ReadAt(page, offset)
 			if err != nil && err != io.EOF {

@@ -93,7 +93,7 @@ func (r *run) live(cuts int) {
 	s, err := readScene(o)
 	r.must(err)
 	r.count(s)
-	x := &examiner{s, []*model{r.base}}
+	x := &examiner{s, []*model{r.base}, r.counts}
 	for i := range cuts {
 		r.examine(x, r.r.Uint64(), i == cuts-1)
 	}
@@ -216,12 +216,12 @@ func (r *run) examine(x *examiner, seed uint64, next bool) {
 	if err != nil {
 		r.keep(x, fmt.Errorf("cut %d: %w", seed, err))
 	}
-	if left.ticket() < x.lastAck() {
+	if left.ticket < x.lastAck() {
 		r.counts["cuts that lost acknowledged batches"]++
 	}
 	if next {
 		r.base = left
-		r.past = append(r.past, past{r.life, left.ticket()})
+		r.past = append(r.past, past{r.life, left.ticket})
 		base := r.folderOf(r.life+1, "base")
 		r.must(os.MkdirAll(base, 0o750))
 		r.must(x.cut(seed, base))
@@ -285,7 +285,7 @@ func TestAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &examiner{s, []*model{base}}
+	x := &examiner{s, []*model{base}, map[string]int{}}
 	seed, cuts := number(t, "SETT_SEED", 0), number(t, "SETT_CUTS", 50)
 	if seed != 0 {
 		cuts = 1
@@ -297,6 +297,6 @@ func TestAgain(t *testing.T) {
 		if err != nil {
 			t.Fatalf("cut %d: %v", cut, err)
 		}
-		t.Logf("cut %d left batch %d of %d, %d were promised", cut, left.ticket(), x.lastAck(), x.promised())
+		t.Logf("cut %d left batch %d of %d, %d were promised", cut, left.ticket, x.lastAck(), x.promised())
 	}
 }

@@ -1,0 +1,173 @@
+package powercut
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"sett/storage"
+	"sett/types"
+)
+
+// books is the ledger of a store: a types.Ledger in the rounds of a Txn. What is staged stands in system records, for the batches after it, and
+// for the lives after this one.
+type books struct {
+	keys  types.Keys
+	txn   storage.Txn
+	types types.Ledger
+}
+
+// nowMs is when all batches are written: before anything expires.
+const nowMs = 1
+
+func slotKey(slot int) []byte { return fmt.Appendf(nil, "!staged%d", slot) }
+
+func (b *books) last() (uint64, error) {
+	b.types.Begin(&b.txn, nowMs, types.StringOptions{})
+	value, err := b.txn.Get([]byte(systemKey))
+	return ticketOf(value), err
+}
+
+func (b *books) begin(life uint32, ticket uint64) error {
+	b.txn.Put([]byte(systemKey), ticketValue(life, ticket))
+	return b.put(ticketName, ticketValue(life, ticket), 0)
+}
+
+func (b *books) key(n name) []byte {
+	return b.keys.AppendMeta(nil, uint32(n.keyspace), n.user())
+}
+
+func (b *books) need(names ...name) error {
+	var keys [][]byte
+	for _, n := range names {
+		keys = append(keys, b.key(n))
+	}
+	return b.txn.Need(keys...)
+}
+
+func (b *books) open(n name) (types.Record, error) { return b.types.Open(b.key(n), n.user()) }
+
+func (b *books) length(n name) (int, error) {
+	r, err := b.open(n)
+	return r.StringLen(), err
+}
+
+func (b *books) put(n name, value []byte, expireAtMs int64) error {
+	r, err := b.open(n)
+	if err == nil {
+		b.types.PutString(&r, value, expireAtMs)
+	}
+	return err
+}
+
+func (b *books) splice(n name, offset int, piece []byte) error {
+	r, err := b.open(n)
+	if err != nil {
+		return err
+	}
+	return b.types.Splice(&r, offset, piece)
+}
+
+func (b *books) flip(n name, at int) error {
+	r, err := b.open(n)
+	if err != nil {
+		return err
+	}
+	return b.types.SpliceByte(&r, at, flipped)
+}
+
+func flipped(old byte) byte { return ^old }
+
+func (b *books) expire(n name, atMs int64) error {
+	r, err := b.open(n)
+	if err == nil && r.Exists {
+		b.types.SetExpire(&r, atMs)
+	}
+	return err
+}
+
+func (b *books) move(from, to name) error {
+	source, err := b.open(from)
+	if err != nil || !source.Exists || from == to {
+		return err
+	}
+	target, err := b.open(to)
+	if err == nil {
+		b.types.Move(&source, &target)
+	}
+	return err
+}
+
+func (b *books) remove(n name) error {
+	r, err := b.open(n)
+	if err == nil && r.Exists {
+		b.types.Remove(&r)
+	}
+	return err
+}
+
+// slot is a staged value: id(8) length(8) written(8).
+type slot struct {
+	blob    types.StagedBlob
+	written int
+}
+
+func decodeSlot(value []byte) (s slot) {
+	if len(value) > 0 {
+		s.blob = types.StagedBlob{ID: binary.BigEndian.Uint64(value), Length: binary.BigEndian.Uint64(value[8:])}
+		s.written = int(binary.BigEndian.Uint64(value[16:]))
+	}
+	return s
+}
+
+func (b *books) slot(n int) (slot, error) {
+	value, err := b.txn.Get(slotKey(n))
+	return decodeSlot(value), err
+}
+
+func (b *books) setSlot(n int, s slot) {
+	value := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.blob.ID), s.blob.Length)
+	b.txn.Put(slotKey(n), binary.BigEndian.AppendUint64(value, uint64(s.written)))
+}
+
+func (b *books) staged(n int) (length, written int, err error) {
+	s, err := b.slot(n)
+	return int(s.blob.Length), s.written, err
+}
+
+func (b *books) stage(n, length int) error {
+	b.setSlot(n, slot{blob: b.types.Stage(uint64(length))})
+	return nil
+}
+
+func (b *books) fill(n int, next []byte) error {
+	s, err := b.slot(n)
+	if err != nil {
+		return err
+	}
+	b.types.StageChunks(s.blob, s.written/chunkBytes, next)
+	s.written += len(next)
+	b.setSlot(n, s)
+	return nil
+}
+
+func (b *books) adopt(n int, to name, expireAtMs int64) error {
+	s, err := b.slot(n)
+	if err != nil {
+		return err
+	}
+	r, err := b.open(to)
+	if err == nil {
+		b.types.PutStaged(&r, s.blob, expireAtMs)
+		b.txn.Delete(slotKey(n))
+	}
+	return err
+}
+
+func (b *books) drop(n int) error {
+	s, err := b.slot(n)
+	if err == nil {
+		err = b.types.DropStaged(s.blob)
+		b.txn.Delete(slotKey(n))
+	}
+	return err
+}
