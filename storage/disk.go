@@ -22,13 +22,14 @@ import (
 //
 // DEBUG RELOAD closes and opens it again. Whoever uses db holds the data set's lock, or inUse; who takes both takes inUse first.
 type disk struct {
-	inUse     sync.RWMutex
-	db        *badger.DB
-	threshold int
-	reads     atomic.Uint64
-	slow      func()                 // a slow disk, in tests; nil
-	unhealthy atomic.Pointer[string] // the first damage met
-	logger    *slog.Logger
+	inUse        sync.RWMutex
+	db           *badger.DB
+	threshold    int
+	valueLogFile int64 // bytes at which Badger begins another one
+	reads        atomic.Uint64
+	slow         func()                 // a slow disk, in tests; nil
+	unhealthy    atomic.Pointer[string] // the first damage met
+	logger       *slog.Logger
 }
 
 // newest reads the newest version there is.
@@ -176,7 +177,13 @@ type loader struct {
 	version uint64
 	rec     pb.KV // used again for each record: Badger copies it
 	slab    []byte
+	values  int64 // bytes for the value log that kv has got
 }
+
+// valuesAtOnce is the part of a value log file that one request may have for it. A file is mapped at twice its size, and a new one is begun
+// between two requests. Badger moves the mapping of a file that grows beyond that, under the hands of those who read it: a SIGSEGV. What the
+// garbage collection moves, half of a file at most, has to fit as well.
+const valuesAtOnce = 4
 
 // pendingWrites bounds the requests that a loader has in flight.
 const pendingWrites = 4
@@ -197,8 +204,24 @@ func (l *loader) set(key, value []byte) error {
 	} else {
 		kv.Value = l.sealed(key, value)
 		invariant(len(kv.Value) < l.d.threshold || key[0] == 'b', "record %q of %d bytes may not lie in the value log", key, len(value))
+		if len(kv.Value) >= l.d.threshold {
+			if err := l.roomForValue(int64(len(kv.Value))); err != nil {
+				return err
+			}
+		}
 	}
 	return l.kv.Set(kv)
+}
+
+// roomForValue begins a new request when the present one has enough for the value log.
+func (l *loader) roomForValue(bytes int64) error {
+	if l.values += bytes; l.values <= l.d.valueLogFile/valuesAtOnce {
+		return nil
+	}
+	l.values = bytes
+	err := l.kv.Finish()
+	l.kv = l.d.db.NewKVLoader(pendingWrites)
+	return err
 }
 
 // sealed returns value with its checksum, in memory that lives until Badger has written it.

@@ -16,7 +16,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s := &Store{opts: o.withDefaults(d), dir: d.BadgerDir(), seed: maphash.MakeSeed()}
 	s.budget = s.opts.budget()
 	s.cache = newCache(int(s.budget.Cache))
-	s.disk = &disk{threshold: int(s.opts.ValueThreshold), logger: s.opts.Logger}
+	s.disk = &disk{threshold: int(s.opts.ValueThreshold), valueLogFile: s.opts.ValueLogBytes, logger: s.opts.Logger}
 	s.guard.pretend.Store(-1)
 	s.guard.reserve.Store(s.opts.DiskReserve)
 	s.flush.init()
