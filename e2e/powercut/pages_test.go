@@ -143,7 +143,8 @@ func (c coin) cut(old, new *pages) *pages {
 	slices.Sort(offsets) // so that the seed alone decides
 	for _, offset := range slices.Compact(offsets) {
 		page, other := old.at[offset], new.at[offset]
-		if string(page) != string(other) && c.toss() {
+		// Behind a new end nothing was overwritten: either the length is on the disk, or the pages are as they were.
+		if string(page) != string(other) && offset < new.size && c.toss() {
 			page = other
 		}
 		if page != nil && offset < after.size {
