@@ -122,7 +122,7 @@ func TestTooManyArguments(t *testing.T) {
 func TestLargeBatches(t *testing.T) {
 	// A command has at most 1,048,576 arguments, its name included.
 	half, whole := process.Size(100_000, 500_000), process.Size(100_000, 1_000_000)
-	roomy, tight := []string{"memory_budget=1GiB"}, []string{"memory_budget=128MiB", "client_query_buffer_limit=256MiB"}
+	roomy, tight := []string{"memory_budget=1GiB", "client_query_buffer_limit=256MiB"}, []string{"memory_budget=128MiB", "client_query_buffer_limit=256MiB"}
 	if !process.Full { // what is too much must be less as well
 		roomy, tight = append(roomy, "storage.batch_max_bytes=32MiB"), append(tight, "storage.batch_max_bytes=2MiB")
 	}
