@@ -112,7 +112,7 @@ func (s *stagedCopy) ask(u *Update, from *types.Record) error {
 	s.letGo(u.set)
 	s.from = from.Meta
 	s.from.Payload = bytes.Clone(from.Payload)
-	s.view = u.txn.Reader.View()
+	s.view = u.view()
 	k := &watchedKey{watch: &s.watch, db: u.DB, name: string(from.Name), filed: string(from.Key), expireAtMs: from.ExpireAtMs}
 	u.set.watches.add(&s.watch, []*watchedKey{k})
 	return errCopyFirst

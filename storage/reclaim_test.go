@@ -385,10 +385,9 @@ func flipBit(t testing.TB, path string, at int64) {
 	}
 }
 
-// A file of which Badger has forgotten that it is dead is found, noted, and collected after the next start.
-func TestForgottenValueLog(t *testing.T) {
-	l := &memLog{}
-	s := openStore(t, t.TempDir(), smallFiles(), l)
+// leaveSixth writes 60 blobs and removes all but every sixth, and Badger knows it.
+func leaveSixth(t *testing.T, s *Store) {
+	t.Helper()
 	for id := range uint64(60) {
 		putBlob(t, s, id+1, 4)
 	}
@@ -399,6 +398,13 @@ func TestForgottenValueLog(t *testing.T) {
 		}
 	}
 	settleValues(t, s)
+}
+
+// A file of which Badger has forgotten that it is dead is found, noted, and collected after the next start.
+func TestForgottenValueLog(t *testing.T) {
+	l := &memLog{}
+	s := openStore(t, t.TempDir(), smallFiles(), l)
+	leaveSixth(t, s)
 	if f, err := s.ForgottenValueLogs(0.5); err != nil || len(f) > 1 {
 		t.Fatalf("nothing is forgotten yet: %v, %v", f, err)
 	}
@@ -439,16 +445,7 @@ func TestDeathBetweenCollectingAndDeleting(t *testing.T) {
 	l := &memLog{}
 	path := t.TempDir()
 	s := openStore(t, path, smallFiles(), l)
-	for id := range uint64(60) {
-		putBlob(t, s, id+1, 4)
-	}
-	flushAndSync(t, s)
-	for id := uint64(1); id <= 60; id++ {
-		if id%6 != 0 {
-			removeKeys(t, s, headerKey(id), chunkKey(id, 0), chunkKey(id, 1), chunkKey(id, 2), chunkKey(id, 3))
-		}
-	}
-	settleValues(t, s)
+	leaveSixth(t, s)
 	release := s.keepValueLog()
 	collected := 0
 	for ; s.collectFile(0.5) == nil; collected++ {
