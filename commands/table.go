@@ -19,7 +19,7 @@ const maxNameBytes = 32
 func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
-		stringRows(), bitmapRows(), genericRows(), expireRows(), keyspaceRows(), sessionRows(),
+		stringRows(), bitmapRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
 	} {
 		for _, row := range family {
 			row.complete()

@@ -16,8 +16,6 @@ type Config interface {
 	Rewrite() error
 }
 
-func config(_ *session, b *buffers, _ [][]byte) { fail(b, commands.ErrArity("config")) }
-
 func configGet(s *session, b *buffers, args [][]byte) {
 	pairs := s.server.opts.Config.Get(texts(args[2:])...)
 	b.out.Map(len(pairs) / 2)

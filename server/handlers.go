@@ -1,7 +1,9 @@
 package server
 
 import (
+	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"sett/commands"
@@ -18,35 +20,13 @@ type handler struct {
 
 // newHandlers gives each Session row of the table its handler. A row without one is a mistake of the program.
 func newHandlers(table *commands.Table) map[*commands.Row]*handler {
-	byName := map[string]*handler{
-		"ping":    {run: ping, inside: true},
-		"echo":    {run: echo, inside: true},
-		"select":  {run: selectDB, inside: true},
-		"time":    {run: now, inside: true},
-		"quit":    {run: quit, atOnce: true, early: true},
-		"multi":   {run: multi, atOnce: true},
-		"exec":    {run: exec, atOnce: true},
-		"discard": {run: discard, atOnce: true},
-		"watch":   {run: watch, atOnce: true},
-		"unwatch": {run: unwatch}, // within EXEC it runs last: a round that is run again must still find the keys
-
-		"info":             {run: info, early: true},
-		"config":           {run: config}, // its arity always fails
-		"config|get":       {run: configGet, early: true},
-		"config|set":       {run: configSet, early: true},
-		"config|rewrite":   {run: configRewrite, early: true},
-		"config|resetstat": {run: configResetStat, early: true},
-		"config|help":      {run: configHelp, early: true},
-		"shutdown":         {run: shutdown, early: true, blocks: true},
-		"debug":            {run: runDebug, blocks: true},
+	byName := make(map[string]*handler)
+	for _, family := range []map[string]*handler{connectionHandlers(), transactionHandlers(), serverHandlers()} {
+		maps.Copy(byName, family)
 	}
-	about := &handler{run: command, early: true}
 	handlers := make(map[*commands.Row]*handler)
 	add := func(row *commands.Row) {
 		h := byName[row.Name]
-		if h == nil && (row.Name == "command" || len(row.Name) > 8 && row.Name[:8] == "command|") {
-			h = about
-		}
 		if h == nil && row.Session {
 			panic("server: nobody serves " + row.Name)
 		}
@@ -61,6 +41,49 @@ func newHandlers(table *commands.Table) map[*commands.Row]*handler {
 		}
 	}
 	return handlers
+}
+
+func connectionHandlers() map[string]*handler {
+	return map[string]*handler{
+		"ping":   {run: ping, inside: true},
+		"echo":   {run: echo, inside: true},
+		"select": {run: selectDB, inside: true},
+		"quit":   {run: quit, atOnce: true, early: true},
+	}
+}
+
+func transactionHandlers() map[string]*handler {
+	return map[string]*handler{
+		"multi":   {run: multi, atOnce: true},
+		"exec":    {run: exec, atOnce: true},
+		"discard": {run: discard, atOnce: true},
+		"watch":   {run: watch, atOnce: true},
+		"unwatch": {run: unwatch}, // within EXEC it runs last: a round that is run again must still find the keys
+	}
+}
+
+func serverHandlers() map[string]*handler {
+	handlers := map[string]*handler{
+		"time":             {run: now, inside: true},
+		"info":             {run: info, early: true},
+		"config":           {run: onlySubcommands},
+		"config|get":       {run: configGet, early: true},
+		"config|set":       {run: configSet, early: true},
+		"config|rewrite":   {run: configRewrite, early: true},
+		"config|resetstat": {run: configResetStat, early: true},
+		"config|help":      {run: configHelp, early: true},
+		"shutdown":         {run: shutdown, early: true, blocks: true},
+		"debug":            {run: runDebug, blocks: true},
+	}
+	for _, name := range []string{"", "|count", "|docs", "|getkeys", "|getkeysandflags", "|help", "|info", "|list"} {
+		handlers["command"+name] = &handler{run: command, early: true}
+	}
+	return handlers
+}
+
+// onlySubcommands serves a container that does nothing by itself; its arity has refused the call already.
+func onlySubcommands(_ *session, b *buffers, args [][]byte) {
+	fail(b, commands.ErrArity(strings.ToLower(string(args[0]))))
 }
 
 // fail answers with an error.

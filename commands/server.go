@@ -1,7 +1,7 @@
 package commands
 
-// The commands that server/ answers itself: here they are metadata only.
-func sessionRows() []*Row {
+// serverRows are for operators. server/ answers them: here they are metadata only.
+func serverRows() []*Row {
 	return []*Row{
 		{
 			Name: "command", Arity: -1, Flags: FlagLoading | FlagStale,
@@ -118,60 +118,10 @@ func sessionRows() []*Row {
 			Session:    true,
 		},
 		{
-			Name: "discard", Arity: 1, Flags: FlagNoScript | FlagLoading | FlagStale | FlagFast | FlagAllowBusy,
-			Categories: CatTransaction, Group: "transactions", Since: "2.0.0",
-			Summary:    "Discard all commands issued after MULTI",
-			Complexity: "O(N), when N is the number of queued commands",
-			Session:    true,
-		},
-		{
-			Name: "echo", Arity: 2, Flags: FlagLoading | FlagStale | FlagFast,
-			Categories: CatConnection, Group: "connection", Since: "1.0.0",
-			Summary:    "Echo the given string",
-			Complexity: "O(1)",
-			Session:    true,
-		},
-		{
-			Name: "exec", Arity: 1, Flags: FlagNoScript | FlagLoading | FlagStale | FlagSkipSlowlog,
-			Categories: CatTransaction, Group: "transactions", Since: "1.2.0",
-			Summary:    "Execute all commands issued after MULTI",
-			Complexity: "Depends on commands in the transaction",
-			Session:    true,
-		},
-		{
 			Name: "info", Arity: -1, Flags: FlagLoading | FlagStale,
 			Categories: CatDangerous, Group: "server", Since: "1.0.0",
 			Tips:       []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"},
 			Summary:    "Get information and statistics about the server",
-			Complexity: "O(1)",
-			Session:    true,
-		},
-		{
-			Name: "multi", Arity: 1, Flags: FlagNoScript | FlagLoading | FlagStale | FlagFast | FlagAllowBusy,
-			Categories: CatTransaction, Group: "transactions", Since: "1.2.0",
-			Summary:    "Mark the start of a transaction block",
-			Complexity: "O(1)",
-			Session:    true,
-		},
-		{
-			Name: "ping", Arity: -1, Flags: FlagFast,
-			Categories: CatConnection, Group: "connection", Since: "1.0.0",
-			Tips:       []string{"request_policy:all_shards", "response_policy:all_succeeded"},
-			Summary:    "Ping the server",
-			Complexity: "O(1)",
-			Session:    true,
-		},
-		{
-			Name: "quit", Arity: -1, Flags: FlagNoScript | FlagLoading | FlagStale | FlagFast | FlagNoAuth | FlagAllowBusy,
-			Categories: CatConnection, Group: "connection", Since: "1.0.0",
-			Summary:    "Close the connection",
-			Complexity: "O(1)",
-			Session:    true,
-		},
-		{
-			Name: "select", Arity: 2, Flags: FlagLoading | FlagStale | FlagFast,
-			Categories: CatConnection, Group: "connection", Since: "1.0.0",
-			Summary:    "Change the selected database for the current connection",
 			Complexity: "O(1)",
 			Session:    true,
 		},
@@ -188,21 +138,6 @@ func sessionRows() []*Row {
 			Tips:       []string{"nondeterministic_output"},
 			Summary:    "Return the current server time",
 			Complexity: "O(1)",
-			Session:    true,
-		},
-		{
-			Name: "unwatch", Arity: 1, Flags: FlagNoScript | FlagLoading | FlagStale | FlagFast | FlagAllowBusy,
-			Categories: CatTransaction, Group: "transactions", Since: "2.2.0",
-			Summary:    "Forget about all watched keys",
-			Complexity: "O(1)",
-			Session:    true,
-		},
-		{
-			Name: "watch", Arity: -2, Flags: FlagNoScript | FlagLoading | FlagStale | FlagFast | FlagAllowBusy,
-			Keys:       allKeys(KeyRO),
-			Categories: CatTransaction, Group: "transactions", Since: "2.2.0",
-			Summary:    "Watch the given keys to determine execution of the MULTI/EXEC block",
-			Complexity: "O(1) for every key.",
 			Session:    true,
 		},
 	}
