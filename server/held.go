@@ -36,7 +36,7 @@ type mark struct {
 const (
 	readBytes      = 16 << 10  // the first read buffer
 	largeReadBytes = 512 << 10 // of the first read buffer while a large argument arrives
-	keepReadBytes  = 64 << 10  // larger ones are given up when the connection rests,
+	keepReadBytes  = 256 << 10 // larger ones are given up when the connection rests,
 	keepOutBytes   = 256 << 10 // … and so are replies,
 	keepArgs       = 1 << 10   // … and lists of arguments
 

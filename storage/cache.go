@@ -21,8 +21,11 @@ type cache struct {
 
 const (
 	cacheShards     = 16
-	segmentBytes    = 128 << 10
+	segmentBytes    = 512 << 10 // room for seven chunks of a blob
 	segmentsAtLeast = 4
+
+	// Larger values come into the cache when somebody reads them, and not because they were written: a few would push out many others.
+	refreshBytes = 4 << 10
 )
 
 type cacheShard struct {
@@ -112,6 +115,8 @@ func (c *cache) refresh(hash uint64, key, value []byte) {
 		}
 		flags = r[20] & cachedRead
 		s.drop(i)
+	} else if len(value) > refreshBytes {
+		return
 	}
 	s.insert(hash, key, value, flags)
 }

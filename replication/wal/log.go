@@ -17,8 +17,9 @@ const (
 	// firstSegmentBytes keeps a first start short: nobody waits until a whole segment of zeros is written.
 	firstSegmentBytes = 1 << 20
 	minSegmentBytes   = headerBytes + pageBytes
-	// maxPrepared is how many segments may wait for their use. One is made as soon as there is none; trimmed ones are kept up to this number.
-	maxPrepared = 3
+	// maxPrepared is how many segments may wait for their use. One is made as soon as there is none; trimmed ones are kept up to this number,
+	// which is more than a barrier lets go of at once: whoever writes fast writes no zeros.
+	maxPrepared = 6
 )
 
 var (
