@@ -307,7 +307,7 @@ func TestStreamMemory(t *testing.T) {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
+		return int(m.HeapAlloc) - int(ts.store.Status().CacheBytes)
 	}
 	before := heap()
 	const n = 20

@@ -27,14 +27,14 @@ func TestCacheCoherence(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(w), 3))
 			for n := int64(1); time.Now().Before(stop); n++ {
 				if k := rng.IntN(keys); rng.IntN(3) == 0 {
-					set(t, s, fmt.Sprintf("w%d-%d", w, k), strconv.FormatInt(n, 10))
+					set(t, s, fmt.Sprintf("m%d-%d", w, k), strconv.FormatInt(n, 10))
 					written[w][k].Store(n)
 				}
 				of, k := rng.IntN(writers), rng.IntN(keys)
 				least := written[of][k].Load()
-				got, _ := strconv.ParseInt(get(t, s, fmt.Sprintf("w%d-%d", of, k)), 10, 64)
+				got, _ := strconv.ParseInt(get(t, s, fmt.Sprintf("m%d-%d", of, k)), 10, 64)
 				if got < least || of == w && got != least {
-					t.Errorf("w%d-%d is %d, was written as %d", of, k, got, least)
+					t.Errorf("m%d-%d is %d, was written as %d", of, k, got, least)
 					return
 				}
 			}

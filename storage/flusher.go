@@ -183,13 +183,24 @@ func (s *Store) retire(g *generation, refs []ref, beside *removal) {
 	for _, r := range refs {
 		e := p.at(r)
 		key := entryKey(e)
-		if key[0] != '!' {
-			s.cache.refresh(s.hash(key), key, versionValue(p.at(getRef(e, entryNewest))))
+		if key[0] == '!' {
+			continue
+		}
+		hash, value := s.hash(key), versionValue(p.at(getRef(e, entryNewest)))
+		s.cache.refresh(hash, key, value)
+		switch {
+		case !filtered(key):
+		case value == nil:
+			s.filter.leave()
+		case !planted("filter-forgets"):
+			s.filter.enter(hash)
 		}
 	}
+	s.filter.remind()
 	if beside != nil {
 		for _, key := range beside.keys {
 			s.cache.forget(s.hash(key), key)
+			s.filter.leave()
 		}
 	}
 	s.mu.Lock()

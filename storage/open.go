@@ -19,6 +19,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.disk = &disk{threshold: int(s.opts.ValueThreshold), valueLogFile: s.opts.ValueLogBytes, logger: s.opts.Logger}
 	s.guard.pretend.Store(-1)
 	s.guard.reserve.Store(s.opts.DiskReserve)
+	s.filter.init(s.budget.Filter)
 	s.flush.init()
 	s.barrier.init()
 	if err := s.roomToStart(); err != nil {
@@ -176,6 +177,8 @@ func (s *Store) Begin(log Log, first, last uint64) error {
 		return refused("the log of %s has a gap: it begins at entry %d, Badger is durable up to %d. Restore a copy, or run `sett check`", s.dir, first, durable)
 	}
 	s.log, s.replayTo = log, last
+	s.filter.done.Add(1)
+	go s.filterLoop()
 	go s.flushLoop()
 	go s.barrierLoop()
 	s.begun = true
@@ -216,6 +219,8 @@ func (s *Store) Close(flush bool) error {
 	s.waits.mu.Unlock()
 	s.fail(s.pos)
 	if s.begun {
+		close(s.filter.stop)
+		s.filter.done.Wait()
 		close(s.flush.stop)
 		<-s.flush.done
 		if flush && err == nil {

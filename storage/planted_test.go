@@ -22,6 +22,7 @@ func TestPlantedBugs(t *testing.T) {
 		"close-inside-batch":              "TestSpeculation|TestModel",
 		"view-without-active":             "TestModel",
 		"cache-ignores-retired":           "TestCacheCoherence",
+		"filter-forgets":                  "TestCacheCoherence|TestFilter",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run", test)

@@ -91,6 +91,10 @@ func (r *Reader) lookup(hash uint64, key []byte) (value []byte, ok bool) {
 		}
 		return buf[n:len(buf):len(buf)], true
 	}
+	if r.s.filter.rulesOut(hash, key) {
+		r.s.stats.RuledOut.Add(1)
+		return nil, true
+	}
 	if p, ok := r.pins[string(key)]; ok && p.retired == r.retired {
 		return p.value, true
 	}
@@ -118,6 +122,9 @@ func (r *Reader) fetch() error {
 		value, err := r.s.disk.get(key, newest)
 		if err != nil {
 			return err
+		}
+		if value == nil {
+			r.s.stats.FetchedAbsent.Add(1)
 		}
 		r.s.cache.fill(r.s.hash(key), key, value, r.retired, &r.s.retired)
 		r.pins[string(key)] = pin{value, r.retired}

@@ -86,6 +86,7 @@ type Store struct {
 	pace     pacer
 	reclaim  reclaiming
 	gate     gate
+	filter   filter
 
 	// OnLead is called under the lock when this node has begun to evaluate. Set before Lead.
 	OnLead func()
@@ -104,6 +105,8 @@ type Stats struct {
 	Entries        atomic.Uint64 // proposed
 	EntryBytes     atomic.Uint64
 	Fetched        atomic.Uint64 // records read from Badger for commands
+	FetchedAbsent  atomic.Uint64 // … that were not there
+	RuledOut       atomic.Uint64 // lookups of absent records that need not ask Badger
 	Reruns         atomic.Uint64 // rounds given up for a miss
 	LockedReads    atomic.Uint64 // commands that read Badger with the lock held
 	Flushes        atomic.Uint64
