@@ -30,15 +30,28 @@ const (
 
 type cacheShard struct {
 	mu       sync.Mutex
-	size     int      // of a segment, bytes
-	limit    int      // segments
-	segments [][]byte // each of len size; guarded, as all below, by mu
-	used     []int    // bytes used of each
-	current  int      // the segment that is being filled
-	index    []uint32 // open addressing: place/8 + 1
-	live     int      // records in the index
-	dead     int      // index places marked as deleted
+	size     int       // of a segment, bytes
+	limit    int       // segments
+	segments [][]byte  // each of len size; guarded, as all below, by mu
+	used     []int     // bytes used of each
+	current  int       // the segment that is being filled
+	index    []indexed // open addressing
+	live     int       // records in the index
+	dead     int       // index places marked as deleted
 }
+
+// indexed is a place of the index: where the record lies, in units of 8 bytes, + 1, and above that 32 bits of its hash. So a search looks at
+// no records but the one it is for: each would be a miss of the processor's cache.
+type indexed uint64
+
+func indexedAt(hash uint64, place int) indexed { return indexed(hash>>28<<32) | indexed(place>>3+1) }
+
+// fits tells whether it may be the record of a hash; the places that are free or deleted do not.
+func (x indexed) fits(hash uint64) bool {
+	return x>>32 == indexed(hash>>28&(1<<32-1)) && x != indexFree && x != indexDeleted
+}
+
+func (x indexed) place() int { return int(uint32(x)-1) << 3 }
 
 // A cached record: hash(8) · key length(4) · value length(4) · size(4) · flags(1) · 3 unused · key · value
 const (
@@ -48,16 +61,16 @@ const (
 	cachedRead    = 1 << 1 // it was read since it was written
 	cachedDropped = 1 << 2 // superseded
 
-	indexFree    = 0
-	indexDeleted = 1<<32 - 1
+	indexFree    indexed = 0
+	indexDeleted indexed = 1<<64 - 1
 )
 
-// newCache makes an empty cache. An eighth of the budget is for the index.
+// newCache makes an empty cache. A quarter of the budget is for the index: small records need it.
 func newCache(budget int) *cache {
 	c := &cache{}
 	for i := range c.shards {
 		s := &c.shards[i]
-		bytes := budget / cacheShards * 7 / 8
+		bytes := budget / cacheShards * 3 / 4
 		s.size = max(min(segmentBytes, bytes/segmentsAtLeast), 256) &^ 7
 		s.limit = max(bytes/s.size, segmentsAtLeast)
 	}
@@ -100,25 +113,28 @@ func (c *cache) fill(hash uint64, key, value []byte, noted uint64, retired *atom
 	s.mu.Unlock()
 }
 
-// refresh sets what Badger now holds (value nil: absent). Only the flusher calls it.
-func (c *cache) refresh(hash uint64, key, value []byte) {
+// refresh sets what Badger now holds (value nil: absent), and tells whether it held the record before, as far as the cache knows. Only the
+// flusher calls it.
+func (c *cache) refresh(hash uint64, key, value []byte) (held bool) {
 	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var flags byte
 	if i := s.find(hash, key); i >= 0 {
 		r := s.record(i)
+		held = r[20]&cachedAbsent == 0
 		size := cachedHeader + len(key) + len(value)
 		if have := int(binary.LittleEndian.Uint32(r[16:])); size <= have && have <= 2*size+64 {
 			writeCached(r, hash, key, value, have, r[20]&cachedRead)
-			return
+			return held
 		}
 		flags = r[20] & cachedRead
 		s.drop(i)
 	} else if len(value) > refreshBytes {
-		return
+		return false
 	}
 	s.insert(hash, key, value, flags)
+	return held
 }
 
 // forget drops what is known of a key that nobody asks for any more. Only the flusher calls it.
@@ -146,7 +162,7 @@ func (c *cache) bytes() (n int) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		n += len(s.segments)*s.size + 4*len(s.index)
+		n += len(s.segments)*s.size + 8*len(s.index)
 		s.mu.Unlock()
 	}
 	return n
@@ -173,8 +189,8 @@ func writeCached(r []byte, hash uint64, key, value []byte, size int, flags byte)
 // record returns the record at a place of the index.
 func (s *cacheShard) record(i int) []byte { return s.at(s.index[i]) }
 
-func (s *cacheShard) at(place uint32) []byte {
-	p := int(place-1) << 3
+func (s *cacheShard) at(x indexed) []byte {
+	p := x.place()
 	return s.segments[p/s.size][p%s.size:]
 }
 
@@ -184,18 +200,16 @@ func (s *cacheShard) find(hash uint64, key []byte) int {
 	}
 	mask := uint64(len(s.index) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
-		switch p := s.index[i]; p {
-		case indexFree:
+		x := s.index[i]
+		if x == indexFree {
 			return -1
-		case indexDeleted:
-		default:
-			r := s.at(p)
-			if binary.LittleEndian.Uint64(r) != hash {
-				continue
-			}
-			if k, _ := keyAndValue(r); bytes.Equal(k, key) {
-				return int(i)
-			}
+		}
+		if !x.fits(hash) {
+			continue
+		}
+		r := s.at(x)
+		if k, _ := keyAndValue(r); binary.LittleEndian.Uint64(r) == hash && bytes.Equal(k, key) {
+			return int(i)
 		}
 	}
 }
@@ -214,7 +228,7 @@ func (s *cacheShard) insert(hash uint64, key, value []byte, flags byte) {
 	}
 	at := s.room(size)
 	writeCached(s.segments[s.current][at:], hash, key, value, size, flags)
-	s.link(hash, uint32((s.current*s.size+at)>>3)+1)
+	s.link(hash, indexedAt(hash, s.current*s.size+at))
 }
 
 // room returns where in the current segment size bytes are free, moving on to the next segment if need be.
@@ -244,11 +258,11 @@ func (s *cacheShard) compact(segment int) {
 		flags := r[20]
 		if flags&cachedDropped == 0 {
 			hash := binary.LittleEndian.Uint64(r)
-			i := s.placeOf(hash, uint32((segment*s.size+at)>>3)+1)
+			i := s.placeOf(hash, indexedAt(hash, segment*s.size+at))
 			if flags&cachedRead != 0 && kept+size <= s.size/2 {
 				r[20] &^= cachedRead
 				copy(b[kept:], r[:size])
-				s.index[i] = uint32((segment*s.size+kept)>>3) + 1
+				s.index[i] = indexedAt(hash, segment*s.size+kept)
 				kept += size
 			} else {
 				s.index[i] = indexDeleted
@@ -262,7 +276,7 @@ func (s *cacheShard) compact(segment int) {
 }
 
 // placeOf finds the index place that points to a record.
-func (s *cacheShard) placeOf(hash uint64, place uint32) uint64 {
+func (s *cacheShard) placeOf(hash uint64, place indexed) uint64 {
 	mask := uint64(len(s.index) - 1)
 	i := hash & mask
 	for s.index[i] != place {
@@ -271,7 +285,7 @@ func (s *cacheShard) placeOf(hash uint64, place uint32) uint64 {
 	return i
 }
 
-func (s *cacheShard) link(hash uint64, place uint32) {
+func (s *cacheShard) link(hash uint64, place indexed) {
 	if (s.live+s.dead+1)*4 > len(s.index)*3 {
 		s.reindex()
 	}
@@ -294,7 +308,7 @@ func (s *cacheShard) reindex() {
 	if s.live*2 >= n {
 		n *= 2
 	}
-	s.index, s.dead = make([]uint32, n), 0
+	s.index, s.dead = make([]indexed, n), 0
 	mask := uint64(n - 1)
 	for _, p := range old {
 		if p == indexFree || p == indexDeleted {

@@ -187,9 +187,9 @@ func (s *Store) retire(g *generation, refs []ref, beside *removal) {
 			continue
 		}
 		hash, value := s.hash(key), versionValue(p.at(getRef(e, entryNewest)))
-		s.cache.refresh(hash, key, value)
+		held := s.cache.refresh(hash, key, value)
 		switch {
-		case !filtered(key):
+		case !filtered(key) || held && value != nil:
 		case value == nil:
 			s.filter.leave()
 		case !planted("filter-forgets"):

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"sync"
@@ -228,8 +229,28 @@ func (g *generation) list(gr group, head ref, p pieces) sortedGroup {
 	return now
 }
 
+// sort brings entries into key order. The beginnings of the keys, which usually decide, lie side by side meanwhile: each look at an entry
+// itself would be a miss of the processor's cache.
 func (p pieces) sort(refs []ref) {
-	slices.SortFunc(refs, func(a, b ref) int { return bytes.Compare(entryKey(p.at(a)), entryKey(p.at(b))) })
+	type item struct {
+		first, second uint64 // the key's first 16 bytes, zeros behind its end
+		entry         ref
+	}
+	items := make([]item, len(refs))
+	for i, r := range refs {
+		var start [16]byte
+		copy(start[:], entryKey(p.at(r)))
+		items[i] = item{binary.BigEndian.Uint64(start[:]), binary.BigEndian.Uint64(start[8:]), r}
+	}
+	slices.SortFunc(items, func(a, b item) int {
+		if order := cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.second, b.second)); order != 0 {
+			return order
+		}
+		return bytes.Compare(entryKey(p.at(a.entry)), entryKey(p.at(b.entry)))
+	})
+	for i := range items {
+		refs[i] = items[i].entry
+	}
 }
 
 // merge joins two sorted lists into a new one.

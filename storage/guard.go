@@ -30,6 +30,15 @@ const guardEvery = 100 * time.Millisecond
 // Admit lets a write pass, makes it wait while memory is short, or refuses it with a *MisconfError. It is called without the lock, before
 // the command runs. Deletes are let through when the disk is full: they give space back.
 func (s *Store) Admit(deletesOnly bool) error {
+	err := s.AdmitNow(deletesOnly)
+	if err == ErrWouldWait {
+		err = s.wait(s.dirty.Load())
+	}
+	return err
+}
+
+// AdmitNow is Admit for those who have no time: ErrWouldWait tells them to come back to Admit.
+func (s *Store) AdmitNow(deletesOnly bool) error {
 	if reason := s.guard.refusal.Load(); reason != nil {
 		s.stats.Refused.Add(1)
 		return &MisconfError{*reason}
@@ -38,8 +47,8 @@ func (s *Store) Admit(deletesOnly bool) error {
 		s.stats.Refused.Add(1)
 		return err
 	}
-	if dirty := s.dirty.Load(); dirty > s.budget.Recent/2 {
-		return s.wait(dirty)
+	if s.dirty.Load() > s.budget.Recent/2 {
+		return ErrWouldWait
 	}
 	return nil
 }

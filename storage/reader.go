@@ -19,7 +19,11 @@ type Reader struct {
 	pins      map[string]pin
 	withDisk  bool // this round reads Badger with the lock held
 	missedAny bool // reset each round
+	hurried   bool // a miss ends the command
 }
+
+// Hurry tells the commands that follow whether a record that is not in memory ends them with ErrWouldWait.
+func (r *Reader) Hurry(hurried bool) { r.hurried = hurried }
 
 // pin is a record that was read from Badger for this command: it obeys the cache's rule, but cannot be evicted.
 type pin struct {
@@ -151,6 +155,9 @@ func (s *Store) Read(r *Reader, run Runner) error {
 		if err := s.readRound(r, run, round); !r.missedAny || r.withDisk {
 			return err
 		}
+		if r.hurried {
+			return ErrWouldWait
+		}
 		if err := s.refetch(r, round); err != nil {
 			return err
 		}
@@ -176,6 +183,9 @@ func (s *Store) Update(t *Txn, run Runner) error {
 	for round := 0; ; round++ {
 		if err := s.updateRound(t, run, round); !t.missedAny || t.withDisk {
 			return err
+		}
+		if t.hurried {
+			return ErrWouldWait
 		}
 		if err := s.refetch(&t.Reader, round); err != nil {
 			return err
