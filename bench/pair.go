@@ -21,6 +21,7 @@ func pair(args []string) error {
 	rounds := fs.Int("rounds", 3, "rounds")
 	seconds := fs.Float64("s", 20, "about how long a run takes, s")
 	keys := fs.Int("r", 1_000_000, "random keys")
+	size := fs.Int("d", 3, "bytes of a value")
 	name := fs.String("name", "pair", "name of the figures")
 	fs.Parse(args)
 
@@ -32,7 +33,8 @@ func pair(args []string) error {
 	fmt.Printf("fsync %v\n%-28s %s\n", fsync, "test", strings.Join(servers, "  "))
 	for _, pipe := range strings.Split(*pipes, ",") {
 		for _, test := range strings.Split(*tests, ",") {
-			if err := compare(servers, test, pipe, *rounds, *seconds, *keys, *name, fsync); err != nil {
+			t := task{test: test, pipe: pipe, keys: *keys, bytes: *size}
+			if err := t.compare(servers, *rounds, *seconds, *name, fsync); err != nil {
 				return err
 			}
 		}
@@ -40,19 +42,25 @@ func pair(args []string) error {
 	return nil
 }
 
-// run is one run of redis-benchmark.
+// task is what redis-benchmark does.
+type task struct {
+	test, pipe  string
+	keys, bytes int
+}
+
+// run is one run of it. The CPU time is that of the server until it is drained: until all that was written lies where it stays.
 type run struct{ rate, p50, p99, cpuUs float64 }
 
-func compare(servers []string, test, pipe string, rounds int, seconds float64, keys int, name string, fsync time.Duration) error {
+func (t task) compare(servers []string, rounds int, seconds float64, name string, fsync time.Duration) error {
 	runs := make([][]run, len(servers))
 	requests := make([]int, len(servers))
 	for round := range rounds + 1 {
 		for i, port := range servers {
 			n := requests[i]
 			if round == 0 {
-				n = 200_000 // to find out how many make a run of the wanted length
+				n = max(2_000, 200_000/(1+t.bytes/256)) // to find out how many make a run of the wanted length
 			}
-			r, err := benchmark(port, test, pipe, n, keys)
+			r, err := t.run(port, n)
 			if err != nil {
 				return err
 			}
@@ -63,7 +71,7 @@ func compare(servers []string, test, pipe string, rounds int, seconds float64, k
 			runs[i] = append(runs[i], r)
 		}
 	}
-	fmt.Printf("%-28s", fmt.Sprintf("%s P=%s", test, pipe))
+	fmt.Printf("%-28s", fmt.Sprintf("%s %d B P=%s", t.test, t.bytes, t.pipe))
 	base := 0.0
 	for i := range servers {
 		m := middle(runs[i])
@@ -71,7 +79,7 @@ func compare(servers []string, test, pipe string, rounds int, seconds float64, k
 			base = m.rate
 		}
 		fmt.Printf("  %9.0f/s %5.2f (p50 %.2f p99 %.2f ms, %.2f us CPU)", m.rate, m.rate/base, m.p50, m.p99, m.cpuUs)
-		figure := fmt.Sprintf("%s_%s_P%s_%s", name, test, pipe, servers[i])
+		figure := fmt.Sprintf("%s_%s_%dB_P%s_%s", name, t.test, t.bytes, t.pipe, servers[i])
 		if err := save(figure, m.rate/base, "ratio", fsync); err != nil {
 			return err
 		}
@@ -94,13 +102,14 @@ func middle(runs []run) (m run) {
 	}
 }
 
-func benchmark(port, test, pipe string, n, keys int) (r run, err error) {
+func (t task) run(port string, n int) (r run, err error) {
 	pid, err := processID("127.0.0.1:" + port)
 	if err != nil {
 		return r, err
 	}
 	before := cpuSeconds(pid)
-	out, err := exec.Command("redis-benchmark", "-p", port, "-t", test, "-P", pipe, "-n", strconv.Itoa(n), "-r", strconv.Itoa(keys), "-c", "50", "--csv").Output()
+	out, err := exec.Command("redis-benchmark", "-p", port, "-t", t.test, "-P", t.pipe, "-n", strconv.Itoa(n), "-r", strconv.Itoa(t.keys),
+		"-d", strconv.Itoa(t.bytes), "-c", "50", "--csv").Output()
 	if err != nil {
 		return r, fmt.Errorf("redis-benchmark: %w", err)
 	}
@@ -108,8 +117,27 @@ func benchmark(port, test, pipe string, n, keys int) (r run, err error) {
 	if err != nil || len(rows) < 2 || len(rows[1]) < 8 {
 		return r, fmt.Errorf("redis-benchmark printed %q", out)
 	}
+	if err := drain(port); err != nil {
+		return r, err
+	}
 	number := func(i int) float64 { v, _ := strconv.ParseFloat(rows[1][i], 64); return v }
 	return run{number(1), number(4), number(6), (cpuSeconds(pid) - before) / float64(n) * 1e6}, nil
+}
+
+// drain waits until a sett has flushed its recent writes; other servers do not know what is meant.
+func drain(port string) error {
+	for {
+		out, err := exec.Command("redis-cli", "-p", port, "INFO", "sett").Output()
+		if err != nil {
+			return fmt.Errorf("redis-cli: %w", err)
+		}
+		_, rest, known := strings.Cut(string(out), "dirty_bytes:")
+		digits, _, _ := strings.Cut(rest, "\r")
+		if dirty, err := strconv.Atoi(digits); !known || err != nil || dirty < 1<<20 {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // cpuSeconds is the processor time a process has used.
