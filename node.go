@@ -88,7 +88,8 @@ func (n *node) start(fatal func(error)) error {
 	n.clock.Observe(n.store.LastTime())
 	n.sweeper.Start()
 	n.keeper.Start()
-	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper, n.keeper}, Space: n.space})
+	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper, n.keeper}, Space: n.space,
+		Persist: persistence{n.store, n.solo}})
 	return nil
 }
 
@@ -264,6 +265,24 @@ func (n *node) registerSettings() error {
 	return nil
 }
 
+// persistence is what SAVE and WAITAOF ask for.
+type persistence struct {
+	store *storage.Store
+	solo  *replication.Solo
+}
+
+func (p persistence) Save() error { return flushDurably(p.store) }
+
+func (p persistence) Sync() error { return p.solo.SyncTo(p.solo.Log().Last()) }
+
+// flushDurably leaves nothing that a restart would have to replay.
+func flushDurably(store *storage.Store) error {
+	if err := store.Flush(); err != nil {
+		return err
+	}
+	return store.Barrier()
+}
+
 // hooks are what DEBUG does to the storage.
 type hooks struct {
 	*storage.Store
@@ -271,13 +290,7 @@ type hooks struct {
 	keeper  *compaction.Keeper
 }
 
-// Flush leaves nothing that a restart would have to replay.
-func (h hooks) Flush() error {
-	if err := h.Store.Flush(); err != nil {
-		return err
-	}
-	return h.Barrier()
-}
+func (h hooks) Flush() error { return flushDurably(h.Store) }
 
 func (h hooks) Reclaim() error { return h.keeper.Reclaim() }
 func (h hooks) Collect() error { return h.keeper.Collect() }

@@ -27,6 +27,9 @@ type Row struct {
 	Deprecated string
 	ReplacedBy string
 
+	// Syscmd marks commands that programs of Redis send each other, and people need not know.
+	Syscmd bool
+
 	// Exactly one of Read, Write and Session is set, and that is the kind of the command.
 	Read    func(*Query) error
 	Write   func(*Update) error

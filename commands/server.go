@@ -4,6 +4,20 @@ package commands
 func serverRows() []*Row {
 	return []*Row{
 		{
+			Name: "bgrewriteaof", Arity: 1, Flags: FlagAdmin | FlagNoScript | FlagNoAsyncLoading,
+			Group: "server", Since: "1.0.0",
+			Summary:    "Asynchronously rewrite the append-only file",
+			Complexity: "O(1)",
+			Session:    true,
+		},
+		{
+			Name: "bgsave", Arity: -1, Flags: FlagAdmin | FlagNoScript | FlagNoAsyncLoading,
+			Group: "server", Since: "1.0.0",
+			Summary:    "Asynchronously save the dataset to disk",
+			Complexity: "O(1)",
+			Session:    true,
+		},
+		{
 			Name: "command", Arity: -1, Flags: FlagLoading | FlagStale,
 			Categories: CatConnection, Group: "server", Since: "2.8.13",
 			Tips:       []string{"nondeterministic_output_order"},
@@ -115,6 +129,7 @@ func serverRows() []*Row {
 			Group: "server", Since: "1.0.0",
 			Summary:    "A container for debugging commands",
 			Complexity: "Depends on subcommand.",
+			Syscmd:     true,
 			Session:    true,
 		},
 		{
@@ -123,6 +138,72 @@ func serverRows() []*Row {
 			Tips:       []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"},
 			Summary:    "Get information and statistics about the server",
 			Complexity: "O(1)",
+			Session:    true,
+		},
+		{
+			Name: "lastsave", Arity: 1, Flags: FlagLoading | FlagStale | FlagFast,
+			Categories: CatAdmin | CatDangerous, Group: "server", Since: "1.0.0",
+			Tips:       []string{"nondeterministic_output"},
+			Summary:    "Get the UNIX time stamp of the last successful save to disk",
+			Complexity: "O(1)",
+			Session:    true,
+		},
+		{
+			Name: "lolwut", Arity: -1, Flags: FlagReadonly | FlagFast,
+			Group: "server", Since: "5.0.0",
+			Summary: "Display some computer art and the Redis version",
+			Session: true,
+		},
+		{
+			Name: "module", Arity: -2,
+			Group: "server", Since: "4.0.0",
+			Summary:    "A container for module commands",
+			Complexity: "Depends on subcommand.",
+			Session:    true,
+			Subcommands: []*Row{
+				{
+					Name: "module|help", Arity: 2, Flags: FlagLoading | FlagStale,
+					Group: "server", Since: "5.0.0",
+					Summary:    "Show helpful text about the different subcommands",
+					Complexity: "O(1)",
+					Session:    true,
+				},
+				{
+					Name: "module|list", Arity: 2, Flags: FlagAdmin | FlagNoScript,
+					Group: "server", Since: "4.0.0",
+					Tips:       []string{"nondeterministic_output_order"},
+					Summary:    "List all modules loaded by the server",
+					Complexity: "O(N) where N is the number of loaded modules.",
+					Session:    true,
+				},
+				{
+					Name: "module|load", Arity: -3, Flags: FlagAdmin | FlagNoScript | FlagNoAsyncLoading,
+					Group: "server", Since: "4.0.0",
+					Summary:    "Load a module",
+					Complexity: "O(1)",
+					Session:    true,
+				},
+				{
+					Name: "module|loadex", Arity: -3, Flags: FlagAdmin | FlagNoScript | FlagNoAsyncLoading,
+					Group: "server", Since: "7.0.0",
+					Summary:    "Load a module with extended parameters",
+					Complexity: "O(1)",
+					Session:    true,
+				},
+				{
+					Name: "module|unload", Arity: 3, Flags: FlagAdmin | FlagNoScript | FlagNoAsyncLoading,
+					Group: "server", Since: "4.0.0",
+					Summary:    "Unload a module",
+					Complexity: "O(1)",
+					Session:    true,
+				},
+			},
+		},
+		{
+			Name: "save", Arity: 1, Flags: FlagAdmin | FlagNoScript | FlagNoAsyncLoading | FlagNoMulti,
+			Group: "server", Since: "1.0.0",
+			Summary:    "Synchronously save the dataset to disk",
+			Complexity: "O(N) where N is the total number of keys in all databases",
 			Session:    true,
 		},
 		{

@@ -20,6 +20,7 @@ func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
 		stringRows(), bitmapRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
+		replicationRows(), clusterRows(),
 	} {
 		for _, row := range family {
 			row.complete()

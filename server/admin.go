@@ -59,6 +59,26 @@ func configHelp(_ *session, b *buffers, _ [][]byte) {
 	})
 }
 
+func moduleHelp(_ *session, b *buffers, _ [][]byte) {
+	help(b, "MODULE", []string{
+		"LIST",
+		"    Return a list of loaded modules.",
+		"LOAD <path> [<arg> ...]",
+		"    Load a module library from <path>, passing to it any optional arguments.",
+		"LOADEX <path> [[CONFIG NAME VALUE] [CONFIG NAME VALUE]] [ARGS ...]",
+		"    Load a module library from <path>, while passing it module configurations and optional arguments.",
+		"UNLOAD <name>",
+		"    Unload a module.",
+	})
+}
+
+// moduleList is empty: nothing can be loaded.
+func moduleList(_ *session, b *buffers, _ [][]byte) { b.out.Array(0) }
+
+func refuseModule(_ *session, b *buffers, _ [][]byte) { fail(b, errNoModules) }
+
+func moduleUnload(_ *session, b *buffers, _ [][]byte) { fail(b, errNoSuchModule) }
+
 // help writes a container's help as Redis does.
 func help(b *buffers, container string, lines []string) {
 	b.out.Array(len(lines) + 3)

@@ -13,6 +13,29 @@ const (
 	errNoDebug    = commands.Error(`ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a ` +
 		"local connection, otherwise you need to set this option in the configuration file, and then restart the server.")
 
+	errSaving      = commands.Error("ERR Background save already in progress")
+	errRewriting   = commands.Error("ERR Background append only file rewriting already in progress")
+	errRewriteRuns = commands.Error("ERR Another child process is active (AOF?): can't BGSAVE right now. " +
+		"Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.")
+
+	errMasterPort      = commands.Error("ERR Invalid master port")
+	errNoFailover      = commands.Error("ERR No failover in progress.")
+	errFailoverAlone   = commands.Error("ERR FAILOVER requires connected replicas.")
+	errFailoverTimeout = commands.Error("ERR FAILOVER timeout must be greater than 0")
+	errTimeoutNumber   = commands.Error("ERR timeout is not an integer or out of range")
+	errTimeoutNegative = commands.Error("ERR timeout is negative")
+	errNumLocal        = commands.Error("ERR value is out of range, value must between 0 and 1")
+	errNotPositive     = commands.Error("ERR value is out of range, must be positive")
+	errNoCluster       = commands.Error("ERR This instance has cluster support disabled")
+
+	// Ours: what Redis would do, and what there is instead.
+	errAlone      = commands.Error("ERR This instance has cluster support disabled: it holds all slots and stands alone. Use it without cluster commands")
+	errReplicaOf  = commands.Error("ERR sett cannot follow another server: use a client that reads there and writes here, such as redis-cli --pipe")
+	errNoReplicas = commands.Error("ERR sett does not feed replicas: use SCAN to read its data, or copy the data directory of a server that was stopped")
+	errNoModules  = commands.Error("ERR sett cannot load modules: use the commands that it has (COMMAND LIST)")
+
+	errNoSuchModule = commands.Error("ERR Error unloading module: no such module with that name")
+
 	// Ours: Redis queues until memory ends.
 	errQueueTooLong = commands.Error("ERR the commands queued since MULTI exceed client-query-buffer-limit")
 

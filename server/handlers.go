@@ -21,7 +21,8 @@ type handler struct {
 // newHandlers gives each Session row of the table its handler. A row without one is a mistake of the program.
 func newHandlers(table *commands.Table) map[*commands.Row]*handler {
 	byName := make(map[string]*handler)
-	for _, family := range []map[string]*handler{connectionHandlers(), transactionHandlers(), serverHandlers()} {
+	for _, family := range []map[string]*handler{connectionHandlers(), transactionHandlers(), serverHandlers(),
+		saveHandlers(), replicationHandlers(), clusterHandlers(table)} {
 		maps.Copy(byName, family)
 	}
 	handlers := make(map[*commands.Row]*handler)
@@ -64,7 +65,14 @@ func transactionHandlers() map[string]*handler {
 
 func serverHandlers() map[string]*handler {
 	handlers := map[string]*handler{
-		"time":             {run: now, inside: true},
+		"time":             {run: now, inside: true, early: true},
+		"lolwut":           {run: lolwut},
+		"module":           {run: onlySubcommands},
+		"module|help":      {run: moduleHelp, early: true},
+		"module|list":      {run: moduleList},
+		"module|load":      {run: refuseModule},
+		"module|loadex":    {run: refuseModule},
+		"module|unload":    {run: moduleUnload},
 		"info":             {run: info, early: true},
 		"config":           {run: onlySubcommands},
 		"config|get":       {run: configGet, early: true},
@@ -118,8 +126,12 @@ func selectDB(s *session, b *buffers, args [][]byte) {
 
 // now is TIME: the time that commands run with, with the microseconds that they do not know.
 func now(s *session, b *buffers, _ [][]byte) {
-	ms := s.engine.Data.Clock().Now()
-	us := ms%1000*1000 + time.Now().UnixMicro()%1000
+	wall := time.Now()
+	ms := wall.UnixMilli()
+	if s.engine != nil {
+		ms = s.engine.Data.Clock().Now()
+	}
+	us := ms%1000*1000 + wall.UnixMicro()%1000
 	b.out.Array(2)
 	b.out.BulkString(strconv.FormatInt(ms/1000, 10))
 	b.out.BulkString(strconv.FormatInt(us, 10))

@@ -184,9 +184,11 @@ func processMemory() (m residentMemory, ok bool) {
 
 func (r *report) persistence() {
 	r.line("loading:%d", oneIf(r.s.engine == nil))
-	r.line("rdb_bgsave_in_progress:0")
+	running, lastSec := r.s.server.saver.state()
+	r.line("rdb_bgsave_in_progress:%d", oneIf(running == bgSave))
+	r.line("rdb_last_save_time:%d", lastSec)
 	r.line("aof_enabled:1") // sett's log
-	r.line("aof_rewrite_in_progress:0")
+	r.line("aof_rewrite_in_progress:%d", oneIf(running == bgRewrite))
 }
 
 func oneIf(b bool) int {

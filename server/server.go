@@ -46,6 +46,8 @@ type Engine struct {
 	Log   Log // for INFO; may be nil
 	Hooks Hooks
 	Space func() Space // for INFO; may be nil
+
+	Persist Persistence
 }
 
 // Space is what INFO says about what is dead and what is given back.
@@ -86,6 +88,7 @@ type Server struct {
 	stopping atomic.Bool
 	ending   chan struct{} // closed when the server stops
 	stopOnce sync.Once
+	saver    saver
 
 	mu        sync.Mutex
 	listeners []net.Listener     // guarded by mu
@@ -105,6 +108,7 @@ func New(opts Options) *Server {
 	s.limits.Store(&opts.Limits)
 	s.buffers.New = func() any { return new(buffers) }
 	s.stats.init(opts.Table)
+	s.saver.init(s.started)
 	s.handlers = newHandlers(opts.Table)
 	s.running.Add(1)
 	go s.tick()

@@ -1,0 +1,167 @@
+package server
+
+import (
+	"sync"
+	"time"
+
+	"sett/commands"
+)
+
+// Persistence is what SAVE and its like ask of the rooms below.
+type Persistence interface {
+	// Save writes all recent writes to Badger and makes them durable: a start would find nothing to replay, and the log may forget.
+	Save() error
+	// Sync fsyncs the log: all that is committed survives a power cut.
+	Sync() error
+}
+
+// saver makes the durable points that clients ask for. What Redis does with a forked child – an RDB file, a shorter AOF – is the same here:
+// Persistence.Save, which stops nobody. One runs at a time; another one may be scheduled behind it.
+type saver struct {
+	mu        sync.Mutex
+	running   job   // guarded by mu, like the rest
+	scheduled job   // runs next
+	lastSec   int64 // unix time of the last point, or of the start
+
+	saveFailed, rewriteFailed bool // the last BGSAVE, the last BGREWRITEAOF
+}
+
+// job is what a saver does in the background.
+type job int
+
+const (
+	noJob job = iota
+	bgSave
+	bgRewrite
+)
+
+func (s *saver) init(start time.Time) { s.lastSec = start.Unix() }
+
+// startSave runs a job in the background, unless one runs already: then it is scheduled, if that is wanted. It returns the job that ran before.
+func (s *Server) startSave(j job, schedule bool) (before job) {
+	v := &s.saver
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before = v.running
+	switch {
+	case before == noJob && s.begin():
+		v.running = j
+		go s.saveInBackground(s.engine.Load().Persist, j)
+	case before != noJob && before != j && schedule:
+		v.scheduled = j
+	}
+	return before
+}
+
+// saveInBackground is the goroutine of the jobs.
+func (s *Server) saveInBackground(p Persistence, j job) {
+	defer s.running.Done()
+	for j != noJob {
+		start := time.Now()
+		err := p.Save()
+		if err != nil {
+			s.opts.Logger.Error("the data could not be saved in the background", "err", err)
+		}
+		j = s.saver.ended(j, start, err)
+	}
+}
+
+// ended notes how a job went and returns the next.
+func (v *saver) ended(j job, start time.Time, err error) job {
+	v.saved(start, err)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if j == bgRewrite {
+		v.rewriteFailed = err != nil
+	} else {
+		v.saveFailed = err != nil
+	}
+	v.running, v.scheduled = v.scheduled, noJob
+	return v.running
+}
+
+// saved notes a durable point of all that was written before start.
+func (v *saver) saved(start time.Time, err error) {
+	if err == nil {
+		v.mu.Lock()
+		v.lastSec = max(v.lastSec, start.Unix())
+		v.mu.Unlock()
+	}
+}
+
+// begin counts a goroutine that Shutdown waits for, unless the server stops.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping.Load() {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}
+
+// state is what runs now, and when the last point was made.
+func (v *saver) state() (running job, lastSec int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.running, v.lastSec
+}
+
+func saveHandlers() map[string]*handler {
+	return map[string]*handler{
+		"save":         {run: save, blocks: true},
+		"bgsave":       {run: bgsave},
+		"bgrewriteaof": {run: bgrewriteaof},
+		"lastsave":     {run: lastsave, early: true},
+	}
+}
+
+func save(s *session, b *buffers, _ [][]byte) {
+	v := &s.server.saver
+	if running, _ := v.state(); running == bgSave {
+		fail(b, errSaving)
+		return
+	}
+	start := time.Now()
+	if err := s.engine.Persist.Save(); err != nil {
+		s.server.opts.Logger.Error("the data could not be saved", "err", err)
+		fail(b, err)
+		return
+	}
+	v.saved(start, nil)
+	b.out.Status("OK")
+}
+
+func bgsave(s *session, b *buffers, args [][]byte) {
+	schedule := len(args) == 2 && is(args[1], "schedule")
+	if len(args) > 1 && !schedule {
+		fail(b, commands.ErrSyntax)
+		return
+	}
+	switch before := s.server.startSave(bgSave, schedule || s.multi); {
+	case before == bgSave:
+		fail(b, errSaving)
+	case before == bgRewrite && !schedule && !s.multi:
+		fail(b, errRewriteRuns)
+	case before == bgRewrite || s.multi:
+		b.out.Status("Background saving scheduled")
+	default:
+		b.out.Status("Background saving started")
+	}
+}
+
+func bgrewriteaof(s *session, b *buffers, _ [][]byte) {
+	switch before := s.server.startSave(bgRewrite, true); {
+	case before == bgRewrite:
+		fail(b, errRewriting)
+	case before == bgSave || s.multi:
+		b.out.Status("Background append only file rewriting scheduled")
+	default:
+		b.out.Status("Background append only file rewriting started")
+	}
+}
+
+func lastsave(s *session, b *buffers, _ [][]byte) {
+	_, sec := s.server.saver.state()
+	b.out.Int(sec)
+}
