@@ -301,6 +301,11 @@ func (h hooks) Reload() error  { return h.keeper.Reload() }
 
 func (h hooks) SetActiveExpire(active bool) { h.sweeper.SetActive(active) }
 
+func (h hooks) PauseCron(pause bool) {
+	h.sweeper.Halt(pause)
+	h.keeper.Halt(pause)
+}
+
 // stop ends everything in an orderly way, from the top down. flush: Badger gets it all, so that the next start has nothing to replay;
 // otherwise the log has it.
 func (n *node) stop(flush bool) error {

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"encoding/binary"
 
@@ -81,16 +82,67 @@ func (q *Query) digestKeyspace(v *storage.View, db int, final *[sha1.Size]byte) 
 
 func digestKey(v *storage.View, name []byte, m *types.Meta) (digest [sha1.Size]byte, err error) {
 	mixDigest(&digest, name)
-	mixDigest(&digest, binary.BigEndian.AppendUint32(nil, uint32(m.Type)))
+	return digest, mixValue(&digest, v, m)
+}
+
+// mixValue adds what a key holds: type, value, and whether it has a time to live.
+func mixValue(digest *[sha1.Size]byte, v *storage.View, m *types.Meta) error {
+	mixDigest(digest, binary.BigEndian.AppendUint32(nil, uint32(m.Type)))
 	sum, err := sumString(v, m)
 	if err != nil {
-		return digest, err
+		return err
 	}
-	mixSum(&digest, sum)
+	mixSum(digest, sum)
 	if m.ExpireAtMs != 0 {
-		xorDigest(&digest, []byte("!!expire!!"))
+		xorDigest(digest, []byte("!!expire!!"))
 	}
-	return digest, nil
+	return nil
+}
+
+// DigestValues is what DEBUG DIGEST-VALUE answers for c.Args: for each key the digest of what it holds, zeros if there is no such key. It
+// reads one view without the lock.
+func (d *DataSet) DigestValues(c *Call) (digests [][sha1.Size]byte, err error) {
+	r := &valuesRound{call: c}
+	c.d = d
+	d.begin(c)
+	if err = d.store.Read(&c.reader, r); err != nil {
+		return nil, err
+	}
+	defer c.closeView()
+	digests = make([][sha1.Size]byte, len(r.metas))
+	for i := range r.metas {
+		if !r.metas[i].Exists {
+			continue
+		}
+		if err := mixValue(&digests[i], c.view, &r.metas[i]); err != nil {
+			return nil, err
+		}
+	}
+	c.Seen = max(c.reader.Seen(), c.view.Seen())
+	return digests, nil
+}
+
+type valuesRound struct {
+	call  *Call
+	metas []types.Meta // of each key
+}
+
+func (r *valuesRound) Run() error {
+	c := r.call
+	c.closeView()
+	q := &c.beginRound(&c.reader, nil).Query
+	q.begin(c.Args, nil, c.DB)
+	r.metas = r.metas[:0]
+	for _, name := range c.Args {
+		m, err := q.lookup(name)
+		if err != nil {
+			return err
+		}
+		m.Payload = bytes.Clone(m.Payload)
+		r.metas = append(r.metas, m)
+	}
+	c.view = c.reader.View()
+	return nil
 }
 
 // sumString is SHA-1 of a string, which may be long.

@@ -44,6 +44,7 @@ type Keeper struct {
 	next      time.Time         // not before then the next one
 	searched  time.Time         // when forgotten files were looked for
 
+	halted  atomic.Bool // Halt
 	started bool
 	stop    chan struct{}
 	done    chan struct{}
@@ -98,10 +99,16 @@ func (k *Keeper) Stop() {
 	defer k.job.Unlock()
 }
 
+// Halt is DEBUG PAUSE-CRON: until it is called with false the keeper does nothing by itself.
+func (k *Keeper) Halt(halt bool) { k.halted.Store(halt) }
+
 func (k *Keeper) run() {
 	defer close(k.done)
 	collect := time.Now().Add(k.opts.CollectEvery)
 	for !k.sleep(k.opts.Interval) {
+		if k.halted.Load() {
+			continue
+		}
 		k.complain("reclaim", k.exclusively(func() error { return k.reclaim(false) }))
 		if time.Now().After(collect) {
 			k.complain("collect", k.exclusively(k.collectIfWorth))

@@ -111,6 +111,9 @@ func (w *Writer) Set(n int) { w.resp3('~', n) }
 // Push opens a message outside the order of replies: n replies follow. RESP2: an array.
 func (w *Writer) Push(n int) { w.resp3('>', n) }
 
+// Attribute opens what is said about the reply behind it: n times a key and its value follow. RESP2 has none: write nothing there.
+func (w *Writer) Attribute(n int) { w.number('|', int64(n)) }
+
 // Bool writes a truth value. RESP2: 1 or 0.
 func (w *Writer) Bool(v bool) {
 	switch {

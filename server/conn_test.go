@@ -235,8 +235,14 @@ func TestLoading(t *testing.T) {
 	ts := startServer(t, setup{loading: true})
 	c := ts.dial()
 	const loading = "-LOADING Redis is loading the dataset in memory\r\n"
-	for _, command := range []string{"PING", "GET a", "SET a b", "MULTI", "WATCH a", "SELECT 1", "DEBUG SLEEP 0", "TIME"} {
+	for _, command := range []string{"PING", "GET a", "SET a b", "MULTI", "WATCH a", "SELECT 1", "DEBUG SLEEP 0", "LOLWUT", "SAVE"} {
 		c.want(loading, strings.Fields(command)...)
+	}
+	c.want("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n", "ROLE")
+	for _, command := range []string{"TIME", "LASTSAVE"} {
+		if got := c.do(command); strings.HasPrefix(got, "-") {
+			t.Errorf("%s: %q", command, got)
+		}
 	}
 	c.want("*2\r\n$10\r\nmaxclients\r\n$5\r\n10000\r\n", "CONFIG", "GET", "maxclients")
 	if got := c.infoValue("persistence", "loading"); got != "1" {

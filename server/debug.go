@@ -39,63 +39,83 @@ type Hooks interface {
 	// Reload does what a restart does.
 	Reload() error
 	SetActiveExpire(active bool)
+	// PauseCron stops all that the storage does by itself from time to time, but for what makes writes durable.
+	PauseCron(pause bool)
 }
 
-func runDebug(s *session, b *buffers, args [][]byte) {
-	if err := s.debug(b, args); err != nil {
-		fail(b, err)
+// debugCommand is a subcommand of DEBUG. Redis has them in no command table, and neither have we.
+type debugCommand struct {
+	name        string
+	least, most int // number of arguments behind the name
+	help        []string
+	run         func(s *session, b *buffers, args [][]byte) error // its reply is OK if it writes none
+}
+
+// anyNumber of arguments.
+const anyNumber = math.MaxInt
+
+func debugCommands() []debugCommand {
+	return []debugCommand{
+		{"digest", 0, 0, []string{
+			"DIGEST",
+			"    Output a hex signature representing the current DB content.",
+		}, (*session).digest},
+		{"digest-value", 0, anyNumber, []string{
+			"DIGEST-VALUE <key> [<key> ...]",
+			"    Output a hex signature of the values of all the specified keys.",
+		}, (*session).digestValues},
+		{"error", 1, 1, []string{
+			"ERROR <string>",
+			"    Return a Redis protocol error with <string> as message. Useful for clients",
+			"    unit tests to simulate Redis errors.",
+		}, func(_ *session, _ *buffers, args [][]byte) error { return commands.Error(args[0]) }},
+		{"loadaof", 0, 0, []string{
+			"LOADAOF",
+			"    As RELOAD.",
+		}, reload},
+		{"log", 1, 1, []string{
+			"LOG <message>",
+			"    Write <message> to the server log.",
+		}, debugLog},
+		{"panic", 0, 0, []string{
+			"PANIC",
+			"    Panic in the middle of a command: this connection is closed, others go on.",
+		}, func(*session, *buffers, [][]byte) error { panic("DEBUG PANIC") }},
+		{"pause-cron", 1, 1, []string{
+			"PAUSE-CRON <0|1>",
+			"    Stop periodic work: sampling rates, closing idle clients, removing expired keys,",
+			"    giving space back.",
+		}, pauseCron},
+		{"populate", 1, 3, []string{
+			"POPULATE <count> [<prefix>] [<size>]",
+			"    Create <count> string keys named key:<num>. If <prefix> is specified then",
+			"    it is used instead of the 'key' prefix. Keys that exist stay as they are.",
+		}, (*session).populate},
+		{"protocol", 1, 1, []string{
+			"PROTOCOL <type>",
+			"    Reply with a test value of the specified type. <type> can be: string,",
+			"    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
+			"    true, false.",
+		}, specimen},
+		{"reload", 0, 0, []string{
+			"RELOAD",
+			"    Flush and make durable, forget recent writes and cache, open Badger again, replay the log.",
+		}, reload},
+		{"set-active-expire", 1, 1, []string{
+			"SET-ACTIVE-EXPIRE <0|1>",
+			"    Setting it to 0 disables expiring keys in background when they are not",
+			"    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
+			"    default.",
+		}, setActiveExpire},
+		{"sleep", 1, 1, []string{
+			"SLEEP <seconds>",
+			"    Do nothing for <seconds> on this connection. Decimals allowed.",
+		}, (*session).sleep},
+		{"sett", 1, anyNumber, settHelp, (*session).debugSett},
 	}
 }
 
-// debug replies, or returns an error.
-func (s *session) debug(b *buffers, args [][]byte) error {
-	name, args := args[1], args[2:]
-	hooks := s.engine.Hooks
-	switch {
-	case is(name, "help") && len(args) == 0:
-		help(b, "DEBUG", debugHelp)
-		return nil
-	case is(name, "sleep") && len(args) == 1:
-		s.sleep(args[0])
-	case is(name, "set-active-expire") && len(args) == 1:
-		hooks.SetActiveExpire(atoi(args[0]) != 0)
-	case is(name, "reload"), is(name, "loadaof"):
-		if err := hooks.Reload(); err != nil {
-			return err
-		}
-	case is(name, "digest") && len(args) == 0:
-		return s.digest(b)
-	case is(name, "error") && len(args) == 1:
-		return commands.Error(args[0])
-	case is(name, "panic") && len(args) == 0:
-		panic("DEBUG PANIC")
-	case is(name, "sett") && len(args) > 0:
-		if err := s.debugSett(args[0], args[1:]); err != nil {
-			return err
-		}
-	default:
-		return errDebug(name)
-	}
-	b.out.Status("OK")
-	return nil
-}
-
-var debugHelp = []string{
-	"DIGEST",
-	"    Output a hex signature representing the current DB content.",
-	"ERROR <string>",
-	"    Return a Redis protocol error with <string> as message. Useful for clients",
-	"    unit tests to simulate Redis errors.",
-	"LOADAOF",
-	"    As RELOAD.",
-	"PANIC",
-	"    Panic in the middle of a command: this connection is closed, others go on.",
-	"RELOAD",
-	"    Flush and make durable, forget recent writes and cache, open Badger again, replay the log.",
-	"SET-ACTIVE-EXPIRE <0|1>",
-	"    Setting it to 0 disables expiring keys (and hash-fields) in background.",
-	"SLEEP <seconds>",
-	"    Do nothing for <seconds> on this connection. Decimals allowed.",
+var settHelp = []string{
 	"SETT FLUSH",
 	"    Write all recent writes to Badger and make them durable.",
 	"SETT PAUSE-FLUSH <0|1>",
@@ -114,9 +134,59 @@ var debugHelp = []string{
 	"    Believe that so much disk space is free; -1 asks the disk again.",
 }
 
+func runDebug(s *session, b *buffers, args [][]byte) {
+	start := b.out.Len()
+	err := s.debug(b, args[1], args[2:])
+	switch {
+	case err != nil:
+		b.out.Truncate(start)
+		fail(b, err)
+	case b.out.Len() == start:
+		b.out.Status("OK")
+	}
+}
+
+// debug replies, or returns an error, or leaves it to the caller to say OK.
+func (s *session) debug(b *buffers, name []byte, args [][]byte) error {
+	if is(name, "help") && len(args) == 0 {
+		var lines []string
+		for _, c := range debugCommands() {
+			lines = append(lines, c.help...)
+		}
+		help(b, "DEBUG", lines)
+		return nil
+	}
+	for _, c := range debugCommands() {
+		if is(name, c.name) && len(args) >= c.least && len(args) <= c.most {
+			return c.run(s, b, args)
+		}
+	}
+	return errDebug(name)
+}
+
+func reload(s *session, _ *buffers, _ [][]byte) error { return s.engine.Hooks.Reload() }
+
+func debugLog(s *session, _ *buffers, args [][]byte) error {
+	s.server.opts.Logger.Warn("DEBUG LOG", "message", string(args[0]))
+	return nil
+}
+
+func pauseCron(s *session, _ *buffers, args [][]byte) error {
+	pause := atoi(args[0]) != 0
+	s.server.halted.Store(pause)
+	s.engine.Hooks.PauseCron(pause)
+	return nil
+}
+
+func setActiveExpire(s *session, _ *buffers, args [][]byte) error {
+	s.engine.Hooks.SetActiveExpire(atoi(args[0]) != 0)
+	return nil
+}
+
 // debugSett are the hooks that Redis has no name for.
-func (s *session) debugSett(name []byte, args [][]byte) error {
+func (s *session) debugSett(_ *buffers, args [][]byte) error {
 	hooks := s.engine.Hooks
+	name, args := args[0], args[1:]
 	switch {
 	case is(name, "flush") && len(args) == 0:
 		return hooks.Flush()
@@ -149,15 +219,16 @@ func (s *session) debugSett(name []byte, args [][]byte) error {
 }
 
 // sleep keeps this connection alone busy. The end of the server ends it.
-func (s *session) sleep(arg []byte) {
-	seconds, err := strconv.ParseFloat(string(arg), 64)
+func (s *session) sleep(_ *buffers, args [][]byte) error {
+	seconds, err := strconv.ParseFloat(string(args[0]), 64)
 	if err != nil || !(seconds > 0) {
-		return
+		return nil
 	}
 	select {
 	case <-time.After(time.Duration(min(seconds, 1e6) * float64(time.Second))):
 	case <-s.server.ending:
 	}
+	return nil
 }
 
 // atoi is C's: what is no number counts as 0.
@@ -173,12 +244,25 @@ func atoi(arg []byte) int64 {
 	return n
 }
 
-func (s *session) digest(b *buffers) error {
+func (s *session) digest(b *buffers, _ [][]byte) error {
 	b.call.W = &b.out
 	digest, err := s.engine.Data.Digest(&b.call)
 	if err != nil {
 		return err
 	}
 	b.out.Status(hex.EncodeToString(digest[:]))
+	return nil
+}
+
+func (s *session) digestValues(b *buffers, keys [][]byte) error {
+	b.call.Args, b.call.DB, b.call.W = keys, s.db, &b.out
+	digests, err := s.engine.Data.DigestValues(&b.call)
+	if err != nil {
+		return err
+	}
+	b.out.Array(len(digests))
+	for i := range digests {
+		b.out.Status(hex.EncodeToString(digests[i][:]))
+	}
 	return nil
 }

@@ -8,14 +8,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-var recordFrom = flag.String("record", "", "host:port of a redis-server 7.0.15 with DEBUG enabled; it is emptied, and testdata/session.rec is written anew")
-
-const recordFile = "testdata/session.rec"
+var recordFrom = flag.String("record", "", "host:port of a redis-server 7.0.15 with DEBUG enabled; it is emptied, and testdata/*.rec are written anew")
 
 // recordedStep is a line "N> words" or "N! raw" and the line "N< bytes" that answers it.
 type recordedStep struct {
@@ -29,21 +28,27 @@ type recordedStep struct {
 
 // TestRecorded replays scripts and compares every byte with what redis-server answered.
 func TestRecorded(t *testing.T) {
-	scripts := readScripts(t)
-	if *recordFrom != "" {
-		record(t, scripts)
-		return
+	files, err := filepath.Glob("testdata/*.rec")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in testdata: %v", err)
 	}
-	for _, script := range scripts {
-		t.Run(script.name, func(t *testing.T) {
-			t.Parallel()
-			ts := startServer(t, setup{debug: DebugAll, limits: func(l *Limits) { l.MaxBulkBytes = 512 << 20 }})
-			play(t, ts.addr, script.steps, func(s *recordedStep, got string) {
-				if got != s.want {
-					t.Errorf("%s:%d: %s\n got %s\nwant %s", recordFile, s.line, s.text, strconv.Quote(got), strconv.Quote(s.want))
-				}
+	for _, file := range files {
+		scripts := readScripts(t, file)
+		if *recordFrom != "" {
+			record(t, file, scripts)
+			continue
+		}
+		for _, script := range scripts {
+			t.Run(script.name, func(t *testing.T) {
+				t.Parallel()
+				ts := startServer(t, setup{debug: DebugAll, limits: func(l *Limits) { l.MaxBulkBytes = 512 << 20 }})
+				play(t, ts.addr, script.steps, func(s *recordedStep, got string) {
+					if got != s.want {
+						t.Errorf("%s:%d: %s\n got %s\nwant %s", file, s.line, s.text, strconv.Quote(got), strconv.Quote(s.want))
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -52,8 +57,8 @@ type script struct {
 	steps []*recordedStep
 }
 
-func readScripts(t *testing.T) []*script {
-	f, err := os.Open(recordFile)
+func readScripts(t *testing.T, file string) []*script {
+	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,13 +85,13 @@ func readScripts(t *testing.T) []*script {
 			case '<':
 				want, err := strconv.Unquote(text)
 				if err != nil {
-					t.Fatalf("%s:%d: %v", recordFile, n, err)
+					t.Fatalf("%s:%d: %v", file, n, err)
 				}
 				now.steps[len(now.steps)-1].want = want
 			case '!':
 				raw, err := strconv.Unquote(`"` + strings.ReplaceAll(text, `"`, `\"`) + `"`)
 				if err != nil {
-					t.Fatalf("%s:%d: %v", recordFile, n, err)
+					t.Fatalf("%s:%d: %v", file, n, err)
 				}
 				step.send = raw
 				step.replies, _ = strconv.Atoi(kind[1:])
@@ -163,7 +168,7 @@ func ended(err error) bool {
 	return errors.Is(err, io.EOF) || errors.As(err, &reset) && !reset.Timeout()
 }
 
-func record(t *testing.T, scripts []*script) {
+func record(t *testing.T, file string, scripts []*script) {
 	recorded := map[int]string{}
 	for _, script := range scripts {
 		c := dial(t, *recordFrom)
@@ -172,7 +177,7 @@ func record(t *testing.T, scripts []*script) {
 		c.Close()
 		play(t, *recordFrom, script.steps, func(s *recordedStep, got string) { recorded[s.line] = got })
 	}
-	old, err := os.ReadFile(recordFile)
+	old, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +191,7 @@ func record(t *testing.T, scripts []*script) {
 			fmt.Fprintf(&out, "%c< %s\n", line[0], strconv.Quote(got))
 		}
 	}
-	if err := os.WriteFile(recordFile, []byte(out.String()), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -89,6 +89,7 @@ type Server struct {
 	ending   chan struct{} // closed when the server stops
 	stopOnce sync.Once
 	saver    saver
+	halted   atomic.Bool // DEBUG PAUSE-CRON: the ticker does nothing
 
 	mu        sync.Mutex
 	listeners []net.Listener     // guarded by mu
@@ -218,6 +219,9 @@ func (s *Server) tick() {
 		case <-s.ending:
 			return
 		case now := <-t.C:
+			if s.halted.Load() {
+				continue
+			}
 			s.stats.sample(now)
 			if n%10 == 0 {
 				s.stats.samplePeak()

@@ -206,7 +206,7 @@ func startServer(t testing.TB, with setup) *testServer {
 }
 
 func (ts *testServer) newEngine(data *commands.DataSet) *Engine {
-	return &Engine{Data: data, Store: ts.store, Hooks: testHooks{ts.store}}
+	return &Engine{Data: data, Store: ts.store, Hooks: testHooks{ts.store}, Persist: testHooks{ts.store}}
 }
 
 type testHooks struct{ *storage.Store }
@@ -218,7 +218,11 @@ func (h testHooks) Flush() error {
 	return h.Barrier()
 }
 
+func (h testHooks) Save() error { return h.Flush() }
+func (h testHooks) Sync() error { return nil }
+
 func (testHooks) SetActiveExpire(bool) {}
+func (testHooks) PauseCron(bool)       {}
 
 // Space is given back by a room that this one does not know.
 func (testHooks) Reclaim() error { return nil }

@@ -29,7 +29,8 @@ type SweeperOptions struct {
 // Its goroutine sleeps at least three times as long as its batches take, so that it never needs more than a quarter of the writer.
 type Sweeper struct {
 	opts   SweeperOptions
-	paused atomic.Bool
+	paused atomic.Bool // SetActive
+	halted atomic.Bool // Halt
 
 	mu        sync.Mutex
 	positions map[uint32]position // per keyspace; guarded by mu
@@ -73,6 +74,11 @@ func (s *Sweeper) Stop() {
 
 // SetActive is DEBUG SET-ACTIVE-EXPIRE: an inactive sweeper removes nothing.
 func (s *Sweeper) SetActive(active bool) { s.paused.Store(!active) }
+
+// Halt is DEBUG PAUSE-CRON: until it is called with false, nothing is removed whatever SetActive says.
+func (s *Sweeper) Halt(halt bool) { s.halted.Store(halt) }
+
+func (s *Sweeper) resting() bool { return s.paused.Load() || s.halted.Load() }
 
 // PullBack says that a row was written with a time that is already past: the sweeper may have walked by.
 func (s *Sweeper) PullBack(expireAtMs int64) {
@@ -133,7 +139,7 @@ func (s *Sweeper) pass() error {
 	if back {
 		s.reset()
 	}
-	if !settled || s.paused.Load() {
+	if !settled || s.resting() {
 		return nil
 	}
 	keyspaces, err := s.opts.Keyspaces()
@@ -151,7 +157,7 @@ func (s *Sweeper) pass() error {
 
 // Sweep removes what is due in one keyspace, batch by batch.
 func (s *Sweeper) Sweep(keyspace uint32) error {
-	for !s.paused.Load() {
+	for !s.resting() {
 		start := time.Now()
 		rows, err := s.due(keyspace, s.opts.Clock.Now())
 		if err != nil || len(rows) == 0 {
