@@ -55,6 +55,7 @@ type Row struct {
 	First, Last, Step int
 
 	container *Row
+	syntax    *syntax // what COMMAND DOCS says about arguments; NewTable finds it
 }
 
 // CheckArity tells whether a command of n arguments, its name included, fits the row.

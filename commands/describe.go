@@ -193,29 +193,50 @@ func (r *Row) replyDocs(w *resp.Writer) {
 	if r.Complexity != "" {
 		texts = append(texts, "complexity", r.Complexity)
 	}
-	n := len(texts) / 2
-	if r.Deprecated != "" {
-		n += 3
+	var args []argument
+	var history []change
+	if r.syntax != nil { // a command of Redis
+		args, history = r.syntax.args, r.syntax.history
 	}
-	if len(r.Subcommands) > 0 {
-		n++
-	}
-	w.Map(n)
+	flags := r.docFlags()
+	w.Map(len(texts)/2 + oneIf(len(flags) > 0) + 2*oneIf(r.Deprecated != "") + oneIf(len(history) > 0) + oneIf(len(args) > 0) + oneIf(len(r.Subcommands) > 0))
 	for _, text := range texts {
 		w.BulkString(text)
 	}
-	if r.Deprecated != "" {
+	if len(flags) > 0 {
 		w.BulkString("doc_flags")
-		w.Set(1)
-		w.Status("deprecated")
+		w.Set(len(flags))
+		for _, flag := range flags {
+			w.Status(flag)
+		}
+	}
+	if r.Deprecated != "" {
 		for _, text := range []string{"deprecated_since", r.Deprecated, "replaced_by", r.ReplacedBy} {
 			w.BulkString(text)
 		}
+	}
+	if len(history) > 0 {
+		w.BulkString("history")
+		replyHistory(w, history)
+	}
+	if len(args) > 0 {
+		w.BulkString("arguments")
+		replyArguments(w, args)
 	}
 	if len(r.Subcommands) > 0 {
 		w.BulkString("subcommands")
 		replyDocs(w, r.Subcommands)
 	}
+}
+
+func (r *Row) docFlags() (flags []string) {
+	if r.Deprecated != "" {
+		flags = append(flags, "deprecated")
+	}
+	if r.Syscmd {
+		flags = append(flags, "syscmd")
+	}
+	return flags
 }
 
 // replyList lists names, those of subcommands included, that pass the filter.

@@ -36,6 +36,12 @@ func NewTable() *Table {
 		row.ID = t.ids
 		t.ids++
 	}
+	syntaxes := parseSyntax()
+	for i := range syntaxes {
+		if row := t.find([]byte(syntaxes[i].name)); row != nil {
+			row.syntax = &syntaxes[i]
+		}
+	}
 	for _, row := range t.rows {
 		for _, sub := range row.Subcommands {
 			sub.ID = t.ids

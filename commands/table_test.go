@@ -20,6 +20,9 @@ func TestEveryRowIsComplete(t *testing.T) {
 		if (r.Write != nil) != r.Flags.Has(FlagWrite) || r.Read != nil && !r.Flags.Has(FlagReadonly) {
 			t.Errorf("row %q: flags do not fit its kind", r.Name)
 		}
+		if r.syntax == nil || r.syntax.group != r.Group {
+			t.Errorf("row %q is not in syntax.txt, or in another group", r.Name)
+		}
 		if ids[r.ID] {
 			t.Errorf("row %q: ID %d is taken", r.Name, r.ID)
 		}
