@@ -122,6 +122,7 @@ func serve(args []string, stderr io.Writer) int {
 	flush := true
 	select {
 	case s := <-signals:
+		flush = n.flushOn(s)
 		logger.Info("stopping", "signal", s.String())
 	case flush = <-n.stops:
 	}

@@ -166,13 +166,40 @@ func TestLifeOfAServer(t *testing.T) {
 	}
 }
 
+// TestSignals: shutdown-on-sigterm says whether the next start has something to replay.
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, step := range []struct {
+		setting string
+		signal  syscall.Signal
+		nothing bool // left to replay
+	}{{"shutdown-on-sigterm nosave", syscall.SIGTERM, false}, {"shutdown-on-sigterm save", syscall.SIGTERM, true}, {"shutdown-on-sigint nosave", syscall.SIGINT, false}} {
+		p := start(t, dir)
+		p.want("+OK", "CONFIG SET "+step.setting)
+		p.want("+OK", "SET key "+step.setting[:10])
+		p.cmd.Process.Signal(step.signal)
+		if code := p.wait(); code != exitClean {
+			t.Fatal(code)
+		}
+		p = start(t, dir)
+		if got := strings.Contains(p.stderr.all.String(), " replayed=0\n"); got != step.nothing {
+			t.Errorf("%s: %s", step.setting, &p.stderr.all)
+		}
+		p.want("+OK", "SAVE")
+		p.want("", "SHUTDOWN")
+		p.wait()
+	}
+}
+
 // TestLiveSettings sets each setting that may change while the server runs.
 func TestLiveSettings(t *testing.T) {
 	t.Parallel()
 	p := start(t, filepath.Join(t.TempDir(), "data"))
 	for _, set := range []string{
 		"timeout 100", "tcp-keepalive 60", "maxclients 123", "client-query-buffer-limit 2mb", "proto-max-bulk-len 2mb", "appendfsync always",
-		"appendfsync no", "fsync everysec", "disk_reserve 2mb",
+		"appendfsync no", "fsync everysec", "disk_reserve 2mb", "min-slaves-to-write 0", "min-replicas-max-lag 5", "oom-score-adj no",
+		"oom-score-adj-values \"1 2 3\"", "shutdown-on-sigint save",
 	} {
 		p.want("+OK", "CONFIG SET "+set)
 	}

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sett/commands"
@@ -44,8 +47,11 @@ type node struct {
 
 	port     int
 	replayed int
+	halted   atomic.Bool    // DEBUG PAUSE-CRON: the sweeper rests
 	tidying  sync.WaitGroup // what runs when this node begins to evaluate
 	stops    chan bool      // SHUTDOWN was called; false: without flushing
+
+	termNoSave, intNoSave atomic.Bool // shutdown_on_sigterm and shutdown_on_sigint say nosave
 }
 
 // startNode starts everything, in the order in which each part needs those before it. Clients are answered with -LOADING until the log has
@@ -88,7 +94,7 @@ func (n *node) start(fatal func(error)) error {
 	n.clock.Observe(n.store.LastTime())
 	n.sweeper.Start()
 	n.keeper.Start()
-	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper, n.keeper}, Space: n.space,
+	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper, n.keeper, &n.halted}, Space: n.space,
 		Persist: persistence{n.store, n.solo}})
 	return nil
 }
@@ -163,6 +169,7 @@ func (n *node) newDataSet() *commands.Table {
 	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(), Log: n.logger})
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
+		Hold: n.halted.Load,
 	})
 	return table
 }
@@ -185,6 +192,9 @@ func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error
 			MaxQueryBytes: int(cfg.Bytes("client_query_buffer_limit")),
 			MaxBulkBytes:  int(cfg.Bytes("proto_max_bulk_len")),
 			MaxArgBytes:   int(n.store.Budget().Clients),
+
+			MinReplicas:       cfg.Int("min_replicas_to_write"),
+			MinReplicasLagSec: cfg.Int("min_replicas_max_lag"),
 		},
 		Debug:  server.DebugAccess(cfg.String("enable_debug_command")),
 		Config: settings{cfg},
@@ -243,6 +253,19 @@ func (n *node) registerSettings() error {
 		n.server.SetLimits(func(l *server.Limits) { l.MaxClients = v.Int() })
 		return nil
 	})
+	limit("min_replicas_to_write", func(l *server.Limits, v config.Value) { l.MinReplicas = v.Int() })
+	limit("min_replicas_max_lag", func(l *server.Limits, v config.Value) { l.MinReplicasLagSec = v.Int() })
+	for name, noSave := range map[string]*atomic.Bool{"shutdown_on_sigterm": &n.termNoSave, "shutdown_on_sigint": &n.intNoSave} {
+		set := func(v config.Value) error {
+			noSave.Store(slices.Contains(v.Strings(), "nosave"))
+			return nil
+		}
+		set(cfg.Value(name)) // never fails
+		cfg.OnChange(name, set)
+	}
+	if err := n.registerOOMScore(); err != nil {
+		return err
+	}
 	cfg.OnChange("proto_max_bulk_len", func(v config.Value) error {
 		n.server.SetLimits(func(l *server.Limits) { l.MaxBulkBytes = int(v.Bytes()) })
 		n.data.SetMaxBulk(int(v.Bytes()))
@@ -263,6 +286,21 @@ func (n *node) registerSettings() error {
 		return fmt.Errorf("settings without effect: %q", complaints)
 	}
 	return nil
+}
+
+func (n *node) registerOOMScore() error {
+	cfg, score := n.cfg, &oomScore{path: "/proc/self/oom_score_adj", logger: n.logger}
+	cfg.OnChange("oom_score_adj", func(v config.Value) error { return score.apply(v, cfg.Value("oom_score_adj_values")) })
+	cfg.OnChange("oom_score_adj_values", func(v config.Value) error { return score.apply(cfg.Value("oom_score_adj"), v) })
+	return score.apply(cfg.Value("oom_score_adj"), cfg.Value("oom_score_adj_values"))
+}
+
+// flushOn tells whether all is written to Badger when a signal ends the process.
+func (n *node) flushOn(s os.Signal) bool {
+	if s == os.Interrupt {
+		return !n.intNoSave.Load()
+	}
+	return !n.termNoSave.Load()
 }
 
 // persistence is what SAVE and WAITAOF ask for.
@@ -288,6 +326,7 @@ type hooks struct {
 	*storage.Store
 	sweeper *ttl.Sweeper
 	keeper  *compaction.Keeper
+	halted  *atomic.Bool
 }
 
 func (h hooks) Flush() error { return flushDurably(h.Store) }
@@ -302,7 +341,7 @@ func (h hooks) Reload() error  { return h.keeper.Reload() }
 func (h hooks) SetActiveExpire(active bool) { h.sweeper.SetActive(active) }
 
 func (h hooks) PauseCron(pause bool) {
-	h.sweeper.Halt(pause)
+	h.halted.Store(pause)
 	h.keeper.Halt(pause)
 }
 

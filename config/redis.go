@@ -165,9 +165,6 @@ func observation() []Key {
 }
 
 func process() []Key {
-	signal := func(name string) Key {
-		return Key{Name: name, Kind: Flags, Default: "default", Choices: []string{"default", "save", "nosave", "now", "force"}, refine: refineShutdown}
-	}
 	return []Key{
 		boolean("daemonize", "no").fixed(),
 		enum("supervised", "no", "upstart", "systemd", "auto", "no").fixed(),
@@ -178,19 +175,15 @@ func process() []Key {
 		str("locale-collate", ""),
 		num("io-threads", "1", 1, 128).fixed(),
 		boolean("io-threads-do-reads", "no").fixed(),
-		str("server-cpulist", "").fixed().alias("server_cpulist"),
-		str("bio-cpulist", "").fixed().alias("bio_cpulist"),
-		str("aof-rewrite-cpulist", "").fixed().alias("aof_rewrite_cpulist"),
-		str("bgsave-cpulist", "").fixed().alias("bgsave_cpulist"),
+		str("server-cpulist", "").atStart().alias("server_cpulist"),
+		str("bio-cpulist", "").atStart().alias("bio_cpulist"),
+		str("aof-rewrite-cpulist", "").atStart().alias("aof_rewrite_cpulist"),
+		str("bgsave-cpulist", "").atStart().alias("bgsave_cpulist"),
 		num("hz", "10", 0, math.MaxInt32).refined(refineHz),
 		boolean("dynamic-hz", "yes"),
-		enum("oom-score-adj", "no", "no", "yes", "yes=relative", "absolute"),
-		list("oom-score-adj-values", "0 200 800").refined(refineOOMScores),
 		boolean("disable-thp", "yes").fixed(),
 		str("ignore-warnings", ""),
 		num("shutdown-timeout", "10", 0, math.MaxInt32),
-		signal("shutdown-on-sigint"),
-		signal("shutdown-on-sigterm"),
 	}
 }
 
@@ -209,8 +202,6 @@ func replication() []Key {
 		boolean("replica-ignore-maxmemory", "yes").alias("slave-ignore-maxmemory"),
 		boolean("replica-ignore-disk-write-errors", "no"),
 		enum("propagation-error-behavior", "ignore", "ignore", "panic", "panic-on-replicas"),
-		num("min-replicas-to-write", "0", 0, math.MaxInt32).alias("min-slaves-to-write"),
-		num("min-replicas-max-lag", "10", 0, math.MaxInt32).alias("min-slaves-max-lag"),
 		mem("repl-backlog-size", "1048576", 1, math.MaxInt64),
 		num("repl-backlog-ttl", "3600", 0, math.MaxInt64),
 		num("repl-timeout", "60", 1, math.MaxInt32),
@@ -279,6 +270,7 @@ func enum(name, value string, choices ...string) Key {
 
 func (k Key) alias(name string) Key { k.Alias = name; return k }
 func (k Key) fixed() Key            { k.Change = Immutable; return k }
+func (k Key) atStart() Key          { k.Change = Start; return k }
 func (k Key) refined(check func(old, text string) (string, error)) Key {
 	k.refine = check
 	return k

@@ -69,6 +69,10 @@ var ours = map[string]string{
 	"proto-max-bulk-len":        "1 MiB in this version",
 	"client-query-buffer-limit": "a share of memory_budget",
 	"protected-mode":            "not in this version",
+	"server_cpulist":            "7.2 has another name for it: who reads all parameters and writes them back may do so",
+	"bio_cpulist":               "the same",
+	"aof_rewrite_cpulist":       "the same",
+	"bgsave_cpulist":            "the same",
 }
 
 func TestRedisParameters(t *testing.T) {

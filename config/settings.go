@@ -19,6 +19,7 @@ func settings() []Group {
 	return []Group{
 		{Title: "Clients", Keys: clientSettings()},
 		{Title: "Data", Keys: dataSettings()},
+		{Title: "Operation", Keys: operationSettings()},
 		{Title: "Storage", Table: "storage", Keys: storageSettings(),
 			About: "Recent writes in memory over Badger on disk."},
 		{Title: "Log", Table: "log", Keys: logSettings(),
@@ -104,6 +105,24 @@ func logSettings() []Key {
 	return []Key{
 		{Name: "log.segment_bytes", Kind: Bytes, Default: "64MiB", Min: mib, Max: gib, Unit: "bytes", Change: Start,
 			Effect: "Size of a file of the log. Files are allocated in advance and removed whole."},
+	}
+}
+
+func operationSettings() []Key {
+	const onSignal = "What the signal means: default and save write all to Badger, so that the next start has nothing to replay; nosave leaves that to " +
+		"the next start. Nothing is lost either way, and now and force change nothing."
+	signals := []string{"default", "save", "nosave", "now", "force"}
+	return []Key{
+		{Name: "min-replicas-to-write", Alias: "min-slaves-to-write", Kind: Int, Default: "0", Min: 0, Max: math.MaxInt32, Unit: "replicas",
+			Effect: "Writes get -NOREPLICAS while fewer replicas than this are connected. A server of this version has none."},
+		{Name: "min-replicas-max-lag", Alias: "min-slaves-max-lag", Kind: Int, Default: "10", Min: 0, Max: math.MaxInt32, Unit: "seconds",
+			Effect: "A replica counts for min_replicas_to_write if it was heard of within this time; 0 turns that setting off."},
+		{Name: "shutdown-on-sigterm", Kind: Flags, Default: "default", Choices: signals, refine: refineShutdown, Effect: onSignal},
+		{Name: "shutdown-on-sigint", Kind: Flags, Default: "default", Choices: signals, refine: refineShutdown, Effect: onSignal},
+		{Name: "oom-score-adj", Kind: Enum, Default: "no", Choices: []string{"no", "yes", "yes=relative", "absolute"},
+			Effect: "Whether Linux is told how readily to end this process when memory runs out; relative adds to what the process was started with."},
+		{Name: "oom-score-adj-values", Kind: List, Default: "0 200 800", refine: refineOOMScores,
+			Effect: "The scores of a master, a replica and a child process. Only the first is used."},
 	}
 }
 

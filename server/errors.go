@@ -19,6 +19,7 @@ const (
 		"Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.")
 
 	errMasterPort      = commands.Error("ERR Invalid master port")
+	errFewReplicas     = commands.Error("NOREPLICAS Not enough good replicas to write.")
 	errNoFailover      = commands.Error("ERR No failover in progress.")
 	errFailoverAlone   = commands.Error("ERR FAILOVER requires connected replicas.")
 	errFailoverTimeout = commands.Error("ERR FAILOVER timeout must be greater than 0")

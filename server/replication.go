@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -89,6 +90,15 @@ func checkFailover(args [][]byte) error {
 		args = args[used:]
 	}
 	return nil
+}
+
+// lacksReplicas tells whether min-replicas-to-write refuses a write, or an EXEC of one.
+func (s *session) lacksReplicas(row *commands.Row) bool {
+	limits := s.server.limits.Load()
+	if limits.MinReplicas == 0 || limits.MinReplicasLagSec == 0 {
+		return false
+	}
+	return row.IsWrite() || row.Name == "exec" && slices.ContainsFunc(s.queue.steps, func(step commands.Step) bool { return step.Row.IsWrite() })
 }
 
 // wait is WAIT numreplicas timeout: no replica will ever acknowledge, so it takes as long as it may.

@@ -139,6 +139,24 @@ func TestEndOfWait(t *testing.T) {
 	c.wantClosed()
 }
 
+// TestMinReplicas: there are none, so a minimum refuses every write.
+func TestMinReplicas(t *testing.T) {
+	t.Parallel()
+	ts := startServer(t, setup{})
+	c := ts.dial()
+	c.want("+OK\r\n", "MULTI")
+	c.want("+QUEUED\r\n", "SET", "k", "v")
+	ts.SetLimits(func(l *Limits) { l.MinReplicas, l.MinReplicasLagSec = 1, 10 })
+	c.want("-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.\r\n", "EXEC")
+	c.want("-NOREPLICAS Not enough good replicas to write.\r\n", "SET", "k", "v")
+	c.want("$-1\r\n", "GET", "k")
+	c.want("+OK\r\n", "MULTI")
+	c.want("-NOREPLICAS Not enough good replicas to write.\r\n", "SET", "k", "v")
+	c.want("-EXECABORT Transaction discarded because of previous errors.\r\n", "EXEC")
+	ts.SetLimits(func(l *Limits) { l.MinReplicasLagSec = 0 })
+	c.want("+OK\r\n", "SET", "k", "v")
+}
+
 // TestRefusals: what needs what is not there says so.
 func TestRefusals(t *testing.T) {
 	t.Parallel()

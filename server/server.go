@@ -37,6 +37,9 @@ type Limits struct {
 	MaxQueryBytes int // one command, and what one MULTI holds
 	MaxBulkBytes  int // one argument
 	MaxArgBytes   int // one argument that is not a value which is staged: part of memory_budget
+
+	MinReplicas       int // writes are refused while there are fewer: this version has none
+	MinReplicasLagSec int // 0: MinReplicas does not count
 }
 
 // Engine is what commands run on. It is there once the log has been replayed.

@@ -182,6 +182,8 @@ func (s *session) admit(b *buffers) (*commands.Row, error) {
 		return row, errNoDebug
 	case s.engine == nil && !s.worksEarly(row):
 		return row, errLoading
+	case s.lacksReplicas(row):
+		return row, errFewReplicas
 	case s.multi && row.Flags.Has(commands.FlagNoMulti):
 		return row, commands.ErrNotInMulti
 	}

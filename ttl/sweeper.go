@@ -19,6 +19,9 @@ type SweeperOptions struct {
 	// Remove deletes the keys of due expiry rows, as one batch, after looking at their meta records again.
 	Remove func(rows [][]byte) error
 
+	// Hold, if set, tells that nothing may be removed now: CLIENT PAUSE.
+	Hold func() bool
+
 	Interval  time.Duration // between looks at the rows: 100 ms
 	BatchKeys int           // keys in a batch, 256: how long the lock is held
 	Log       *slog.Logger
@@ -29,8 +32,7 @@ type SweeperOptions struct {
 // Its goroutine sleeps at least three times as long as its batches take, so that it never needs more than a quarter of the writer.
 type Sweeper struct {
 	opts   SweeperOptions
-	paused atomic.Bool // SetActive
-	halted atomic.Bool // Halt
+	paused atomic.Bool
 
 	mu        sync.Mutex
 	positions map[uint32]position // per keyspace; guarded by mu
@@ -75,10 +77,7 @@ func (s *Sweeper) Stop() {
 // SetActive is DEBUG SET-ACTIVE-EXPIRE: an inactive sweeper removes nothing.
 func (s *Sweeper) SetActive(active bool) { s.paused.Store(!active) }
 
-// Halt is DEBUG PAUSE-CRON: until it is called with false, nothing is removed whatever SetActive says.
-func (s *Sweeper) Halt(halt bool) { s.halted.Store(halt) }
-
-func (s *Sweeper) resting() bool { return s.paused.Load() || s.halted.Load() }
+func (s *Sweeper) held() bool { return s.paused.Load() || s.opts.Hold != nil && s.opts.Hold() }
 
 // PullBack says that a row was written with a time that is already past: the sweeper may have walked by.
 func (s *Sweeper) PullBack(expireAtMs int64) {
@@ -139,7 +138,7 @@ func (s *Sweeper) pass() error {
 	if back {
 		s.reset()
 	}
-	if !settled || s.resting() {
+	if !settled || s.held() {
 		return nil
 	}
 	keyspaces, err := s.opts.Keyspaces()
@@ -157,7 +156,7 @@ func (s *Sweeper) pass() error {
 
 // Sweep removes what is due in one keyspace, batch by batch.
 func (s *Sweeper) Sweep(keyspace uint32) error {
-	for !s.resting() {
+	for !s.held() {
 		start := time.Now()
 		rows, err := s.due(keyspace, s.opts.Clock.Now())
 		if err != nil || len(rows) == 0 {
