@@ -119,6 +119,7 @@ func serve(args []string, stderr io.Writer) int {
 		return failed(stderr, err)
 	}
 	fmt.Fprintf(stderr, "sett ready port=%d dir=%s replayed=%d\n", n.port, cfg.String("dir"), n.replayed)
+	logger.Info("Ready to accept connections") // as Redis says it: there are programs that wait for this line
 	flush := true
 	select {
 	case s := <-signals:
