@@ -192,6 +192,23 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestPauseCron: an expired key is removed when the sweeper works, and not while it rests.
+func TestPauseCron(t *testing.T) {
+	t.Parallel()
+	p := start(t, filepath.Join(t.TempDir(), "data"), "--set", "enable_debug_command=local")
+	p.want("+OK", "DEBUG PAUSE-CRON 1")
+	p.want("+OK", "SET k v PX 1")
+	p.want("+OK", "DEBUG SLEEP 0.5") // five looks of the sweeper
+	p.want(":1", "DBSIZE")
+	p.want("$-1", "GET k")
+	p.want("+OK", "DEBUG PAUSE-CRON 0")
+	for deadline := time.Now().Add(time.Minute); p.do("DBSIZE") != ":0"; {
+		if time.Now().After(deadline) {
+			t.Fatal("the sweeper did not wake up")
+		}
+	}
+}
+
 // TestLiveSettings sets each setting that may change while the server runs.
 func TestLiveSettings(t *testing.T) {
 	t.Parallel()

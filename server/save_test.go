@@ -169,6 +169,21 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestPauseCron: the ticker rests, and says nothing about the time.
+func TestPauseCron(t *testing.T) {
+	t.Parallel()
+	ts := startServer(t, setup{})
+	c := ts.dial()
+	c.want("+OK\r\n", "DEBUG", "PAUSE-CRON", "1")
+	eventually(t, "the ticker rests", func() bool {
+		ts.stats.unixSec.Store(1)
+		c.want("+OK\r\n", "DEBUG", "SLEEP", "0.3") // the time of three samples
+		return ts.stats.now() == 1
+	})
+	c.want("+OK\r\n", "DEBUG", "PAUSE-CRON", "0")
+	eventually(t, "the ticker works", func() bool { return ts.stats.now() > 1 })
+}
+
 func TestLolwut(t *testing.T) {
 	t.Parallel()
 	c := startServer(t, setup{}).dial()
