@@ -189,7 +189,7 @@ func pTTL(q *Query) error {
 }
 
 func expireTime(q *Query) error {
-	return q.replyTime(func(at int64) int64 { return (at + 500) / 1000 })
+	return q.replyTime(func(at int64) int64 { return int64((uint64(at) + 500) / 1000) }) // the last millisecond there is has a second as well
 }
 
 func pExpireTime(q *Query) error {
