@@ -1,0 +1,438 @@
+package compat
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// grammar has what programs consist of: a weight and a command in each line. [ … ] may be left out, { a | b } is one of several, + and * behind
+// something repeat it, <…> is one of terminals.
+const grammar = `
+40 SET <key> <value>
+10 SET <key> <value> { NX | XX | GET | KEEPTTL }
+20 SET <key> <value> [ { NX | XX } ] [ GET ] [ { EX <seconds> | PX <ms> | EXAT <at> | PXAT <atMs> | KEEPTTL } ]
+ 5 SET <key> <value> { NX | XX | GET | KEEPTTL | EX <seconds> | PX <ms> | EXAT <at> | PXAT <atMs> } *
+30 GET <key>
+10 GETDEL <key>
+ 8 GETEX <key> [ { EX <seconds> | PX <ms> | EXAT <at> | PXAT <atMs> | PERSIST } ]
+ 5 GETSET <key> <value>
+10 SETNX <key> <value>
+ 5 SETEX <key> <seconds> <value>
+ 5 PSETEX <key> <ms> <value>
+15 APPEND <key> <value>
+10 STRLEN <key>
+15 SETRANGE <key> <offset> <value>
+10 GETRANGE <key> <index> <index>
+ 3 SUBSTR <key> <index> <index>
+10 INCR <key>
+ 8 DECR <key>
+10 INCRBY <key> <int>
+ 8 DECRBY <key> <int>
+12 INCRBYFLOAT <key> <float>
+10 MGET <key> +
+10 MSET { <key> <value> } +
+ 8 MSETNX { <key> <value> } +
+
+12 SETBIT <key> <bitOffset> <bit>
+10 GETBIT <key> <bitOffset>
+ 8 BITCOUNT <key> [ <index> <index> [ { BIT | BYTE } ] ]
+10 BITPOS <key> <bit> [ <index> [ <index> [ { BIT | BYTE } ] ] ]
+12 BITOP { AND | OR | XOR } <key> <key> +
+ 5 BITOP NOT <key> <key>
+15 BITFIELD <key> { GET <type> <bitOffset> | SET <type> <bitOffset> <int> | INCRBY <type> <bitOffset> <int> | OVERFLOW { WRAP | SAT | FAIL } } +
+10 BITFIELD <key> { GET <type> <place> | SET <type> <place> <int> | INCRBY <type> <place> <int> | OVERFLOW { WRAP | SAT | FAIL } } +
+ 5 BITFIELD_RO <key> { GET <type> <place> } *
+
+ 8 SET <short> <text>
+ 3 APPEND <short> <text>
+10 LCS <short> <short> [ LEN ] [ IDX ] [ MINMATCHLEN <count> ] [ WITHMATCHLEN ]
+
+12 PFADD <hll> <value> +
+ 5 PFADD <hll> <int> *
+ 2 PFADD <key> <value>
+ 8 PFCOUNT <hll> +
+ 5 PFMERGE <hll> <hll> *
+ 1 PFCOUNT <key> <hll>
+ 5 GET <hll>
+ 2 PFDEBUG ENCODING <hll>
+ 2 PFDEBUG DECODE <hll>
+ 1 PFDEBUG TODENSE <hll>
+ 1 SETRANGE <hll> { 4 | 8 | 15 | 16 | 17 | 20 } <text>
+ 1 APPEND <hll> <text>
+ 1 DEL <hll>
+
+10 DEL <key> +
+ 5 UNLINK <key> +
+ 8 EXISTS <key> +
+ 5 TOUCH <key> +
+ 8 TYPE <key>
+ 8 RENAME <key> <key>
+ 8 RENAMENX <key> <key>
+12 COPY <key> <key> [ DB <db> ] [ REPLACE ]
+ 2 COPY <hll> <hll> [ REPLACE ]
+ 8 MOVE <key> <db>
+ 3 KEYS <pattern>
+ 2 SCAN 0 [ MATCH <pattern> ] COUNT 1000 [ TYPE { string | hash } ]
+ 2 RANDOMKEY
+ 3 DBSIZE
+10 OBJECT ENCODING <key>
+ 2 OBJECT REFCOUNT <key>
+ 1 OBJECT IDLETIME <key>
+ 1 OBJECT FREQ <key>
+ 1 OBJECT ENCODING <hll>
+
+15 EXPIRE <key> <seconds> [ { NX | XX | GT | LT } ]
+ 8 PEXPIRE <key> <ms> [ { NX | XX | GT | LT } ]
+15 EXPIREAT <key> <at> [ { NX | XX | GT | LT } ]
+10 PEXPIREAT <key> <atMs> [ { NX | XX | GT | LT } ]
+ 3 PEXPIREAT <key> <atMs> { NX | XX | GT | LT } *
+ 2 EXPIRE <key> { 0 | -1 | -100 }
+ 1 EXPIREAT <key> { 0 | 1 | 1000 }
+ 8 TTL <key>
+ 8 PTTL <key>
+ 8 EXPIRETIME <key>
+ 8 PEXPIRETIME <key>
+10 PERSIST <key>
+
+12 SELECT <db>
+ 2 SWAPDB <db> <db>
+ 1 FLUSHDB [ { SYNC | ASYNC } ]
+ 1 FLUSHALL [ { SYNC | ASYNC } ]
+
+20 MULTI
+25 EXEC
+ 3 DISCARD
+10 WATCH <key> +
+ 2 UNWATCH
+
+ 3 PING [ <value> ]
+ 3 ECHO <value>
+ 1 RESET
+ 1 HELLO [ { 2 | 3 } ]
+ 1 AUTH <value>
+ 1 CLIENT SETNAME <name>
+ 1 CLIENT GETNAME
+ 3 COMMAND GETKEYS <command>
+ 2 COMMAND GETKEYSANDFLAGS <command>
+ 2 NOSUCH <value> *
+`
+
+// notInPrograms are commands that the grammar has to do without.
+var notInPrograms = map[string]string{
+	"asking": "the same error always", "bgrewriteaof": "the disk", "bgsave": "the disk", "cluster": "the same error always", "config": "changes what is compared: scripts", "debug": "is each server's own",
+	"failover": "the same error always", "info": "is each server's own", "lastsave": "the time", "latency": "is each server's own", "lolwut": "art",
+	"memory": "is each server's own", "module": "fixed", "monitor": "ends the connection's replies", "pfselftest": "takes seconds",
+	"psync": "ends the connection's replies", "quit": "ends the connection", "readonly": "fixed", "readwrite": "fixed", "replconf": "replication",
+	"replicaof": "replication", "role": "fixed", "save": "the disk", "shutdown": "ends the server", "slaveof": "replication", "slowlog": "is each server's own",
+	"sync": "ends the connection's replies", "time": "the time", "wait": "fixed", "waitaof": "Redis 7.0 does not have it",
+}
+
+// symbol is a part of a command: a word, a terminal, or a group of alternatives.
+type symbol struct {
+	word         string
+	terminal     string
+	alternatives [][]*symbol
+	optional     bool
+	repeat       byte // '+', '*' or 0
+}
+
+type production struct {
+	weight int
+	parts  []*symbol
+}
+
+// name is that of COMMAND INFO.
+func (p *production) name() (command, subcommand string) {
+	command = strings.ToLower(p.parts[0].word)
+	if len(p.parts) > 1 && p.parts[1].word != "" {
+		subcommand = command + "|" + strings.ToLower(p.parts[1].word)
+	}
+	return command, subcommand
+}
+
+func parseGrammar(t *testing.T) (productions []*production) {
+	t.Helper()
+	for _, line := range strings.Split(grammar, "\n") {
+		tokens := strings.Fields(line)
+		if len(tokens) == 0 {
+			continue
+		}
+		weight, err := strconv.Atoi(tokens[0])
+		parts, rest := parseSymbols(tokens[1:])
+		if err != nil || len(rest) > 0 {
+			t.Fatalf("grammar: %q", line)
+		}
+		productions = append(productions, &production{weight, parts})
+	}
+	return productions
+}
+
+// parseSymbols reads a sequence, up to what ends it.
+func parseSymbols(tokens []string) (sequence []*symbol, rest []string) {
+	for len(tokens) > 0 {
+		token := tokens[0]
+		switch token {
+		case "|", "]", "}":
+			return sequence, tokens
+		case "+", "*":
+			sequence[len(sequence)-1].repeat = token[0]
+			tokens = tokens[1:]
+		case "[", "{":
+			group := &symbol{optional: token == "["}
+			for tokens[0] == token || tokens[0] == "|" {
+				var alternative []*symbol
+				alternative, tokens = parseSymbols(tokens[1:])
+				group.alternatives = append(group.alternatives, alternative)
+			}
+			sequence, tokens = append(sequence, group), tokens[1:]
+		default:
+			s := &symbol{word: token}
+			if strings.HasPrefix(token, "<") {
+				s = &symbol{terminal: strings.Trim(token, "<>")}
+			}
+			sequence, tokens = append(sequence, s), tokens[1:]
+		}
+	}
+	return sequence, nil
+}
+
+// writer makes programs by chance.
+type writer struct {
+	*rand.Rand
+	productions []*production
+	weight      int
+}
+
+func newWriter(r *rand.Rand, productions []*production) *writer {
+	w := &writer{Rand: r, productions: productions}
+	for _, p := range productions {
+		w.weight += p.weight
+	}
+	return w
+}
+
+// command is one command of the grammar, mostly as it should be.
+func (w *writer) command() []string {
+	for {
+		n := w.IntN(w.weight)
+		for _, p := range w.productions {
+			if n -= p.weight; n < 0 {
+				args := w.sequence(nil, p.parts)
+				if w.IntN(16) == 0 {
+					args = w.spoil(args)
+				}
+				if harmless(args) {
+					return args
+				}
+				break
+			}
+		}
+	}
+}
+
+func (w *writer) sequence(args []string, parts []*symbol) []string {
+	for _, s := range parts {
+		times := 1
+		switch {
+		case s.optional:
+			times = w.IntN(2)
+		case s.repeat == '+':
+			times = 1 + w.IntN(4)
+		case s.repeat == '*':
+			times = w.IntN(4)
+		}
+		for range times {
+			switch {
+			case s.word != "":
+				args = append(args, s.word)
+			case s.terminal == "command":
+				args = append(args, w.command()...)
+			case s.terminal != "":
+				args = append(args, w.terminal(s.terminal))
+			default:
+				args = w.sequence(args, s.alternatives[w.IntN(len(s.alternatives))])
+			}
+		}
+	}
+	return args
+}
+
+// strange are arguments that somebody gets wrong.
+var strange = []string{"", "0", "1", "-1", "a", "nx", "XX", "gt", "LT", "ex", "px", "exat", "pxat", "keepttl", "persist", "get", "replace", "db", "len",
+	"9223372036854775807", "-9223372036854775808", "9223372036854775808", "00", "+1", " 1", "1 ", "-0", "1.5", "1e3", "0x10", "inf", "-inf", "nan",
+	"4294967295", "4294967296", "16", "k1", "k2", "k3", "x\x00y", "\r\n", "\xff", "sync", "async", ".5", "5.", "1e-20", "3.0", "bit", "BYTE", "u8", "#1", "u64", "sat"}
+
+// spoil makes a mistake.
+func (w *writer) spoil(args []string) []string {
+	i := w.IntN(len(args))
+	switch w.IntN(6) {
+	case 0:
+		return slices.Delete(args, max(i, 1)%len(args), max(i, 1)%len(args)+1*min(len(args)-1, 1))
+	case 1:
+		return slices.Insert(args, i+1, args[i])
+	case 2:
+		return slices.Insert(args, i+1, pick(w, strange))
+	case 3:
+		args[i] = strings.ToLower(args[i])
+	case 4:
+		if j := w.IntN(len(args)); i > 0 && j > 0 {
+			args[i], args[j] = args[j], args[i]
+		}
+	case 5:
+		if i > 0 {
+			args[i] = pick(w, strange)
+		}
+	}
+	return args
+}
+
+func pick(w *writer, list []string) string { return list[w.IntN(len(list))] }
+
+var borders = []string{"9223372036854775807", "-9223372036854775808", "9223372036854775806", "-9223372036854775807", "4294967296", "2147483648", "-2147483649", "65536"}
+
+// terminal is one of the arguments that the grammar names.
+func (w *writer) terminal(name string) string {
+	switch name {
+	case "key":
+		if w.IntN(100) == 0 {
+			return pick(w, []string{"", "\x00", strings.Repeat("long name ", 30)})
+		}
+		return "k" + w.digits(6)
+	case "short":
+		return "s" + w.digits(3)
+	case "hll":
+		return "h" + w.digits(4)
+	case "db":
+		return pick(w, []string{"0", "0", "0", "1", "1", "2", "15", "16", "-1"})
+	case "value":
+		return w.value()
+	case "text":
+		return w.text(40)
+	case "name":
+		return pick(w, []string{"me", "you", "", "a b", "\n"})
+	case "int":
+		return w.int()
+	case "count":
+		return w.digits(6)
+	case "float":
+		return w.float()
+	case "index":
+		return pick(w, []string{"0", "-1", w.digits(20), "-" + w.digits(20), w.digits(200), w.digits(40000), pick(w, borders)})
+	case "offset":
+		return pick(w, []string{"0", w.digits(20), w.digits(200), w.digits(20), w.digits(40000), "-1", "536870912"})
+	case "bitOffset":
+		return pick(w, []string{"0", w.digits(20), w.digits(200), w.digits(2000), w.digits(300000), "-1", "4294967296"})
+	case "place":
+		return pick(w, []string{w.digits(100), "#" + w.digits(20), "#" + w.digits(200), w.digits(20000)})
+	case "bit":
+		return pick(w, []string{"0", "1", "0", "1", "0", "1", "0", "1", "2", "-1"})
+	case "type":
+		return pick(w, []string{"u", "i"}) + w.digits(65)
+	case "seconds": // never the same twice: GT and LT compare
+		return pick(w, []string{strconv.Itoa(100_000 + w.IntN(100_000_000)), strconv.Itoa(100_000 + w.IntN(100_000_000)), strconv.Itoa(100_000 + w.IntN(100_000_000)), "0", "-5", pick(w, borders[:2])})
+	case "ms":
+		n := 100_000_000 + w.Int64N(100_000_000_000)
+		return pick(w, []string{strconv.FormatInt(n, 10), strconv.FormatInt(n+1, 10), strconv.FormatInt(n+2, 10), "0", "-5", pick(w, borders[:2])})
+	case "at":
+		return strconv.Itoa(33_177_117_420 + w.IntN(5))
+	case "atMs":
+		return strconv.Itoa(33_177_117_420_123 + 300*w.IntN(5))
+	case "pattern":
+		return pick(w, []string{"*", "k*", "k?", "k[1-3]", "k[^1-3]", "[hs]*", "k1", "", "\\k1", "*1", "k[", "k[3-1]", "**1*"})
+	}
+	panic("grammar: <" + name + ">")
+}
+
+func (w *writer) digits(n int) string { return strconv.Itoa(w.IntN(n)) }
+
+func (w *writer) int() string {
+	switch w.IntN(10) {
+	case 0:
+		return pick(w, borders)
+	case 1, 2:
+		return strconv.FormatInt(int64(w.Uint64())>>w.IntN(64), 10)
+	case 3:
+		return "-" + w.digits(1000)
+	}
+	return w.digits(300)
+}
+
+func (w *writer) float() string {
+	switch w.IntN(8) {
+	case 0:
+		return fmt.Sprintf("%d.%de%d", w.IntN(20)-10, w.IntN(1000), w.IntN(60)-30)
+	case 1:
+		return pick(w, []string{"1e300", "-1e300", "1e-300", "3.0", "1e4000", "0.1", "123456789.123456789", "1e17", "-0", "inf", "nan"})
+	case 2:
+		return strconv.FormatFloat(w.NormFloat64()*1e6, 'g', -1, 64)
+	case 3:
+		return w.int()
+	}
+	return fmt.Sprintf("%d.%02d", w.IntN(200)-100, w.IntN(100))
+}
+
+func (w *writer) value() string {
+	switch n := w.IntN(400); {
+	case n < 1:
+		return strings.Repeat(w.text(8)+"!", 10_000)
+	case n < 4:
+		return strings.Repeat(w.text(8)+"?", 1000)
+	case n < 20:
+		return strings.Repeat(w.text(8)+".", 60)
+	case n < 140:
+		return w.int()
+	case n < 180:
+		return w.float()
+	case n < 200:
+		return pick(w, strange)
+	}
+	return w.text(60)
+}
+
+// text is short, and often the same or nearly.
+func (w *writer) text(limit int) string {
+	b := make([]byte, w.IntN(limit))
+	kind := w.IntN(4)
+	for i := range b {
+		switch kind {
+		case 0:
+			b[i] = byte(w.Uint32())
+		case 1:
+			b[i] = "01"[w.IntN(2)]
+		default:
+			b[i] = "abcd"[w.IntN(4)]
+		}
+	}
+	return string(b)
+}
+
+// harmless leaves out what would make strings of hundreds of megabytes, and times that may end, or be compared with each other, within the test.
+func harmless(args []string) bool {
+	name := strings.ToLower(args[0])
+	for i, arg := range args[1:] {
+		before := strings.ToLower(args[i])
+		n, err := strconv.ParseInt(strings.TrimPrefix(arg, "#"), 10, 64)
+		switch {
+		case name == "lcs" && (strings.HasPrefix(arg, "k") || strings.HasPrefix(arg, "h") || len(arg) > 2 && i < 2):
+			return false // its time is the product of the lengths
+		case err != nil || n <= 0:
+			continue
+		}
+		option, large := name == "set" || name == "getex", n > 300_000
+		switch {
+		case option && (before == "ex" || before == "exat") && n < 50_000, option && (before == "px" || before == "pxat") && n < 50_000_000,
+			option && (before == "exat" || before == "pxat") && n < 1<<32 && name == "set",
+			(name == "expire" || name == "setex") && i == 1 && n < 50_000, (name == "pexpire" || name == "psetex") && i == 1 && n < 50_000_000,
+			(name == "expire" || name == "pexpire") && i == 1 && len(args) > 3 && slices.Contains(strange, arg),
+			name == "setrange" && i == 1 && large && n < 1<<29,
+			name == "setbit" && i == 1 && n > 2_400_000 && n < 1<<32,
+			strings.HasPrefix(name, "bitfield") && (arg[0] == '#' && n > 30_000 || n > 2_400_000) && n < 1<<33:
+			return false
+		}
+	}
+	return true
+}
