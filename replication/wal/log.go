@@ -19,7 +19,7 @@ const (
 	minSegmentBytes   = headerBytes + pageBytes
 	// maxPrepared is how many segments may wait for their use. One is made as soon as there is none; trimmed ones are kept up to this number,
 	// which is more than a barrier lets go of at once: whoever writes fast writes no zeros.
-	maxPrepared = 6
+	maxPrepared = 12
 )
 
 var (
