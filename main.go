@@ -1,14 +1,13 @@
 // Command sett is a durable Redis server in one binary.
 //
 // This package wires the rooms together: main.go has the sub-commands and the end of the process, node.go the life of a server, check.go
-// sett check, files.go the limit on open files.
+// sett check, files.go the limit on open files, logs.go the logger.
 package main
 
 import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -94,7 +93,12 @@ func serve(args []string, stderr io.Writer) int {
 		return exitUsage
 	}
 	debug.SetMemoryLimit(cfg.Bytes("memory_budget"))
-	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	logger, err := openLogs(cfg, stderr)
+	if err != nil {
+		return misuse(stderr, err.Error())
+	}
+	defer logger.close()
+	signal.Ignore(syscall.SIGHUP) // as Redis: whoever started it may log out
 
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)

@@ -217,6 +217,7 @@ func TestLiveSettings(t *testing.T) {
 		"timeout 100", "tcp-keepalive 60", "maxclients 123", "client-query-buffer-limit 2mb", "proto-max-bulk-len 2mb", "appendfsync always",
 		"appendfsync no", "fsync everysec", "disk_reserve 2mb", "min-slaves-to-write 0", "min-replicas-max-lag 5", "oom-score-adj no",
 		"oom-score-adj-values \"1 2 3\"", "shutdown-on-sigint save",
+		"protected-mode no", "loglevel debug", "tls-protocols TLSv1.3", "client-output-buffer-limit \"normal 1mb 2mb 3\"",
 	} {
 		p.want("+OK", "CONFIG SET "+set)
 	}
@@ -229,7 +230,7 @@ func TestLiveSettings(t *testing.T) {
 // TestEverySettingIsUsed: a key that says what it does is read by this package.
 func TestEverySettingIsUsed(t *testing.T) {
 	var source []byte
-	for _, name := range []string{"main.go", "node.go"} {
+	for _, name := range []string{"main.go", "node.go", "logs.go"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +36,7 @@ const barrierLogBytes = 256 << 20
 // node is a running server: the rooms, from the bottom up.
 type node struct {
 	cfg     *config.Config
+	logs    *logs
 	logger  *slog.Logger
 	dir     *storage.Dir
 	log     *wal.Log
@@ -45,7 +48,11 @@ type node struct {
 	data    *commands.DataSet
 	server  *server.Server
 
-	port     int
+	listeners []net.Listener // until the server has them
+	secure    []net.Listener // the same of TLS
+	tls       *server.TLS
+
+	port     int // 0: no plain TCP
 	replayed int
 	halted   atomic.Bool    // DEBUG PAUSE-CRON: the sweeper rests
 	tidying  sync.WaitGroup // what runs when this node begins to evaluate
@@ -56,8 +63,8 @@ type node struct {
 
 // startNode starts everything, in the order in which each part needs those before it. Clients are answered with -LOADING until the log has
 // been replayed. When it fails, all that was started has ended.
-func startNode(cfg *config.Config, logger *slog.Logger, fatal func(error)) (*node, error) {
-	n := &node{cfg: cfg, logger: logger, stops: make(chan bool, 1)}
+func startNode(cfg *config.Config, logs *logs, fatal func(error)) (*node, error) {
+	n := &node{cfg: cfg, logs: logs, logger: logs.Logger, stops: make(chan bool, 1)}
 	if err := n.start(fatal); err != nil {
 		n.abandon()
 		return nil, err
@@ -71,15 +78,10 @@ func (n *node) start(fatal func(error)) error {
 	if err != nil {
 		return err
 	}
-	listeners, err := server.Listen(cfg.Strings("bind"), cfg.Int("port"))
-	if err != nil {
+	if err := n.listen(); err != nil {
 		return err
 	}
-	n.port = listeners[0].Addr().(*net.TCPAddr).Port
 	if err := n.openData(fatal); err != nil {
-		for _, l := range listeners {
-			l.Close()
-		}
 		return err
 	}
 	table := n.newDataSet()
@@ -87,7 +89,9 @@ func (n *node) start(fatal func(error)) error {
 	if err := n.registerSettings(); err != nil {
 		return err
 	}
-	n.server.Serve(listeners)
+	n.server.Serve(n.listeners)
+	n.server.ServeTLS(n.secure)
+	n.listeners, n.secure = nil, nil // they are the server's
 	if n.replayed, err = n.solo.Start(n.store); err != nil {
 		return err
 	}
@@ -97,6 +101,49 @@ func (n *node) start(fatal func(error)) error {
 	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper, n.keeper, &n.halted}, Space: n.space,
 		Persist: persistence{n.store, n.solo}})
 	return nil
+}
+
+// listen opens everything that clients can come in by.
+func (n *node) listen() (err error) {
+	cfg := n.cfg
+	bind, backlog := cfg.Strings("bind"), cfg.Int("tcp_backlog")
+	if n.port = cfg.Int("port"); n.port != 0 {
+		if n.listeners, err = server.Listen(bind, n.port, backlog); err != nil {
+			return err
+		}
+	}
+	if n.tls, err = server.NewTLS(cfg.Int("tls_port") != 0, tlsOptions(cfg.Value), n.logger); err != nil {
+		return err
+	}
+	if port := cfg.Int("tls_port"); port != 0 {
+		if n.secure, err = server.Listen(bind, port, backlog); err != nil {
+			return err
+		}
+	}
+	path, perm := cfg.String("unixsocket"), fs.FileMode(cfg.Int("unixsocketperm"))
+	if path != "" {
+		l, err := server.ListenUnix(path, perm, backlog)
+		if err != nil {
+			return err
+		}
+		n.listeners = append(n.listeners, l)
+	}
+	if len(n.listeners)+len(n.secure) == 0 {
+		return errors.New("port and tls_port are 0 and there is no unixsocket: nobody could connect")
+	}
+	return nil
+}
+
+var tlsSettings = []string{"tls_cert_file", "tls_key_file", "tls_ca_cert_file", "tls_ca_cert_dir", "tls_auth_clients", "tls_protocols", "tls_ciphers",
+	"tls_session_caching", "tls_session_cache_timeout"}
+
+func tlsOptions(value func(name string) config.Value) server.TLSOptions {
+	return server.TLSOptions{
+		CertFile: value("tls_cert_file").String(), KeyFile: value("tls_key_file").String(),
+		CAFile: value("tls_ca_cert_file").String(), CADir: value("tls_ca_cert_dir").String(),
+		AuthClients: value("tls_auth_clients").String(), Protocols: value("tls_protocols").String(), Ciphers: value("tls_ciphers").String(),
+		SessionCaching: value("tls_session_caching").Bool(), SessionTimeoutSec: value("tls_session_cache_timeout").Int(),
+	}
 }
 
 // openData opens the data directory, the log and Badger. Whatever is wrong with them is found here, before anything is changed.
@@ -169,7 +216,7 @@ func (n *node) newDataSet() *commands.Table {
 	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(), Log: n.logger})
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
-		Hold: n.halted.Load,
+		Hold: func() bool { return n.halted.Load() || n.server.Pausing() },
 	})
 	return table
 }
@@ -183,19 +230,21 @@ func (n *node) dropLeftStaged() {
 
 func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error)) {
 	cfg := n.cfg
-	n.server = server.New(server.Options{
-		Table: table,
-		Limits: server.Limits{
-			MaxClients:    maxClients,
-			TimeoutSec:    cfg.Int("timeout"),
-			KeepAliveSec:  cfg.Int("tcp_keepalive"),
-			MaxQueryBytes: int(cfg.Bytes("client_query_buffer_limit")),
-			MaxBulkBytes:  int(cfg.Bytes("proto_max_bulk_len")),
-			MaxArgBytes:   int(n.store.Budget().Clients),
+	limits := server.Limits{
+		MaxClients:    maxClients,
+		TimeoutSec:    cfg.Int("timeout"),
+		KeepAliveSec:  cfg.Int("tcp_keepalive"),
+		MaxQueryBytes: int(cfg.Bytes("client_query_buffer_limit")),
+		MaxBulkBytes:  int(cfg.Bytes("proto_max_bulk_len")),
+		MaxArgBytes:   int(n.store.Budget().Clients),
 
-			MinReplicas:       cfg.Int("min_replicas_to_write"),
-			MinReplicasLagSec: cfg.Int("min_replicas_max_lag"),
-		},
+		MinReplicas:       cfg.Int("min_replicas_to_write"),
+		MinReplicasLagSec: cfg.Int("min_replicas_max_lag"),
+	}
+	limitOutput(&limits, cfg.Value("client_output_buffer_limit"))
+	n.server = server.New(server.Options{
+		Table: table, Limits: limits, TLS: n.tls,
+		Password: cfg.String("requirepass"), Protected: cfg.Bool("protected_mode"),
 		Debug:  server.DebugAccess(cfg.String("enable_debug_command")),
 		Config: settings{cfg},
 		About: server.About{
@@ -205,6 +254,16 @@ func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error
 		Stop:   func(flush bool) { n.stops <- flush },
 		Fatal:  fatal,
 	})
+}
+
+// limitOutput reads what client-output-buffer-limit says about normal clients.
+func limitOutput(l *server.Limits, v config.Value) {
+	words := v.Strings() // checked: class, hard, soft, seconds, and normal comes first
+	numbers := make([]int, 3)
+	for i := range numbers {
+		numbers[i], _ = strconv.Atoi(words[i+1])
+	}
+	l.OutHardBytes, l.OutSoftBytes, l.OutSoftSec = numbers[0], numbers[1], numbers[2]
 }
 
 // layout is what the keeper knows of keys.
@@ -241,6 +300,27 @@ func (n *node) registerSettings() error {
 	limit("timeout", func(l *server.Limits, v config.Value) { l.TimeoutSec = v.Int() })
 	limit("tcp_keepalive", func(l *server.Limits, v config.Value) { l.KeepAliveSec = v.Int() })
 	limit("client_query_buffer_limit", func(l *server.Limits, v config.Value) { l.MaxQueryBytes = int(v.Bytes()) })
+	limit("client_output_buffer_limit", limitOutput)
+	cfg.OnChange("requirepass", func(v config.Value) error {
+		n.server.SetPassword(v.String())
+		return nil
+	})
+	cfg.OnChange("protected_mode", func(v config.Value) error {
+		n.server.SetProtected(v.Bool())
+		return nil
+	})
+	cfg.OnChangeTogether(tlsSettings, func(value func(string) config.Value) error {
+		if err := n.tls.Change(tlsOptions(value)); err != nil {
+			n.logger.Warn("CONFIG SET of TLS parameters is refused", "err", err)
+			//lint:ignore ST1005 Redis' text
+			return errors.New("Unable to update TLS configuration. Check server logs.")
+		}
+		return nil
+	})
+	cfg.OnChange("loglevel", func(v config.Value) error {
+		n.logs.setLevel(v.String())
+		return nil
+	})
 	cfg.OnChange("maxclients", func(v config.Value) error {
 		possible, err := raiseFileLimit(v.Int(), n.logger)
 		if err == nil && possible < v.Int() {
@@ -364,6 +444,9 @@ func (n *node) stop(flush bool) error {
 
 // abandon ends what a failed start has begun.
 func (n *node) abandon() {
+	for _, l := range slices.Concat(n.listeners, n.secure) {
+		l.Close()
+	}
 	if n.server != nil {
 		n.server.Shutdown(0)
 	}

@@ -3,6 +3,7 @@
 //	steady   SETs of unique random keys from many connections, the rate of every second, stops, and the server's RssAnon
 //	large    one string of 512 MiB: time, memory and log bytes of each command, and what other clients notice of slow ones
 //	bits     SETBITs at random places of one long string, against several servers in turn
+//	conns    thousands of connections: memory of an idle one, throughput of the active ones, what others notice while they come
 //	pair     redis-benchmark against several servers in turn: medians, ratios to the first, and the fsync latency of that minute
 //
 // Figures go to bench/out/<name>.json, too.
@@ -19,9 +20,9 @@ import (
 )
 
 func main() {
-	commands := map[string]func([]string) error{"steady": steady, "large": large, "pair": pair, "bits": bits}
+	commands := map[string]func([]string) error{"steady": steady, "large": large, "pair": pair, "bits": bits, "conns": conns}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench steady|large|pair|bits [flags]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench steady|large|conns|pair|bits [flags]")
 		os.Exit(2)
 	}
 	if err := commands[os.Args[1]](os.Args[2:]); err != nil {

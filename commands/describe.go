@@ -115,6 +115,10 @@ func (r *Row) replyInfo(w *resp.Writer) {
 	for i := range r.Keys {
 		r.Keys[i].reply(w)
 	}
+	if len(r.Subcommands) == 0 {
+		w.Set(0) // Redis' choice
+		return
+	}
 	w.Array(len(r.Subcommands))
 	for _, sub := range r.Subcommands {
 		sub.replyInfo(w)

@@ -22,6 +22,7 @@ type Config struct {
 	mu     sync.RWMutex
 	values map[*Key]Value             // guarded by mu; written under setting as well
 	hooks  map[*Key]func(Value) error // guarded by mu
+	groups map[*Key]*group            // guarded by mu
 	asked  sync.Map                   // *Key: Value was called for it
 }
 
@@ -68,7 +69,7 @@ func Load(file string, sets []string) (*Config, error) {
 // newConfig returns the built-in defaults.
 func newConfig() *Config {
 	c := &Config{byName: map[string]*Key{}, byFile: map[string]*Key{}, tables: map[string]string{},
-		values: map[*Key]Value{}, hooks: map[*Key]func(Value) error{}}
+		values: map[*Key]Value{}, hooks: map[*Key]func(Value) error{}, groups: map[*Key]*group{}}
 	for _, g := range Table() {
 		if g.Table != "" {
 			c.tables[g.Table] = g.Title
@@ -176,6 +177,22 @@ func (c *Config) OnChange(name string, apply func(Value) error) {
 	c.hooks[k] = apply
 }
 
+// group is keys that have an effect together.
+type group struct {
+	apply func(value func(name string) Value) error
+}
+
+// OnChangeTogether is OnChange for keys that only make sense together, such as a certificate and its key: apply is called once for a
+// CONFIG SET that changes some of them, and finds all values, old or new, by their names in the file.
+func (c *Config) OnChangeTogether(names []string, apply func(value func(name string) Value) error) {
+	g := &group{apply}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range names {
+		c.groups[c.key(name)] = g
+	}
+}
+
 // Unwired lists the keys that should work and cannot: nobody has asked for the value, or a live key has no OnChange. A
 // program that is wired up has none, which its test can hold.
 func (c *Config) Unwired() (complaints []string) {
@@ -188,7 +205,7 @@ func (c *Config) Unwired() (complaints []string) {
 		if _, asked := c.asked.Load(k); !asked {
 			complaints = append(complaints, k.TOML()+" is never read")
 		}
-		if k.Change == Live && c.hooks[k] == nil {
+		if k.Change == Live && c.hooks[k] == nil && c.groups[k] == nil {
 			complaints = append(complaints, k.TOML()+" is live and nobody has registered for changes")
 		}
 	}

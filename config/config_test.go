@@ -149,9 +149,9 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		{file: "[raft]\nlog = 'x'\nmore = 1", want: "sett.toml:1: there is no table [raft]; there are [log], [storage], [ttl]"},
 		{file: "[[storage]]\nflush_interval = '1s'", want: "sett.toml:1: [[storage]]: write [storage]"},
 		{file: "storage = {flush_interval = '1s'}", want: "sett.toml:1: storage is a table: write [storage] on a line of its own, and its keys below"},
-		{file: "port = 99999", want: `sett.toml:1: port: "99999" is not possible; it takes a whole number from 1 to 65535`},
-		{file: "port = '6379'", want: "sett.toml:1: port: a string is not possible; it takes a whole number from 1 to 65535, without quotes"},
-		{file: "port = 6379.5", want: "sett.toml:1: port: a number with a fraction is not possible; it takes a whole number from 1 to 65535, without quotes"},
+		{file: "port = 99999", want: `sett.toml:1: port: "99999" is not possible; it takes a whole number from 0 to 65535`},
+		{file: "port = '6379'", want: "sett.toml:1: port: a string is not possible; it takes a whole number from 0 to 65535, without quotes"},
+		{file: "port = 6379.5", want: "sett.toml:1: port: a number with a fraction is not possible; it takes a whole number from 0 to 65535, without quotes"},
 		{file: "bind = []", want: `sett.toml:1: bind: "" is not possible: an empty list would leave the server without a listener`},
 		{file: "bind = [true]", want: "sett.toml:1: bind: an array is not possible; it takes an array of strings, or one string with spaces"},
 		{file: "memory_budget = '64MiB'", want: `sett.toml:1: memory_budget: "64MiB" is not possible; it takes 128MiB to 16TiB`},
@@ -164,8 +164,8 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		{file: "port = \n", want: "sett.toml:1:"},
 		{file: "[storage]\nflush_interval = 1", want: `sett.toml:2: storage.flush_interval: a number without a unit is not possible; it takes a string with a unit, such as "200ms", "1s" or "5m"`},
 		{file: "[storage]\nflush_interval = '1'", want: `sett.toml:2: storage.flush_interval: "1" is not possible; it takes 1ms to 1m`},
-		{file: "requirepass = 'secret'", want: "sett.toml:1: requirepass: passwords are not in this version, and accepting one would leave the server open"},
-		{file: "tls_port = 6380", want: "sett.toml:1: tls_port: TLS is not in this version"},
+		{file: "aclfile = 'users.acl'", want: "sett.toml:1: aclfile: ACLs are not in this version, and accepting them would leave the server open"},
+		{file: "tls_key_file_pass = 'secret'", want: "sett.toml:1: tls_key_file_pass: encrypted private keys cannot be read: use a key file without a password that only sett may read"},
 		{file: "dbfilename = 'a/b'", want: `sett.toml:1: dbfilename: "a/b" is not possible: dbfilename can't be a path, just a filename`},
 		{file: "memory_budget = '128MiB'\n[storage]\nbatch_max_bytes = '17MiB'", want: "sett.toml:3: storage.batch_max_bytes is more than memory_budget / 8, which is 16MiB"},
 		{set: "prot=1", want: "--set prot: there is no such setting; did you mean port?"},
@@ -245,11 +245,11 @@ func TestSetIsAllOrNothing(t *testing.T) {
 	}{
 		{[]string{"maxmemory", "1", "maxclients", "x"}, "ERR CONFIG SET failed (possibly related to argument 'maxclients') - argument couldn't be parsed into an integer"},
 		{[]string{"maxmemory", "1", "port", "7000"}, "ERR CONFIG SET failed (possibly related to argument 'port') - can't set immutable config"},
-		{[]string{"maxmemory", "1", "port", "99999"}, "ERR CONFIG SET failed (possibly related to argument 'port') - argument must be between 1 and 65535 inclusive"},
+		{[]string{"maxmemory", "1", "port", "99999"}, "ERR CONFIG SET failed (possibly related to argument 'port') - argument must be between 0 and 65535 inclusive"},
 		{[]string{"maxmemory", "1", "databases", "16"}, "ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config"},
 		{[]string{"maxmemory", "1", "storage.flush_interval", "2s"}, "ERR CONFIG SET failed (possibly related to argument 'storage.flush_interval') - can't set immutable config"},
 		{[]string{"maxmemory", "1", "storage.flush_interval", "2"}, "ERR CONFIG SET failed (possibly related to argument 'storage.flush_interval') - argument must be a duration such as 200ms, 1s or 5m"},
-		{[]string{"maxmemory", "1", "requirepass", "x"}, "ERR CONFIG SET failed (possibly related to argument 'requirepass') - passwords are not in this version, and accepting one would leave the server open"},
+		{[]string{"maxmemory", "1", "tls-ciphersuites", "x"}, "ERR CONFIG SET failed (possibly related to argument 'tls-ciphersuites') - the cipher suites of TLS 1.3 cannot be chosen here: crypto/tls takes all of them"},
 		{[]string{"maxmemory", "1", "dir", "/"}, "ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config"},
 		{[]string{"maxmemory"}, "ERR syntax error"},
 	} {
@@ -261,7 +261,7 @@ func TestSetIsAllOrNothing(t *testing.T) {
 		t.Error("a refused CONFIG SET changed something")
 	}
 	// What a tool has read it may write back.
-	for _, pair := range [][]string{{"port", "6379"}, {"bind", "127.0.0.1 -::1"}, {"storage.flush_interval", "1000ms"}, {"requirepass", ""},
+	for _, pair := range [][]string{{"port", "6379"}, {"bind", "127.0.0.1 -::1"}, {"storage.flush_interval", "1000ms"}, {"tls-ciphersuites", ""},
 		{"memory_budget", "1GiB"}, {"storage.batch_max_bytes", "67108864"}} {
 		if err := c.Set(pair); err != nil {
 			t.Errorf("CONFIG SET %q: %v", pair, err)

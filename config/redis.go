@@ -7,17 +7,17 @@ import "math"
 func redisParameters() []Group {
 	groups := []Group{
 		{Title: "Access", Keys: access(),
-			About: "Passwords, ACLs, TLS and Unix sockets are not in this version; what would promise them is refused."},
+			About: "ACLs are not in this version, and neither are TLS connections from this server to others; what would promise ACLs is refused."},
 		{Title: "Clients and connections", Keys: connections(),
-			About: "The front is small in this version: it has no output buffer limits, notifications or tracking to tune."},
+			About: "There are no notifications, no tracking and no eviction of clients to tune in this version."},
 		{Title: "Snapshots and append-only file", Keys: persistence(),
 			About: "The log is always on and appendfsync says when it is fsynced; there are no RDB or AOF files."},
 		{Title: "Memory and eviction", Keys: memory(),
 			About: "memory_budget bounds the memory. Data lies on disk, so nothing is evicted; deletes are O(1), so nothing is freed lazily."},
 		{Title: "Encodings", Keys: encodings(),
 			About: "How Redis lays out collections in memory."},
-		{Title: "Slow log, latency and logging", Keys: observation(),
-			About: "Logs go to stderr; there is no slow log or latency monitor in this version."},
+		{Title: "Slow log and latency", Keys: observation(),
+			About: "There is no slow log or latency monitor in this version."},
 		{Title: "Process", Keys: process(),
 			About: "How Redis runs as a process: sett stays in the foreground and leaves the rest to what starts it."},
 		{Title: "Replication", Keys: replication(),
@@ -38,40 +38,29 @@ func redisParameters() []Group {
 }
 
 func access() []Key {
-	const noTLS = "TLS is not in this version"
-	keys := []Key{
-		str("requirepass", "").refused("passwords are not in this version, and accepting one would leave the server open"),
+	return []Key{
 		str("aclfile", "").fixed().refused("ACLs are not in this version, and accepting them would leave the server open"),
-		boolean("protected-mode", "no").refused("protected mode is not in this version; bind decides who can connect"),
 		enum("acl-pubsub-default", "resetchannels", "allchannels", "resetchannels"),
 		num("acllog-max-len", "128", 0, math.MaxInt64),
-		str("unixsocket", "").fixed().refused("Unix sockets are not in this version"),
-		{Name: "unixsocketperm", Kind: Octal, Default: "0", Min: 0, Max: 0o777, Change: Immutable},
-		num("tls-port", "0", 0, 65535).refused(noTLS),
 		num("tls-session-cache-size", "20480", 0, math.MaxInt32),
-		num("tls-session-cache-timeout", "300", 0, math.MaxInt32),
 		boolean("tls-cluster", "no"),
 		boolean("tls-replication", "no"),
-		enum("tls-auth-clients", "yes", "no", "yes", "optional"),
 		boolean("tls-prefer-server-ciphers", "no"),
-		boolean("tls-session-caching", "yes"),
-	}
-	for _, name := range []string{"tls-cert-file", "tls-key-file", "tls-key-file-pass", "tls-client-cert-file", "tls-client-key-file",
-		"tls-client-key-file-pass", "tls-dh-params-file", "tls-ca-cert-file", "tls-ca-cert-dir", "tls-protocols", "tls-ciphers", "tls-ciphersuites"} {
-		keys = append(keys, str(name, ""))
-	}
-	return append(keys,
+		str("tls-client-cert-file", ""),
+		str("tls-client-key-file", ""),
+		str("tls-client-key-file-pass", ""),
+		str("tls-key-file-pass", "").refused("encrypted private keys cannot be read: use a key file without a password that only sett may read"),
+		str("tls-dh-params-file", "").refused("there is no Diffie-Hellman over finite fields here; ECDHE needs no parameters"),
+		str("tls-ciphersuites", "").refused("the cipher suites of TLS 1.3 cannot be chosen here: crypto/tls takes all of them"),
 		enum("enable-protected-configs", "no", "no", "yes", "local").fixed(),
 		enum("enable-module-command", "no", "no", "yes", "local").fixed(),
-	)
+	}
 }
 
 func connections() []Key {
 	return []Key{
-		num("tcp-backlog", "511", 0, math.MaxInt32).fixed(),
 		str("bind-source-addr", ""),
 		num("socket-mark-id", "0", 0, math.MaxUint32).fixed(),
-		list("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60").refined(refineOutputLimits),
 		{Name: "maxmemory-clients", Kind: Percent, Default: "0", Min: -100, Max: math.MaxInt64},
 		num("tracking-table-max-keys", "1000000", 0, math.MaxInt64),
 		str("notify-keyspace-events", "").refined(refineEvents),
@@ -154,8 +143,6 @@ func observation() []Key {
 		num("latency-monitor-threshold", "0", 0, math.MaxInt64),
 		boolean("latency-tracking", "yes"),
 		list("latency-tracking-info-percentiles", "50 99 99.9").refined(refinePercentiles),
-		enum("loglevel", "notice", "debug", "verbose", "notice", "warning"),
-		str("logfile", "").fixed(),
 		boolean("syslog-enabled", "no").fixed(),
 		str("syslog-ident", "redis").fixed(),
 		enum("syslog-facility", "local0", "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7").fixed(),

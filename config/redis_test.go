@@ -68,7 +68,6 @@ var ours = map[string]string{
 	"dir":                       "its own directory",
 	"proto-max-bulk-len":        "1 MiB in this version",
 	"client-query-buffer-limit": "a share of memory_budget",
-	"protected-mode":            "not in this version",
 	"server_cpulist":            "7.2 has another name for it: who reads all parameters and writes them back may do so",
 	"bio_cpulist":               "the same",
 	"aof_rewrite_cpulist":       "the same",

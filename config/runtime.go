@@ -121,7 +121,7 @@ func (c *Config) parse(changes []change) error {
 		}
 		switch {
 		case ch.new.text == ch.old.text: // what a tool read, it may write back
-		case k.Change == Start, k.Meaning == Works && c.hooks[k] == nil:
+		case k.Change == Start, k.Meaning == Works && c.hooks[k] == nil && c.groups[k] == nil:
 			return setError(ch.name, errImmutable)
 		case k.Meaning == Refused && ch.new.text != k.Default:
 			return setError(ch.name, errors.New(k.Effect))
@@ -132,29 +132,59 @@ func (c *Config) parse(changes []change) error {
 
 // apply asks the hooks, and takes back what it has told them when one refuses.
 func (c *Config) apply(changes []change) error {
+	told := map[*group]bool{}
 	for i, ch := range changes {
 		if ch.new.text == ch.old.text {
 			continue
 		}
-		hook := c.hook(ch.key)
-		if hook == nil {
-			continue
+		hook, group := c.hook(ch.key)
+		var err error
+		switch {
+		case group != nil && !told[group]:
+			told[group] = true
+			err = group.apply(c.after(changes))
+		case hook != nil:
+			err = hook(ch.new)
 		}
-		if err := hook(ch.new); err != nil {
-			for j := i - 1; j >= 0; j-- {
-				if undo := c.hook(changes[j].key); undo != nil && changes[j].new.text != changes[j].old.text {
-					// The old value was good a moment ago. A hook that refuses it has nothing else to offer.
-					_ = undo(changes[j].old)
-				}
-			}
+		if err != nil {
+			c.takeBack(changes[:i])
 			return setError(ch.name, err)
 		}
 	}
 	return nil
 }
 
-func (c *Config) hook(k *Key) func(Value) error {
+// takeBack tells the hooks of changes that all stays as it was. The old values were good a moment ago; a hook that refuses them has nothing
+// else to offer.
+func (c *Config) takeBack(changes []change) {
+	for j := len(changes) - 1; j >= 0; j-- {
+		ch := changes[j]
+		if ch.new.text == ch.old.text {
+			continue
+		}
+		if hook, group := c.hook(ch.key); group != nil {
+			_ = group.apply(c.after(nil))
+		} else if hook != nil {
+			_ = hook(ch.old)
+		}
+	}
+}
+
+// after looks values up as they are once the changes are made.
+func (c *Config) after(changes []change) func(name string) Value {
+	return func(name string) Value {
+		k := c.key(name)
+		for i := len(changes) - 1; i >= 0; i-- {
+			if changes[i].key == k {
+				return changes[i].new
+			}
+		}
+		return c.Value(name)
+	}
+}
+
+func (c *Config) hook(k *Key) (func(Value) error, *group) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.hooks[k]
+	return c.hooks[k], c.groups[k]
 }

@@ -18,6 +18,11 @@ const (
 func settings() []Group {
 	return []Group{
 		{Title: "Clients", Keys: clientSettings()},
+		{Title: "Access", Keys: accessSettings()},
+		{Title: "TLS", Keys: tlsSettings(),
+			About: "Files that change are loaded again within a minute, and at once by CONFIG SET of any of these; if they are wrong the old ones stay. " +
+				"Connections keep the certificate they began with."},
+		{Title: "Logging", Keys: loggingSettings()},
 		{Title: "Data", Keys: dataSettings()},
 		{Title: "Operation", Keys: operationSettings()},
 		{Title: "Storage", Table: "storage", Keys: storageSettings(),
@@ -31,12 +36,18 @@ func settings() []Group {
 
 func clientSettings() []Key {
 	return []Key{
-		{Name: "port", Kind: Int, Default: "6379", Min: 1, Max: 65535, Unit: "port number", Change: Start,
-			Effect: "TCP port for clients, on every address of bind."},
+		{Name: "port", Kind: Int, Default: "6379", Min: 0, Max: 65535, Unit: "port number", Change: Start,
+			Effect: "TCP port for clients, on every address of bind; 0: none."},
 		{Name: "bind", Kind: List, Default: "127.0.0.1 -::1", Unit: "addresses", Change: Start,
 			Effect: "Addresses to listen on. A leading - means: start without it where the machine does not have it. `*` is all IPv4 addresses, " +
-				"`::*` all IPv6 ones. This version has no passwords: bind only what trusted clients can reach.",
+				"`::*` all IPv6 ones.",
 			refine: checkBind},
+		{Name: "tcp-backlog", Kind: Int, Default: "511", Min: 0, Max: math.MaxInt32, Unit: "connections", Change: Immutable,
+			Effect: "How many connections may wait to be accepted; the system's own limit (net.core.somaxconn) is another one."},
+		{Name: "unixsocket", Kind: Text, Default: "", Unit: "path", Change: Immutable,
+			Effect: "A Unix socket for clients, made anew at each start; empty: none."},
+		{Name: "unixsocketperm", Kind: Octal, Default: "0", Min: 0, Max: 0o777, Change: Immutable,
+			Effect: "Its permissions; 0 leaves them to the umask."},
 		{Name: "maxclients", Kind: Int, Default: "10000", Min: 1, Max: math.MaxUint32, Unit: "connections",
 			Effect: "Connections beyond this number are refused with Redis' error."},
 		{Name: "timeout", Kind: Int, Default: "0", Min: 0, Max: math.MaxInt32, Unit: "seconds",
@@ -50,8 +61,55 @@ func clientSettings() []Key {
 		{Name: "client-query-buffer-limit", Kind: Bytes, Default: "auto", Min: mib, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "Longest command with all its arguments; a client that sends more is disconnected.",
 			derive: func(budget int64) int64 { return budget / 8 }, Rule: "memory_budget / 8"},
+		{Name: "client-output-buffer-limit", Kind: List, Default: "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
+			Effect: "Replies in memory that a client has not taken. One that has more than the first number (bytes) is closed at once; one that has had more than the " +
+				"second for longer than the third (seconds), too; 0: no limit. Long values are read while they leave and do not count. " +
+				"Only normal clients exist in this version.",
+			refine: refineOutputLimits},
 		{Name: "enable-debug-command", Kind: Enum, Default: "no", Choices: []string{"no", "yes", "local"}, Change: Immutable,
 			Effect: "Who may call DEBUG: nobody, everybody, or clients on this machine."},
+	}
+}
+
+func accessSettings() []Key {
+	return []Key{
+		{Name: "requirepass", Kind: Text, Default: "", Unit: "password",
+			Effect: "Clients must authenticate with this password (AUTH, HELLO) before anything else; empty: they need not. Who is connected stays."},
+		{Name: "protected-mode", Kind: Bool, Default: "yes",
+			Effect: "Without a password only clients on this machine (127.0.0.1, ::1, Unix socket) are let in."},
+	}
+}
+
+func tlsSettings() []Key {
+	return []Key{
+		{Name: "tls-port", Kind: Int, Default: "0", Min: 0, Max: 65535, Unit: "port number", Change: Start,
+			Effect: "TCP port for clients that speak TLS, on every address of bind; 0: none. `port` 0 leaves only this one."},
+		{Name: "tls-cert-file", Kind: Text, Default: "", Unit: "path", Effect: "The server's certificate, PEM, with the chain behind it."},
+		{Name: "tls-key-file", Kind: Text, Default: "", Unit: "path", Effect: "Its private key, PEM, without a password."},
+		{Name: "tls-ca-cert-file", Kind: Text, Default: "", Unit: "path", Effect: "Certificates that may have signed those of clients, PEM."},
+		{Name: "tls-ca-cert-dir", Kind: Text, Default: "", Unit: "path", Effect: "A directory with files of such certificates; all are read."},
+		{Name: "tls-auth-clients", Kind: Enum, Default: "yes", Choices: []string{"no", "yes", "optional"},
+			Effect: "Whether clients must show a certificate, need not, or may; one that is shown must be good."},
+		{Name: "tls-protocols", Kind: Text, Default: "", Unit: "protocols",
+			Effect: "Some of TLSv1, TLSv1.1, TLSv1.2 and TLSv1.3, without a gap; empty: the last two."},
+		{Name: "tls-ciphers", Kind: Text, Default: "", Unit: "cipher suites",
+			Effect: "Cipher suites up to TLS 1.2, with colons between their names (OpenSSL's or IANA's); groups and exclusions are not understood. " +
+				"Empty or DEFAULT: those that Go holds to be safe. crypto/tls decides which of them goes first, whatever tls-prefer-server-ciphers says."},
+		{Name: "tls-session-caching", Kind: Bool, Default: "yes",
+			Effect: "Clients get session tickets, so that they connect again faster. They keep them, so tls-session-cache-size has nothing to limit."},
+		{Name: "tls-session-cache-timeout", Kind: Int, Default: "300", Min: 0, Max: math.MaxInt32, Unit: "seconds",
+			Effect: "How long a session may be resumed; 0: up to seven days."},
+	}
+}
+
+func loggingSettings() []Key {
+	return []Key{
+		{Name: "loglevel", Kind: Enum, Default: "notice", Choices: []string{"debug", "verbose", "notice", "warning"},
+			Effect: "The least important messages to log."},
+		{Name: "logfile", Kind: Text, Default: "", Unit: "path", Change: Immutable,
+			Effect: "The file that messages are appended to; empty: stderr."},
+		{Name: "log_format", Kind: Enum, Default: "text", Choices: []string{"text", "json"}, Change: Start,
+			Effect: "One line per message: time, level, text and key=value pairs, or a JSON object."},
 	}
 }
 

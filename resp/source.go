@@ -33,6 +33,9 @@ func (w *Writer) BulkFrom(n int, src Source) {
 // Streams tells whether bytes are to be read while the replies leave.
 func (w *Writer) Streams() bool { return len(w.streams) > 0 }
 
+// StreamCount is the number of strings that are to be read.
+func (w *Writer) StreamCount() int { return len(w.streams) }
+
 // closeFrom closes and forgets the sources at or behind buf[n].
 func (w *Writer) closeFrom(n int) {
 	first := w.streamAt(n)

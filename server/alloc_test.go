@@ -14,7 +14,9 @@ func TestNoAllocations(t *testing.T) {
 	defer a.Close()
 	defer b.Close()
 	var s session
-	s.init(ts.Server, 1, a)
+	var p peer
+	p.init(1, a, nil)
+	s.init(ts.Server, &p)
 	buf := &buffers{}
 	entry := map[string]int{"SET": 2, "INCR": 2}
 	sixteen := func(words ...string) string { return strings.Repeat(encode(words...), 16) }

@@ -5,8 +5,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync/atomic"
 	"syscall"
+	"time"
 
 	"sett/resp"
 )
@@ -14,38 +14,44 @@ import (
 // conn is the way of one connection: read what has arrived, let the session run it, wait until the replies may leave, write them.
 //
 // All waiting happens here and none in session.run, so that an event loop could take conn's place. The goroutine of serve owns all
-// fields but waitingSince.
+// fields but those of the peer.
 type conn struct {
+	peer
 	server  *Server
 	session session
-	socket  net.Conn
+	socket  net.Conn // what replies are written to
+	secure  *secure  // of a TLS connection
 	raw     syscall.RawConn
 	tryRead func(fd uintptr) bool // c.readOnce, bound once
 
 	buffers *buffers // nil while the connection is idle
-	start   int      // buffers.in[start:] has arrived and was not run
 	arrived int      // bytes of the last read
 	failed  error    // of the last read
-
-	// waitingSince is the unix time in s since when the connection waits for its client, 0 while it does not.
-	waitingSince atomic.Int64
 }
 
-func newConn(s *Server, socket net.Conn) (*conn, error) {
-	tcp, ok := socket.(*net.TCPConn)
+// newConn prepares a connection; with tls set it begins with a handshake.
+func newConn(s *Server, socket net.Conn, tls *TLS) (*conn, error) {
+	system, ok := socket.(syscall.Conn)
 	if !ok {
-		return nil, errors.New("not a TCP connection")
+		return nil, errors.New("a connection without a file descriptor")
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := system.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	if err := keepAlive(tcp, s.limits.Load().KeepAliveSec); err != nil {
-		return nil, err
+	if tcp, ok := socket.(*net.TCPConn); ok {
+		if err := keepAlive(tcp, s.limits.Load().KeepAliveSec); err != nil {
+			return nil, err
+		}
 	}
 	c := &conn{server: s, socket: socket, raw: raw}
+	if tls != nil {
+		c.secure = tls.server(socket)
+		c.socket = c.secure
+	}
 	c.tryRead = c.readOnce
-	c.session.init(s, s.nextID.Add(1), socket)
+	c.peer.init(s.nextID.Add(1), socket, raw)
+	c.session.init(s, &c.peer)
 	return c, nil
 }
 
@@ -57,6 +63,9 @@ func (c *conn) serve() {
 		c.giveBuffersBack()
 		c.server.forget(c, part)
 	}()
+	if !c.begin() {
+		return
+	}
 	for {
 		next := c.runArrived()
 		if next != more {
@@ -67,6 +76,27 @@ func (c *conn) serve() {
 			return
 		}
 	}
+}
+
+// begin lets the client in. false: it stays outside.
+func (c *conn) begin() bool {
+	if c.secure != nil {
+		if err := c.secure.shakeHands(); err != nil {
+			c.server.opts.Logger.Info("a TLS handshake failed", "addr", c.addr, "err", err)
+			return false
+		}
+		if c.server.stopping.Load() {
+			return false // the handshake may have moved the deadline of Shutdown
+		}
+	}
+	if c.server.keepsOut(&c.peer) {
+		c.server.stats.rejected.Add(1)
+		c.socket.SetWriteDeadline(time.Now().Add(time.Second))
+		io.WriteString(c.socket, denied)
+		return false
+	}
+	c.server.stats.connections.Add(1)
+	return true
 }
 
 // runArrived runs the whole commands that have arrived and sends their replies.
@@ -83,12 +113,16 @@ func (c *conn) runArrived() next {
 				return more
 			}
 		}
-		used, next := c.session.run(c.buffers, c.buffers.in[c.start:])
-		c.start += used
-		if !c.send() {
+		b := c.buffers
+		used, next := c.session.run(b, b.in[b.start:])
+		b.start += used
+		if next == drop || !c.send() {
 			return hangUp
 		}
-		if next != again && next != absorb {
+		if next == await && !c.park() {
+			return hangUp
+		}
+		if next != again && next != absorb && next != await {
 			return next
 		}
 	}
@@ -100,6 +134,7 @@ func (c *conn) send() bool {
 	if !c.session.release(c.buffers) {
 		return false
 	}
+	c.bePortrayed(nil)
 	out := c.buffers.out.Outgoing()
 	for {
 		piece, err := out.Next()
@@ -119,11 +154,23 @@ func (c *conn) send() bool {
 
 func (c *conn) write(piece []byte) bool {
 	c.waitingSince.Store(c.server.stats.now())
+	c.unsent.Store(int64(len(piece)))
 	_, err := c.socket.Write(piece)
+	c.unsent.Store(0)
 	c.waitingSince.Store(0)
 	c.session.count.written += uint64(len(piece))
 	c.session.count.writes++
 	return err == nil
+}
+
+// bePortrayed shows others how the session is now: before a reply leaves, so that whoever has read it sees what it has changed. args are
+// those of a command that waits.
+func (c *conn) bePortrayed(args [][]byte) {
+	now := c.session.portray(c.buffers, args)
+	c.stranger.Store(c.session.isStranger())
+	c.mu.Lock()
+	c.shown = now
+	c.mu.Unlock()
 }
 
 // cutShort is the end of a connection in the middle of a reply that streams: its length has been announced, so no error can follow.
@@ -137,7 +184,7 @@ func (c *conn) cutShort(err error) {
 func (c *conn) absorb() bool {
 	a := &c.session.arrival
 	b := c.buffers
-	from := c.start + a.at
+	from := b.start + a.at
 	end := from + a.skip + min(a.left, len(b.in)-from-a.skip)
 	ok := c.session.absorb(b.in[from+a.skip : end])
 	a.skip = 0
@@ -175,7 +222,7 @@ func (c *conn) readOnce(fd uintptr) bool {
 	}
 	b := c.buffers
 	for {
-		n, err := syscall.Read(int(fd), b.in[len(b.in):cap(b.in)])
+		n, err := c.receive(fd, b.in[len(b.in):cap(b.in)])
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -183,6 +230,7 @@ func (c *conn) readOnce(fd uintptr) bool {
 			if len(b.in) == 0 {
 				c.giveBuffersBack()
 			}
+			c.bePortrayed(nil)
 			return false
 		case err != nil:
 			c.failed = os.NewSyscallError("read", err)
@@ -196,13 +244,21 @@ func (c *conn) readOnce(fd uintptr) bool {
 	}
 }
 
+// receive reads what is there, or returns EAGAIN.
+func (c *conn) receive(fd uintptr, p []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.receive(fd, p)
+	}
+	return syscall.Read(int(fd), p)
+}
+
 // giveBuffersBack lends the buffers to others, without what only an unusual command or pipeline needed.
 func (c *conn) giveBuffersBack() {
 	b := c.buffers
 	if b == nil {
 		return
 	}
-	c.buffers, c.start = nil, 0
+	c.buffers, b.start, b.peak = nil, 0, 0
 	b.out.Reset() // above all its sources
 	if b.spoiled {
 		return
@@ -230,9 +286,9 @@ func (c *conn) makeRoom() {
 	if b == nil {
 		return
 	}
-	if c.start > 0 {
-		b.in = b.in[:copy(b.in, b.in[c.start:])]
-		c.start = 0
+	if b.start > 0 {
+		b.in = b.in[:copy(b.in, b.in[b.start:])]
+		b.start = 0
 	}
 	if len(b.in) == cap(b.in) || c.session.arrival.left > 0 && cap(b.in) < largeReadBytes {
 		grown := make([]byte, len(b.in), max(2*cap(b.in), min(c.session.arrival.left, largeReadBytes)))

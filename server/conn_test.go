@@ -259,19 +259,19 @@ func TestLoading(t *testing.T) {
 // TestListen knows Redis' notation of addresses.
 func TestListen(t *testing.T) {
 	t.Parallel()
-	listeners, err := Listen([]string{"127.0.0.1", "-192.0.2.1", "-::1"}, 0)
+	listeners, err := Listen([]string{"127.0.0.1", "-192.0.2.1", "-::1"}, 0, 511)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeAll(listeners)
 	port := listeners[0].Addr().(*net.TCPAddr).Port
-	if _, err := Listen([]string{"127.0.0.1"}, port); err == nil || !strings.Contains(err.Error(), "address already in use") {
+	if _, err := Listen([]string{"127.0.0.1"}, port, 511); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("a port in use: %v", err)
 	}
-	if _, err := Listen([]string{"192.0.2.1"}, 0); err == nil {
+	if _, err := Listen([]string{"192.0.2.1"}, 0, 511); err == nil {
 		t.Error("an address of another machine is accepted")
 	}
-	if _, err := Listen([]string{"-192.0.2.1"}, 0); err == nil {
+	if _, err := Listen([]string{"-192.0.2.1"}, 0, 511); err == nil {
 		t.Error("no listener is left, and no error")
 	}
 }

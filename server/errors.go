@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 
 	"sett/commands"
@@ -36,6 +37,20 @@ const (
 	errNoModules  = commands.Error("ERR sett cannot load modules: use the commands that it has (COMMAND LIST)")
 
 	errNoSuchModule = commands.Error("ERR Error unloading module: no such module with that name")
+	errNoAuth       = commands.Error("NOAUTH Authentication required.")
+	errWrongPass    = commands.Error("WRONGPASS invalid username-password pair or user is disabled.")
+	errNoPassword   = commands.Error("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
+	errHelloNoAuth  = commands.Error("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option " +
+		"can be used to authenticate the client and select the RESP protocol version at the same time")
+	errNoProto         = commands.Error("NOPROTO unsupported protocol version")
+	errProtoNotInteger = commands.Error("ERR Protocol version is not an integer or out of range")
+
+	errClientName    = commands.Error("ERR Client names cannot contain spaces, newlines or special characters.")
+	errClientID      = commands.Error("ERR Invalid client ID")
+	errClientIDRange = commands.Error("ERR client-id should be greater than 0")
+	errNoSuchClient  = commands.Error("ERR No such client")
+	errUnblockReason = commands.Error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+	errPauseMode     = commands.Error("ERR CLIENT PAUSE mode must be WRITE or ALL")
 
 	// Ours: Redis queues until memory ends.
 	errQueueTooLong = commands.Error("ERR the commands queued since MULTI exceed client-query-buffer-limit")
@@ -65,6 +80,35 @@ func withoutCode(text string) string {
 }
 
 // errDebug is DEBUG's answer to what it does not know.
-func errDebug(subcommand []byte) commands.Error {
-	return commands.Error("ERR unknown subcommand or wrong number of arguments for '" + string(subcommand[:min(len(subcommand), 128)]) + "'. Try DEBUG HELP.")
+func errDebug(subcommand []byte) commands.Error { return errSubcommand("DEBUG", subcommand) }
+
+// errSubcommand is what a container answers whose subcommand got a number of arguments that its arity allows and it does not.
+func errSubcommand(container string, subcommand []byte) commands.Error {
+	return commands.Error("ERR unknown subcommand or wrong number of arguments for '" + quoted(subcommand, 128) + "'. Try " + container + " HELP.")
+}
+
+func errHelloOption(option []byte) commands.Error {
+	return commands.Error("ERR Syntax error in HELLO option '" + quoted(option, len(option)) + "'")
+}
+
+func errClientType(name []byte) commands.Error {
+	return commands.Error("ERR Unknown client type '" + quoted(name, len(name)) + "'")
+}
+
+func errNoSuchUser(name []byte) commands.Error {
+	return commands.Error("ERR No such user '" + quoted(name, len(name)) + "'")
+}
+
+func errSetInfoOption(option []byte) commands.Error {
+	return commands.Error("ERR Unrecognized option '" + quoted(option, len(option)) + "'")
+}
+
+func errSetInfoText(option []byte) commands.Error {
+	return commands.Error("ERR " + quoted(option, len(option)) + " cannot contain spaces, newlines or special characters.")
+}
+
+// quoted is what C's %.*s shows of an argument.
+func quoted(arg []byte, limit int) string {
+	text, _, _ := bytes.Cut(arg[:min(len(arg), limit)], []byte{0})
+	return string(text)
 }

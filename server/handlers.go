@@ -21,7 +21,7 @@ type handler struct {
 // newHandlers gives each Session row of the table its handler. A row without one is a mistake of the program.
 func newHandlers(table *commands.Table) map[*commands.Row]*handler {
 	byName := make(map[string]*handler)
-	for _, family := range []map[string]*handler{connectionHandlers(), transactionHandlers(), serverHandlers(),
+	for _, family := range []map[string]*handler{connectionHandlers(), clientHandlers(), transactionHandlers(), serverHandlers(),
 		saveHandlers(), replicationHandlers(), clusterHandlers(table)} {
 		maps.Copy(byName, family)
 	}
@@ -50,6 +50,9 @@ func connectionHandlers() map[string]*handler {
 		"echo":   {run: echo, inside: true},
 		"select": {run: selectDB, inside: true},
 		"quit":   {run: quit, atOnce: true, early: true},
+		"auth":   {run: auth, early: true},
+		"hello":  {run: hello, early: true},
+		"reset":  {run: reset, atOnce: true, early: true},
 	}
 }
 

@@ -12,13 +12,15 @@ import (
 // buffers are what a connection needs while it is busy. They go from connection to connection, so that an idle one costs little more
 // than its goroutine.
 type buffers struct {
-	in   []byte        // what the client sent
-	args [][]byte      // of the command at hand
-	call commands.Call // of the command at hand
+	in    []byte        // what the client sent
+	start int           // in[start:] was not run
+	args  [][]byte      // of the command at hand
+	call  commands.Call // of the command at hand
 
 	out   resp.Writer // replies that are held
 	marks []mark      // what they depend on, in order, to the end of out
 	last  int         // where the last reply begins
+	peak  int         // most bytes that out has held for this connection
 	seen  uint64      // the highest position of marks
 	wrote bool        // one of marks wrote
 	ended uint64      // speculations that had ended when the first of marks was run
@@ -54,6 +56,7 @@ func (b *buffers) full() bool {
 func (b *buffers) hold(seen uint64, wrote bool) {
 	b.last = b.heldEnd()
 	end := b.out.Len()
+	b.peak = max(b.peak, end)
 	if n := len(b.marks); seen == 0 && !wrote && n > 0 && b.marks[n-1].seen == 0 {
 		b.marks[n-1].end = end
 		return
@@ -68,6 +71,12 @@ func (b *buffers) heldEnd() int {
 		return b.marks[n-1].end
 	}
 	return 0
+}
+
+// forgetLast takes the last reply away. What it depends on is kept: nothing that follows leaves before.
+func (b *buffers) forgetLast() {
+	b.out.Truncate(b.last)
+	b.marks[len(b.marks)-1].end = b.last
 }
 
 // forget begins with no replies.
@@ -125,6 +134,7 @@ func (s *session) replaceDoubtful(b *buffers) bool {
 			s.committed = max(s.committed, m.seen)
 		case !errors.Is(err, storage.ErrInDoubt):
 			return false
+		case end == start: // CLIENT REPLY: nobody waits for it
 		case m.wrote:
 			fail(b, errInDoubt)
 			s.server.stats.inDoubt.Add(1)

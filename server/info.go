@@ -139,7 +139,7 @@ func cText(b []byte) []byte {
 func (r *report) clients() {
 	r.line("connected_clients:%d", r.s.server.clients.Load())
 	r.line("maxclients:%d", r.s.server.limits.Load().MaxClients)
-	r.line("blocked_clients:0") // no command of this version blocks
+	r.line("blocked_clients:%d", r.s.server.blocked.Load())
 }
 
 func (r *report) memory() {
@@ -219,6 +219,8 @@ func (r *report) stats() {
 	r.line("total_error_replies:%d", t.errors)
 	r.line("total_reads_processed:%d", t.reads)
 	r.line("total_writes_processed:%d", t.writes)
+	r.line("client_query_buffer_limit_disconnections:%d", st.queryOverflows.Load())
+	r.line("client_output_buffer_limit_disconnections:%d", st.outputOverflows.Load())
 }
 
 func (r *report) replication() {

@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -18,6 +19,11 @@ import (
 type Options struct {
 	Table  *commands.Table
 	Limits Limits
+	TLS    *TLS // behind TLS listeners; nil: there are none
+
+	Password  string // of the default user; "": none
+	Protected bool   // protected-mode
+
 	Debug  DebugAccess // who may use DEBUG
 	Config Config      // behind CONFIG
 	About  About       // what INFO says about the process
@@ -40,6 +46,9 @@ type Limits struct {
 
 	MinReplicas       int // writes are refused while there are fewer: this version has none
 	MinReplicasLagSec int // 0: MinReplicas does not count
+
+	// Replies in memory that the client has not taken: beyond hard it is closed at once, beyond soft when it stays so. 0: no limit.
+	OutHardBytes, OutSoftBytes, OutSoftSec int
 }
 
 // Engine is what commands run on. It is there once the log has been replayed.
@@ -82,6 +91,8 @@ type Log interface{ Metrics() wal.Metrics }
 type Server struct {
 	opts     Options
 	limits   atomic.Pointer[Limits]
+	access   atomic.Pointer[access]
+	paused   atomic.Pointer[pause]  // written under mu; nil: no pause, or it is over
 	engine   atomic.Pointer[Engine] // nil while the log is replayed
 	stats    stats
 	handlers map[*commands.Row]*handler
@@ -97,19 +108,23 @@ type Server struct {
 	mu        sync.Mutex
 	listeners []net.Listener     // guarded by mu
 	conns     map[*conn]struct{} // guarded by mu
-	parted    []net.Conn         // sockets that stay open until the process ends; guarded by mu
+	parked    map[*conn]struct{} // those that wait for the end of the pause; guarded by mu
+	parted    []io.Closer        // sockets that stay open until the process ends; guarded by mu
 	clients   atomic.Int64       // len(conns)
+	blocked   atomic.Int64       // len(parked)
 	nextID    atomic.Uint64      // of connections
 	running   sync.WaitGroup     // goroutines of listeners and connections, and the ticker
 }
 
 // New returns a server without listeners. Until Begin it answers every command with -LOADING.
 func New(opts Options) *Server {
-	s := &Server{opts: opts, conns: make(map[*conn]struct{}), started: time.Now(), ending: make(chan struct{})}
+	s := &Server{opts: opts, conns: make(map[*conn]struct{}), parked: make(map[*conn]struct{}), started: time.Now(), ending: make(chan struct{})}
 	var id [20]byte
 	rand.Read(id[:]) // never fails
 	s.runID = hex.EncodeToString(id[:])
 	s.limits.Store(&opts.Limits)
+	s.access.Store(&access{protected: opts.Protected})
+	s.SetPassword(opts.Password)
 	s.buffers.New = func() any { return new(buffers) }
 	s.stats.init(opts.Table)
 	s.saver.init(s.started)
@@ -151,8 +166,8 @@ func (s *Server) Shutdown(grace time.Duration) {
 	}
 	for c := range s.conns {
 		// Those that wait for input end now; those that run a command end when they want more of it.
-		c.socket.SetReadDeadline(past)
-		c.socket.SetWriteDeadline(latest)
+		c.plain.SetReadDeadline(past)
+		c.plain.SetWriteDeadline(latest)
 	}
 	s.mu.Unlock()
 	done := make(chan struct{})
@@ -200,19 +215,26 @@ func (s *Server) admit(c *conn) bool {
 
 // forget is the end of a connection; with part set its socket stays open.
 func (s *Server) forget(c *conn, part bool) {
+	defer s.running.Done()
+	s.remove(c)
+	if part {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.parted = append(s.parted, c.socket)
+		return
+	}
+	c.socket.Close()
+}
+
+// remove takes a connection out of the list, unless it was killed before.
+func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	s.clients.Store(int64(len(s.conns)))
-	if part {
-		s.parted = append(s.parted, c.socket)
-	} else {
-		c.socket.Close()
-	}
-	s.running.Done()
 }
 
-// tick samples rates ten times a second and closes idle connections once a second.
+// tick samples rates ten times a second, looks for connections that are to be closed once a second, and for new certificates once a minute.
 func (s *Server) tick() {
 	defer s.running.Done()
 	t := time.NewTicker(sampleInterval)
@@ -228,25 +250,64 @@ func (s *Server) tick() {
 			s.stats.sample(now)
 			if n%10 == 0 {
 				s.stats.samplePeak()
-				s.closeIdle(now)
+				s.closeOverdue(now.Unix())
+			}
+			if n%filesEvery == 0 && s.opts.TLS != nil {
+				s.opts.TLS.CheckFiles()
+			}
+			if p := s.paused.Load(); p != nil && s.pausing() == nil {
+				s.paused.CompareAndSwap(p, nil)
 			}
 		}
 	}
 }
 
-// closeIdle closes connections that have waited for their client for longer than timeout.
-func (s *Server) closeIdle(now time.Time) {
-	timeoutSec := s.limits.Load().TimeoutSec
-	if timeoutSec == 0 {
+// filesEvery is after how many samples TLS files are looked at: a minute.
+const filesEvery = int(time.Minute / sampleInterval)
+
+// strangerPatienceSec is how long a reply to a client that has yet to authenticate may wait to be taken.
+const strangerPatienceSec = 1
+
+// closeOverdue closes connections that have waited for their client for longer than they may. The goroutine of each wakes with an error.
+func (s *Server) closeOverdue(nowSec int64) {
+	limits := s.limits.Load()
+	if limits.TimeoutSec == 0 && limits.OutSoftBytes == 0 && s.access.Load().password == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		if since := c.waitingSince.Load(); since != 0 && now.Unix()-since > int64(timeoutSec) {
-			c.socket.Close() // its goroutine wakes with an error
+		since := c.waitingSince.Load()
+		if since == 0 {
+			continue
+		}
+		unsent, waitedSec := int(c.unsent.Load()), nowSec-since
+		switch {
+		case limits.TimeoutSec > 0 && waitedSec > int64(limits.TimeoutSec), c.stranger.Load() && unsent > 0 && waitedSec > strangerPatienceSec:
+			c.plain.Close()
+		case c.softOverdue(unsent, limits, nowSec):
+			s.overflowed(&c.peer, c.seen())
+			c.plain.Close()
 		}
 	}
+}
+
+// softOverdue tells whether the client has been above the soft limit for longer than it may.
+func (p *peer) softOverdue(unsent int, limits *Limits, nowSec int64) bool {
+	if limits.OutSoftBytes == 0 || unsent < limits.OutSoftBytes {
+		p.softSince = 0
+		return false
+	}
+	if p.softSince == 0 {
+		p.softSince = nowSec
+	}
+	return nowSec-p.softSince > int64(limits.OutSoftSec)
+}
+
+// overflowed notes that a client is closed because it does not take its replies, or asks for too much at a time.
+func (s *Server) overflowed(p *peer, shown portrait) {
+	s.stats.outputOverflows.Add(1)
+	s.opts.Logger.Warn("closing a client that exceeds client-output-buffer-limit", "client", string(p.appendTo(nil, shown, time.Now().Unix())))
 }
 
 // fatal ends the process. It does not return in production; a test's may.

@@ -145,6 +145,7 @@ type setup struct {
 	debug   DebugAccess
 	loading bool // Begin is left to the test
 	data    commands.Options
+	tls     *TLS
 }
 
 func startServer(t testing.TB, with setup) *testServer {
@@ -175,8 +176,9 @@ func startServer(t testing.TB, with setup) *testServer {
 	if with.debug == "" {
 		with.debug = DebugLocal
 	}
+	config := &fakeConfig{values: map[string]string{"maxclients": "10000", "requirepass": ""}}
 	ts.Server = New(Options{
-		Table: table, Limits: limits, Debug: with.debug, Config: &fakeConfig{values: map[string]string{"maxclients": "10000"}},
+		Table: table, Limits: limits, Debug: with.debug, Config: config, TLS: with.tls, Protected: true,
 		About:  About{Version: "test", RedisVersion: "7.2.4"},
 		Logger: slog.New(slog.NewTextHandler(ts.lines, nil)),
 		Stop:   func(save bool) { ts.stops <- save },
@@ -185,7 +187,8 @@ func startServer(t testing.TB, with setup) *testServer {
 	if !with.loading {
 		ts.Begin(ts.newEngine(data))
 	}
-	listeners, err := Listen([]string{"127.0.0.1"}, 0)
+	config.set = map[string]func(string){"requirepass": ts.SetPassword}
+	listeners, err := Listen([]string{"127.0.0.1"}, 0, 511)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +231,10 @@ func (testHooks) PauseCron(bool)       {}
 func (testHooks) Reclaim() error { return nil }
 func (testHooks) Collect() error { return nil }
 
-type fakeConfig struct{ values map[string]string }
+type fakeConfig struct {
+	values map[string]string
+	set    map[string]func(string)
+}
 
 func (c *fakeConfig) Get(patterns ...string) (pairs []string) {
 	for _, p := range patterns {
@@ -248,6 +254,9 @@ func (c *fakeConfig) Set(pairs []string) error {
 			return fmt.Errorf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", pairs[i])
 		}
 		c.values[pairs[i]] = pairs[i+1]
+		if set := c.set[pairs[i]]; set != nil {
+			set(pairs[i+1])
+		}
 	}
 	return nil
 }
@@ -292,6 +301,10 @@ func dial(t testing.TB, addr string) *client {
 	}
 	c.SetDeadline(time.Now().Add(limit))
 	t.Cleanup(func() { c.Close() })
+	return newClient(t, c)
+}
+
+func newClient(t testing.TB, c net.Conn) *client {
 	return &client{t: t, Conn: c, r: bufio.NewReaderSize(c, 64<<10)}
 }
 

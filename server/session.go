@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"net"
 	"runtime/debug"
 	"time"
 
@@ -16,12 +15,18 @@ import (
 type session struct {
 	server *Server
 	engine *Engine // nil while the log is replayed
-	id     uint64
-	addr   string
-	local  bool // the client is on this machine
-	proto  int  // 2 or 3
-	db     int
-	count  count
+	*peer          // what others see of it
+
+	proto         int // 2 or 3
+	db            int
+	authenticated bool
+	name          string // CLIENT SETNAME
+	libName       string // CLIENT SETINFO, and the next
+	libVer        string
+	flags         peerFlags
+	replies       replies
+	last          *commands.Row // of the last command; nil: there is no such command
+	count         count
 
 	check     resp.State // how far the command that is arriving was looked at
 	arrival   arrival    // its large arguments
@@ -42,17 +47,17 @@ type next int
 const (
 	more   next = iota // all that has arrived was run: read more
 	again              // run the rest
+	await              // wait for the end of the pause, then run the rest
 	absorb             // take the bytes of the large argument that is arriving, then run the rest
 	hangUp             // close the connection
+	drop               // close it without sending what is held
 	depart             // end, but leave the socket open until the process ends
 )
 
-func (s *session) init(server *Server, id uint64, socket net.Conn) {
-	s.server, s.id, s.proto = server, id, 2
-	s.addr = socket.RemoteAddr().String()
-	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
-		s.local = tcp.IP.IsLoopback()
-	}
+func (s *session) init(server *Server, p *peer) {
+	s.server, s.peer, s.proto = server, p, 2
+	s.enter()
+	p.shown = s.portray(nil, nil)
 }
 
 // end gives back what others know of this session.
@@ -75,14 +80,16 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 	if len(b.marks) == 0 && s.engine != nil {
 		b.ended = s.speculations()
 	}
-	limits := s.parserLimits()
+	now := s.server.limits.Load()
+	limits := parserLimits(now)
 	start := s.server.elapsed()
-	for !s.server.stopping.Load() {
+	for !s.server.stopping.Load() && !s.killed.Load() {
 		if s.postponed {
 			s.postponed = false
 		} else if b.full() {
 			return used, again
 		} else {
+			limits.Authenticated = !s.isStranger()
 			n, err := s.parse(b, pipeline[used:], limits)
 			used += n
 			if err != nil {
@@ -100,9 +107,16 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 		}
 		row := s.execute(b)
 		if s.postponed {
-			return used, again
+			return used, s.after
 		}
 		start = s.account(b, row, start)
+		if s.replies != repliesOn {
+			s.hush(b)
+		}
+		if hard := now.OutHardBytes; hard > 0 && b.out.Len() >= hard {
+			s.server.overflowed(s.peer, s.portray(b, b.args))
+			return used, drop
+		}
 		if s.after != more {
 			return used, s.after
 		}
@@ -122,10 +136,9 @@ func (s *session) parse(b *buffers, pipeline []byte, limits resp.Limits) (n int,
 	return n, err
 }
 
-func (s *session) parserLimits() resp.Limits {
-	now := s.server.limits.Load()
+func parserLimits(now *Limits) resp.Limits {
 	limits := resp.DefaultLimits()
-	limits.MaxBulkBytes, limits.MaxQueryBytes, limits.Authenticated = now.MaxBulkBytes, now.MaxQueryBytes, true
+	limits.MaxBulkBytes, limits.MaxQueryBytes = now.MaxBulkBytes, now.MaxQueryBytes
 	limits.LargeBytes = commands.StagedAbove
 	limits.MaxInlineBytes = min(limits.MaxInlineBytes, limits.MaxQueryBytes)
 	return limits
@@ -133,6 +146,7 @@ func (s *session) parserLimits() resp.Limits {
 
 func (s *session) protocolError(b *buffers, err error) next {
 	if errors.Is(err, resp.ErrQueryTooLong) {
+		s.server.stats.queryOverflows.Add(1)
 		s.server.opts.Logger.Warn("closing a client whose command exceeds client-query-buffer-limit", "addr", s.addr)
 		return hangUp
 	}
@@ -146,12 +160,17 @@ func (s *session) protocolError(b *buffers, err error) next {
 func (s *session) execute(b *buffers) (ran *commands.Row) {
 	s.after = more
 	row, err := s.admit(b)
+	s.last = row
 	if err == nil {
 		err = s.arrival.err
 	}
 	if err != nil {
 		s.reject(b, row, err)
 		s.arrival.drop(s)
+		return nil
+	}
+	if s.server.paused.Load() != nil && s.mustWait(row) {
+		s.postponed, s.after = true, await
 		return nil
 	}
 	defer s.arrival.drop(s) // what nobody has taken
@@ -163,7 +182,7 @@ func (s *session) execute(b *buffers) (ran *commands.Row) {
 	case h == nil:
 		s.do(b, row)
 	case h.blocks && b.out.Len() > 0:
-		s.postponed = true
+		s.postponed, s.after = true, again
 	default:
 		b.call.Row, b.call.Seen, b.call.Wrote = row, 0, false
 		h.run(s, b, b.args)
@@ -180,6 +199,8 @@ func (s *session) admit(b *buffers) (*commands.Row, error) {
 		return row, err
 	case row.Name == "debug" && !s.mayDebug():
 		return row, errNoDebug
+	case s.isStranger() && !row.Flags.Has(commands.FlagNoAuth):
+		return row, errNoAuth
 	case s.engine == nil && !s.worksEarly(row):
 		return row, errLoading
 	case s.lacksReplicas(row):
@@ -208,7 +229,7 @@ func (s *session) reject(b *buffers, row *commands.Row, err error) {
 		s.queueFailed = true
 	}
 	if row == nil && (is(b.args[0], "post") || is(b.args[0], "host:")) {
-		s.crossProtocol()
+		s.crossProtocol(b)
 		return
 	}
 	fail(b, err)
@@ -217,8 +238,9 @@ func (s *session) reject(b *buffers, row *commands.Row, err error) {
 }
 
 // crossProtocol ends a connection that speaks HTTP: a browser was made to send commands to this port. What follows must not be run.
-func (s *session) crossProtocol() {
+func (s *session) crossProtocol(b *buffers) {
 	s.after = hangUp
+	b.hold(0, false)
 	s.server.opts.Logger.Warn("closing a client that speaks HTTP: possibly an attack by way of somebody's browser", "addr", s.addr)
 }
 

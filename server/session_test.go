@@ -158,7 +158,7 @@ func TestDebugAccess(t *testing.T) {
 		ts := startServer(t, setup{debug: access})
 		ts.dial().want(want, "DEBUG", "SLEEP", "0")
 	}
-	if (&session{server: &Server{opts: Options{Debug: DebugLocal}}}).mayDebug() {
+	if (&session{server: &Server{opts: Options{Debug: DebugLocal}}, peer: &peer{}}).mayDebug() {
 		t.Error("local lets everybody in")
 	}
 	c := startServer(t, setup{debug: DebugNobody}).dial()

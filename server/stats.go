@@ -31,6 +31,9 @@ type stats struct {
 	tryAgain    atomic.Uint64 // replies that became -TRYAGAIN
 	cutShort    atomic.Uint64 // replies that ended in the middle, with their connection
 
+	queryOverflows  atomic.Uint64 // clients closed for client-query-buffer-limit
+	outputOverflows atomic.Uint64 // … and for client-output-buffer-limit
+
 	errorsMu sync.Mutex
 	errors   map[string]uint64 // error replies by code; guarded by errorsMu
 
@@ -139,7 +142,7 @@ func (s *stats) reset() {
 			}
 		}
 	}
-	for _, n := range []*atomic.Uint64{&s.connections, &s.rejected, &s.panics, &s.inDoubt, &s.tryAgain, &s.cutShort} {
+	for _, n := range []*atomic.Uint64{&s.connections, &s.rejected, &s.panics, &s.inDoubt, &s.tryAgain, &s.cutShort, &s.queryOverflows, &s.outputOverflows} {
 		n.Store(0)
 	}
 	s.errorsMu.Lock()

@@ -19,7 +19,7 @@ type SweeperOptions struct {
 	// Remove deletes the keys of due expiry rows, as one batch, after looking at their meta records again.
 	Remove func(rows [][]byte) error
 
-	// Hold, if set, tells that nothing may be removed now: CLIENT PAUSE.
+	// Hold, if set, tells that nothing may be removed now: CLIENT PAUSE, DEBUG PAUSE-CRON.
 	Hold func() bool
 
 	Interval  time.Duration // between looks at the rows: 100 ms

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"syscall"
+	"time"
+
+	"sett/commands"
+)
+
+// pause is what CLIENT PAUSE has asked for.
+type pause struct {
+	untilMs int64 // unix time
+	all     bool  // every command waits; otherwise those that may write
+}
+
+// Pause makes commands wait until a moment. What is asked for while there is a pause can only make it longer and stricter.
+func (s *Server) Pause(untilMs int64, all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.pausing(); old != nil {
+		untilMs, all = max(untilMs, old.untilMs), all || old.all
+	}
+	s.paused.Store(&pause{untilMs, all})
+}
+
+// Unpause ends it for all who wait.
+func (s *Server) Unpause() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused.Store(nil)
+	for c := range s.parked {
+		c.plain.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// pausing is the present pause, or nil.
+func (s *Server) pausing() *pause {
+	p := s.paused.Load()
+	if p == nil || time.Now().UnixMilli() >= p.untilMs {
+		return nil
+	}
+	return p
+}
+
+// Pausing tells whether nothing may change now, expired keys included.
+func (s *Server) Pausing() bool { return s.pausing() != nil }
+
+// mustWait tells whether the present pause holds a command up. EXEC waits if one of its commands would.
+func (s *session) mustWait(row *commands.Row) bool {
+	p := s.server.pausing()
+	if p == nil {
+		return false
+	}
+	if p.all || mayWrite(row) {
+		return true
+	}
+	if row.Name == "exec" {
+		for i := range s.queue.steps {
+			if mayWrite(s.queue.steps[i].Row) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func mayWrite(row *commands.Row) bool {
+	return row.IsWrite() || row.Flags&(commands.FlagWrite|commands.FlagMayReplicate) != 0
+}
+
+// park waits for the end of the pause, and notices meanwhile that the client leaves. false: the connection is over.
+func (c *conn) park() bool {
+	if !c.server.beginPark(c) {
+		return !c.server.stopping.Load()
+	}
+	c.bePortrayed(c.buffers.args)
+	c.waitingSince.Store(0)
+	gone := false
+	err := c.raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		gone = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+		return gone // what else the client sends waits with the command
+	})
+	return c.server.endPark(c) && !gone && (err == nil || isTimeout(err))
+}
+
+// beginPark has the connection woken when the pause ends. false: it has ended already.
+func (s *Server) beginPark(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pausing()
+	if p == nil || s.stopping.Load() {
+		return false
+	}
+	c.plain.SetReadDeadline(time.UnixMilli(p.untilMs))
+	s.parked[c] = struct{}{}
+	s.blocked.Store(int64(len(s.parked)))
+	c.peer.parked.Store(true)
+	return true
+}
+
+// endPark is its other half. false: the server stops.
+func (s *Server) endPark(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.parked, c)
+	s.blocked.Store(int64(len(s.parked)))
+	c.peer.parked.Store(false)
+	c.plain.SetReadDeadline(time.Time{})
+	return !s.stopping.Load() // whose deadline this may have taken away
+}
