@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -205,6 +206,85 @@ func TestPauseCron(t *testing.T) {
 	for deadline := time.Now().Add(time.Minute); p.do("DBSIZE") != ":0"; {
 		if time.Now().After(deadline) {
 			t.Fatal("the sweeper did not wake up")
+		}
+	}
+}
+
+// TestOtherDoors: without a TCP port clients come in by a Unix socket, whose file goes with the server; messages go to a file, as JSON; who logs
+// out does not take the server along.
+func TestOtherDoors(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	socket, logfile := filepath.Join(dir, "s"), filepath.Join(dir, "log")
+	cmd := sett(t, "server", "--set", "port=0", "--set", "unixsocket="+socket, "--set", "unixsocketperm=700", "--set", "dir="+filepath.Join(dir, "data"),
+		"--set", "disk_reserve=1MiB", "--set", "memory_budget=128MiB", "--set", "logfile="+logfile, "--set", "log_format=json", "--set", "loglevel=debug",
+		"--set", "requirepass=secret")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	said := &lines{ready: make(chan string, 2), done: make(chan struct{})}
+	go said.read(stderr)
+	if _, ok := <-said.ready; !ok {
+		t.Fatalf("sett did not get ready:\n%s", &said.all)
+	}
+	cmd.Process.Signal(syscall.SIGHUP)
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Fatalf("the socket: %v, %v", info, err)
+	}
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "PING\r\nAUTH secret\r\nCONFIG SET loglevel warning\r\nSET k v\r\n")
+	replies := bufio.NewReader(c)
+	for _, want := range []string{"-NOAUTH Authentication required.\r\n", "+OK\r\n", "+OK\r\n", "+OK\r\n"} {
+		if got, err := replies.ReadString('\n'); got != want {
+			t.Fatalf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	<-said.done
+	if code := exitCode(t, cmd.Wait()); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+	text, err := os.ReadFile(logfile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var message struct{ Level, Msg string }
+		if err := json.Unmarshal([]byte(line), &message); err != nil || message.Msg == "" {
+			t.Errorf("%q: %v", line, err)
+		}
+		if strings.Contains(message.Msg, "stopp") {
+			t.Errorf("a message below the level is logged: %q", line)
+		}
+	}
+	if !strings.Contains(string(text), "Ready to accept connections") {
+		t.Errorf("the log is %q", text)
+	}
+}
+
+// TestNoDoor refuses to start where nobody could connect, or TLS could not be kept.
+func TestNoDoor(t *testing.T) {
+	t.Parallel()
+	for set, want := range map[string]string{
+		"unixsocket=": "nobody could connect", "tls_port=65535": "no tls-cert-file configured", "unixsocket=/no/such/dir/s": "cannot listen on /no/such/dir/s: no such file",
+	} {
+		cmd := sett(t, "server", "--set", "port=0", "--set", "dir="+filepath.Join(t.TempDir(), "data"), "--set", set)
+		out, err := cmd.CombinedOutput()
+		if code := exitCode(t, err); code != 1 || !strings.Contains(string(out), want) {
+			t.Errorf("%s: exit code %d, %s", set, code, out)
 		}
 	}
 }
