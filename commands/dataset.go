@@ -66,6 +66,7 @@ type Call struct {
 	now    int64
 	seed   uint64
 	start  int // length of W when the call began
+	proto  int // … and its protocol, which HELLO within EXEC may change
 	reader storage.Reader
 	txn    storage.Txn
 	update Update
@@ -172,7 +173,7 @@ func (d *DataSet) begin(c *Call) {
 	c.d = d
 	c.now = d.clock.Now()
 	c.seed = mix(d.seed.Add(0x9e3779b97f4a7c15))
-	c.start = c.W.Len()
+	c.start, c.proto = c.W.Len(), c.W.Proto
 	c.Seen, c.Wrote = 0, false
 	c.update.hits, c.update.misses = 0, 0
 	c.update.ledger.Expired, c.update.ledger.Due = 0, 0
@@ -201,6 +202,7 @@ func (d *DataSet) end(c *Call, err error) error {
 	}
 	c.Wrote = false
 	c.W.Truncate(c.start)
+	c.W.Proto = c.proto
 	if ReplyError(c.W, err) {
 		return nil
 	}
@@ -210,6 +212,7 @@ func (d *DataSet) end(c *Call, err error) error {
 // beginRound puts the call's Update back to where every round starts.
 func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 	c.W.Truncate(c.start)
+	c.W.Proto = c.proto
 	u := &c.update
 	// Whoever evaluated before us may have looked at the clock after us: time goes with the order of the lock.
 	c.now = max(c.now, c.d.clock.Last())

@@ -105,7 +105,17 @@ func TestProtocolSwitch(t *testing.T) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
 	}
-	a.do("HELLO", "3")
+	// Within EXEC it changes what stands behind it, also when the transaction is run again because a key was not in memory.
+	a.want("+OK\r\n", "SET", "cold", "1")
+	a.want("+OK\r\n", "DEBUG", "SETT", "FLUSH")
+	a.want("+OK\r\n", "DEBUG", "SETT", "DROP-CACHE")
+	a.want("+OK\r\n", "MULTI")
+	for _, command := range []string{"GET no", "HELLO 3", "GET cold", "GET no"} {
+		a.want("+QUEUED\r\n", strings.Fields(command)...)
+	}
+	if got := a.do("EXEC"); !strings.HasPrefix(got, "*4\r\n$-1\r\n%7\r\n") || !strings.HasSuffix(got, "$1\r\n1\r\n_\r\n") {
+		t.Fatalf("got %q", got)
+	}
 	for range 10 {
 		a.want("_\r\n", "GET", "no")
 		b.want("$-1\r\n", "GET", "no")

@@ -55,6 +55,19 @@ func newConn(s *Server, socket net.Conn, tls *TLS) (*conn, error) {
 	return c, nil
 }
 
+// shakeHands is the first goroutine of a TLS connection. What is left of it after that is a large stack, so another one serves.
+func (c *conn) shakeHands() {
+	err := c.secure.shakeHands()
+	if err != nil {
+		c.server.opts.Logger.Info("a TLS handshake failed", "addr", c.addr, "err", err)
+	}
+	if err != nil || c.server.stopping.Load() { // the handshake may have moved the deadline of Shutdown
+		c.server.forget(c, false)
+		return
+	}
+	go c.serve()
+}
+
 // serve is the connection's goroutine.
 func (c *conn) serve() {
 	part := false
@@ -80,15 +93,6 @@ func (c *conn) serve() {
 
 // begin lets the client in. false: it stays outside.
 func (c *conn) begin() bool {
-	if c.secure != nil {
-		if err := c.secure.shakeHands(); err != nil {
-			c.server.opts.Logger.Info("a TLS handshake failed", "addr", c.addr, "err", err)
-			return false
-		}
-		if c.server.stopping.Load() {
-			return false // the handshake may have moved the deadline of Shutdown
-		}
-	}
 	if c.server.keepsOut(&c.peer) {
 		c.server.stats.rejected.Add(1)
 		c.socket.SetWriteDeadline(time.Now().Add(time.Second))

@@ -9,6 +9,6 @@
 //     process ends;
 //   - buffers grow with what clients really sent, and an idle connection owns none.
 //
-// A session belongs to the goroutine of its connection, and so does everything in it. Server's methods may be called by any
-// goroutine.
+// A session belongs to the goroutine of its connection, and so does everything in it; what others may see of it, and do to it, is its
+// peer (peer.go). Server's methods may be called by any goroutine.
 package server

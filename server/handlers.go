@@ -51,7 +51,7 @@ func connectionHandlers() map[string]*handler {
 		"select": {run: selectDB, inside: true},
 		"quit":   {run: quit, atOnce: true, early: true},
 		"auth":   {run: auth, early: true},
-		"hello":  {run: hello, early: true},
+		"hello":  {run: hello, inside: true, early: true},
 		"reset":  {run: reset, atOnce: true, early: true},
 	}
 }

@@ -171,7 +171,11 @@ func (s *Server) welcome(socket net.Conn, tls *TLS) {
 		socket.Close()
 		return
 	}
-	go c.serve()
+	if tls != nil {
+		go c.shakeHands()
+	} else {
+		go c.serve()
+	}
 }
 
 // keepAlive asks TCP to find out about peers that vanished, with Redis' timing.

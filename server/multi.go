@@ -93,7 +93,7 @@ func exec(s *session, b *buffers, _ [][]byte) {
 		s.broken(b, err)
 		return
 	}
-	s.db = call.DB
+	s.db, s.proto = call.DB, b.out.Proto
 	if refusal, ok := bytes.CutPrefix(b.out.Bytes()[start:], []byte("-MISCONF ")); ok {
 		text := "MISCONF " + string(refusal)
 		b.out.Truncate(start)
