@@ -66,11 +66,10 @@ func TestPauseAll(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, setup{})
 	c := ts.dial()
-	start := time.Now()
 	c.want("+OK\r\n", "CLIENT", "PAUSE", "50")
 	c.want("+PONG\r\n", "PING")
-	if took := time.Since(start); took < 50*time.Millisecond {
-		t.Errorf("the pause took %v", took)
+	if ts.Pausing() {
+		t.Error("a reply came during the pause")
 	}
 }
 
