@@ -73,8 +73,8 @@ func (t *Table) replyAll(w *resp.Writer) {
 	}
 }
 
-// find returns the row of a name, which for a subcommand is "config|get".
-func (t *Table) find(name []byte) *Row {
+// Find returns the row of a name, nil if there is none. That of a subcommand is "config|get".
+func (t *Table) Find(name []byte) *Row {
 	container, sub, found := strings.Cut(string(name), "|")
 	row := t.Lookup([]byte(container))
 	if row == nil || !found {
@@ -90,7 +90,7 @@ func (t *Table) replyInfo(w *resp.Writer, names [][]byte) {
 	}
 	w.Array(len(names))
 	for _, name := range names {
-		if row := t.find(name); row != nil {
+		if row := t.Find(name); row != nil {
 			row.replyInfo(w)
 		} else {
 			w.Null()
@@ -176,7 +176,7 @@ func (t *Table) replyDocs(w *resp.Writer, names [][]byte) {
 	if len(names) > 0 {
 		rows = nil
 		for _, name := range names {
-			if row := t.find(name); row != nil {
+			if row := t.Find(name); row != nil {
 				rows = append(rows, row)
 			}
 		}

@@ -34,7 +34,7 @@ func renderPage(table *Table, all []syntax) string {
 	have, total := 0, 0
 	for _, s := range all {
 		total++
-		if table.find([]byte(s.name)) != nil {
+		if table.Find([]byte(s.name)) != nil {
 			have++
 		}
 	}
@@ -60,7 +60,7 @@ func renderGroup(page *strings.Builder, table *Table, all []syntax, group string
 		if s.group != group {
 			continue
 		}
-		row := table.find([]byte(s.name))
+		row := table.Find([]byte(s.name))
 		if row == nil {
 			missing = append(missing, "`"+showName(s.name)+"`")
 			continue

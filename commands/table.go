@@ -38,7 +38,7 @@ func NewTable() *Table {
 	}
 	syntaxes := parseSyntax()
 	for i := range syntaxes {
-		if row := t.find([]byte(syntaxes[i].name)); row != nil {
+		if row := t.Find([]byte(syntaxes[i].name)); row != nil {
 			row.syntax = &syntaxes[i]
 		}
 	}
