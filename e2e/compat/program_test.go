@@ -257,7 +257,11 @@ func sameReply(name string, want, got *reply) bool {
 		return true
 	}
 	switch name {
-	case "ttl", "expiretime", "object idletime":
+	case "object idletime": // Redis shares small integers between keys, and their clock
+		return want.kind == ':' && got.kind == ':'
+	case "object refcount": // what EXEC runs holds its own arguments
+		return near(want, got, 1)
+	case "ttl", "expiretime":
 		return near(want, got, 120)
 	case "pttl", "pexpiretime":
 		return near(want, got, 120_000)

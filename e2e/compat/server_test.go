@@ -20,6 +20,7 @@ type server struct {
 	network, addr string
 	sett          bool
 	node          *process.Node // of a sett
+	lost          error         // why no further scene can begin
 }
 
 func (s *server) dial() (*link, error) {
@@ -107,8 +108,15 @@ func (st *stage) end() {
 	clear(st.links)
 }
 
-// begin clears the stage: new connections, empty databases.
+// begin clears the stage: new connections, empty databases. A server on which that fails once is given up, so that nobody waits for it again.
 func (st *stage) begin() error {
+	if st.server.lost == nil {
+		st.server.lost = st.clear()
+	}
+	return st.server.lost
+}
+
+func (st *stage) clear() error {
 	st.end()
 	l, err := st.link(0)
 	if err != nil {
