@@ -39,6 +39,7 @@ func TestRecording(t *testing.T) {
 				} else {
 					compare(t, s, proto, st, quiet)
 				}
+				st.end()
 			}
 		})
 	}

@@ -23,7 +23,8 @@ import (
 //	@raw "PING\r\n"                     bytes instead of a command
 //	@wait 5                             so many milliseconds pass
 //	@sett DEBUG SETT FLUSH              is for sett only, its reply is no matter
-//	= "abc"                             behind a command that Redis 7.0.15 is not asked: its reply, as 7.2 or sett has it
+//	= "abc"                             behind a command that Redis 7.0.15 is not asked: its reply, as 7.2 has it
+//	=3 ="txt:abc"                       the same for one protocol
 type script struct {
 	name   string
 	scenes []*scene
@@ -41,9 +42,9 @@ type line struct {
 	client int
 	masks  []mask
 	args   []string
-	raw    string // of @raw
-	waitMs int    // of @wait
-	want   string // what stands behind =
+	raw    string    // of @raw
+	waitMs int       // of @wait
+	want   [4]string // what stands behind =, by protocol
 }
 
 type lineKind int
@@ -94,8 +95,10 @@ func parseScript(text string) (*script, error) {
 		case now == nil:
 			return nil, fmt.Errorf("%d: a line before the first scene", i+1)
 		}
-		if want, ok := strings.CutPrefix(text, "= "); ok && len(now.lines) > 0 {
-			now.lines[len(now.lines)-1].want += want + "\n"
+		if protos, want, ok := expectation(text); ok && len(now.lines) > 0 {
+			for _, proto := range protos {
+				now.lines[len(now.lines)-1].want[proto] += want + "\n"
+			}
 			continue
 		}
 		l, err := parseLine(text)
@@ -106,6 +109,21 @@ func parseScript(text string) (*script, error) {
 		now.lines = append(now.lines, l)
 	}
 	return s, nil
+}
+
+// expectation reads a line that begins with =.
+func expectation(text string) (protos []int, want string, ok bool) {
+	which, want, ok := strings.Cut(text, " ")
+	switch {
+	case !ok:
+	case which == "=":
+		return protocols, want, true
+	case which == "=2":
+		return protocols[:1], want, true
+	case which == "=3":
+		return protocols[1:], want, true
+	}
+	return nil, "", false
 }
 
 func parseLine(text string) (*line, error) {
@@ -188,8 +206,8 @@ func (st *stage) play(sc *scene, before func(*line) error, see func(l *line, got
 		return err
 	}
 	for _, l := range sc.lines {
-		if l.want != "" && !st.server.sett {
-			see(l, l.want)
+		if want := l.want[st.proto]; want != "" && !st.server.sett {
+			see(l, want)
 			continue
 		}
 		if err := before(l); err != nil {

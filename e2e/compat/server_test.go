@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,14 +16,13 @@ import (
 
 // server is a Redis or a sett that the test has started.
 type server struct {
-	network, addr string
-	sett          bool
-	node          *process.Node // of a sett
-	lost          error         // why no further scene can begin
+	addr string
+	sett bool
+	lost error // why no further scene can begin
 }
 
 func (s *server) dial() (*link, error) {
-	conn, err := net.Dial(s.network, s.addr)
+	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +33,7 @@ func startSett(t *testing.T, sets ...string) *server {
 	t.Helper()
 	node := process.New(t, t.TempDir(), sets...)
 	node.Start()
-	return &server{network: "tcp", addr: "127.0.0.1:" + node.Port, sett: true, node: node}
+	return &server{addr: "127.0.0.1:" + node.Port, sett: true}
 }
 
 // truth is the Redis whose answers are recorded.
@@ -51,9 +49,9 @@ func startRedis(t *testing.T) *server {
 	if version, err := exec.Command(binary, "--version").Output(); err != nil || !strings.Contains(string(version), " v="+truth+" ") {
 		t.Skipf("%s is not %s but %s", binary, truth, version)
 	}
-	dir := t.TempDir()
-	s := &server{network: "unix", addr: filepath.Join(dir, "redis.sock")}
-	cmd := exec.Command(binary, "--port", "0", "--unixsocket", s.addr, "--save", "", "--dir", dir, "--enable-debug-command", "yes")
+	port := process.FreePort(t)
+	s := &server{addr: "127.0.0.1:" + port}
+	cmd := exec.Command(binary, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir(), "--enable-debug-command", "yes")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
