@@ -40,8 +40,8 @@ func newMask(name string) (mask, error) {
 		return mask{name, func(r *reply) *reply { return has(r, names) }}, nil
 	case "digest":
 		return mask{name, digest}, nil
-	case "first":
-		return mask{name, firstLine}, nil
+	case "before":
+		return mask{name, func(r *reply) *reply { return before(r, arg) }}, nil
 	}
 	return mask{}, fmt.Errorf("no mask @%s", name)
 }
@@ -160,9 +160,9 @@ func digest(r *reply) *reply {
 	return &reply{kind: r.kind, text: fmt.Sprintf("%s sha256 %x", r.text, sha256.Sum256([]byte(r.String())))}
 }
 
-// firstLine keeps the first line of a text.
-func firstLine(r *reply) *reply {
+// before keeps of an error what stands before a mark.
+func before(r *reply, mark string) *reply {
 	kept := *r
-	kept.body, _, _ = strings.Cut(r.body, "\n")
+	kept.text, _, _ = strings.Cut(r.text, mark)
 	return &kept
 }

@@ -116,14 +116,7 @@ func (st *stage) begin() error {
 
 func (st *stage) clear() error {
 	st.end()
-	l, err := st.link(0)
-	if err != nil {
-		return err
-	}
-	if got, err := l.do("FLUSHALL"); err != nil || got.text != "OK" {
-		return fmt.Errorf("FLUSHALL: %v, %v", got, err)
-	}
-	return nil
+	return st.admin("FLUSHALL")
 }
 
 func (st *stage) link(client int) (*link, error) {
@@ -148,20 +141,26 @@ func (st *stage) link(client int) (*link, error) {
 	return l, nil
 }
 
-// admin sends a command on the connection that scripts do not have.
-func (st *stage) admin(args ...string) error {
+// ask sends a command on the connection that scripts do not have. An error reply is an error.
+func (st *stage) ask(args ...string) (*reply, error) {
 	l, err := st.link(0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	got, err := l.do(args...)
 	if err == nil && (got.kind == '-' || got.kind == closed) {
 		err = fmt.Errorf("%s", got)
 	}
 	if err != nil {
-		return fmt.Errorf("%v: %w", args, err)
+		return nil, fmt.Errorf("%v: %w", args, err)
 	}
-	return nil
+	return got, nil
+}
+
+// admin is ask for commands whose reply is no matter.
+func (st *stage) admin(args ...string) error {
+	_, err := st.ask(args...)
+	return err
 }
 
 // settle ends a scene: nothing may have been sent that no command has asked for.
