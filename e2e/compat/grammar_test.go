@@ -11,6 +11,9 @@ import (
 
 // grammar has what programs consist of: a weight and a command in each line. [ … ] may be left out, { a | b } is one of several, + and * behind
 // something repeat it, <…> is one of terminals.
+//
+// HyperLogLogs are damaged in their header only: of a PFADD that comes upon damaged registers, Redis keeps what it has done before the error, sett
+// nothing.
 const grammar = `
 40 SET <key> <value>
 10 SET <key> <value> { NX | XX | GET | KEEPTTL }
@@ -61,8 +64,7 @@ const grammar = `
  2 PFDEBUG ENCODING <hll>
  2 PFDEBUG DECODE <hll>
  1 PFDEBUG TODENSE <hll>
- 1 SETRANGE <hll> { 4 | 8 | 15 | 16 | 17 | 20 } <text>
- 1 APPEND <hll> <text>
+ 1 SETRANGE <hll> { 0 | 4 | 5 | 8 | 15 } { H | a | 0 }
  1 DEL <hll>
 
 10 DEL <key> +
