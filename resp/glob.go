@@ -5,7 +5,8 @@ package resp
 //   - an empty s matches the empty pattern only, not "*" (KEYS and SCAN treat "*" alone as "everything" before they ask);
 //   - a class that is not closed ends with the pattern, "[]" matches nothing and "[^]" anything;
 //   - a range may stand either way round, its ends being C's signed chars; nocase lowers its ends after they were turned;
-//   - nocase does not reach an escaped character in a class.
+//   - nocase does not reach an escaped character in a class;
+//   - what needs more than globStars stars to match does not.
 //
 // When something fails behind a star, only the last star can help by taking more: earlier ones could but lead to the same
 // place. So the time is at most len(pattern) × len(s), whatever the pattern.
@@ -15,11 +16,15 @@ func Glob(pattern, s []byte, nocase bool) bool {
 	}
 	p, i := 0, 0
 	star, from := -1, 0 // behind the last star, and where in s what follows it was tried
+	stars := 0
 	for i < len(s) {
 		if p < len(pattern) && pattern[p] == '*' {
 			p = skipStars(pattern, p)
 			if p == len(pattern) {
 				return true
+			}
+			if stars++; stars > globStars {
+				return false
 			}
 			star, from = p, i
 		}
@@ -38,6 +43,9 @@ func Glob(pattern, s []byte, nocase bool) bool {
 	}
 	return skipStars(pattern, p) == len(pattern)
 }
+
+// globStars is how deep Redis recurses.
+const globStars = 1000
 
 func skipStars(pattern []byte, p int) int {
 	for p < len(pattern) && pattern[p] == '*' {

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 )
@@ -168,4 +169,18 @@ func FuzzGlob(f *testing.F) {
 			t.Fatalf("Glob(%q, %q, nocase %v) = %v", pattern, s, nocase, got)
 		}
 	})
+}
+
+// Redis gives up at a depth of recursion; a last star does not count.
+func TestGlobGivesUpWhereRedisDoes(t *testing.T) {
+	for _, test := range []struct {
+		stars int
+		end   string
+		want  bool
+	}{{1000, "", true}, {1001, "", false}, {1000, "*", true}, {1001, "*", false}, {50000, "", false}} {
+		pattern := strings.Repeat("*?", test.stars) + test.end
+		if got := Glob([]byte(pattern), bytes.Repeat([]byte("a"), 50000), false); got != test.want {
+			t.Errorf("%d stars and %q: %v", test.stars, test.end, got)
+		}
+	}
 }
