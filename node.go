@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -351,6 +352,15 @@ func (n *node) registerSettings() error {
 		n.data.SetMaxBulk(int(v.Bytes()))
 		return nil
 	})
+	for name, set := range map[string]func(config.Value){
+		"maxmemory_policy":     func(v config.Value) { n.data.SetLFU(strings.HasSuffix(v.String(), "-lfu")) },
+		"lfu_log_factor":       func(v config.Value) { n.data.SetLFULogFactor(v.Int()) },
+		"lfu_decay_time":       func(v config.Value) { n.data.SetLFUDecayTime(v.Int()) },
+		"hll_sparse_max_bytes": func(v config.Value) { n.data.SetHLLSparseMax(v.Bytes()) },
+	} {
+		set(cfg.Value(name))
+		cfg.OnChange(name, func(v config.Value) error { set(v); return nil })
+	}
 	cfg.OnChange("appendfsync", func(v config.Value) error {
 		level, err := replication.ParseFsync(v.String())
 		if err != nil {

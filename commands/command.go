@@ -39,11 +39,15 @@ type Row struct {
 	// taken at that moment, without the lock. It may run long, and it runs once; not at all if Read set replied.
 	Long func(*Query, *storage.View) error
 
+	// Memo is what a Read row may keep of what it has computed, so that the next one need not: if Read or Long has asked for it
+	// (Query.memo), it runs as a batch behind the reply. Whether it succeeds is nobody's business, so a full disk refuses no read.
+	Memo func(*Update) error
+
 	// Stages tells whether argument i of n may be staged. Its handler reads it with put or argument only. Nil: none may.
 	Stages func(n, i int) bool
 
-	// Copies says that the row is COPY, which may stage what it copies.
-	Copies bool
+	// Derives says that the row makes a string from others, and may stage it: COPY and BITOP.
+	Derives bool
 
 	// Deletes says that the row only gives space back, so that it passes the guard of a full disk.
 	Deletes bool
@@ -86,7 +90,10 @@ type Query struct {
 	spaceKnown bool
 	state      scanState // what Read leaves to Long
 	bits       bitScan   // the same, of BITCOUNT and BITPOS
+	lcs        lcsState  // of LCS
 	replied    bool      // Read has replied itself: Long does not run
+	memo       bool      // Row.Memo is to run
+	noTouch    bool      // looking keys up is no use of them
 
 	seed         uint64 // state of Random
 	hits, misses int    // of the present round
@@ -101,8 +108,8 @@ type Query struct {
 type Update struct {
 	Query
 	ledger types.Ledger
-	copy   *stagedCopy // of COPY, if it is a batch of its own
-	remap  remap       // what the batch did to the databases themselves
+	derive *derived // of COPY and BITOP, if it is a batch of its own
+	remap  remap    // what the batch did to the databases themselves
 }
 
 // Random is the next number of this call's sequence, which is the same in every round.
@@ -150,8 +157,18 @@ func (q *Query) appendMetaKey(dst, name []byte) ([]byte, error) {
 	return q.set.keys.AppendMeta(dst, space, name), nil
 }
 
-// lookup reads the meta record of a name; that of an absent key is the zero Meta. It counts for keyspace_hits and keyspace_misses.
+// lookup reads the meta record of a name; that of an absent key is the zero Meta. It counts for keyspace_hits and keyspace_misses, and as
+// a use of the key.
 func (q *Query) lookup(name []byte) (types.Meta, error) {
+	m, err := q.peek(name)
+	if m.Exists && !q.noTouch {
+		q.set.access.touch(q.key, q)
+	}
+	return m, err
+}
+
+// peek is lookup for those who look at the key and do not use it.
+func (q *Query) peek(name []byte) (types.Meta, error) {
 	key, err := q.metaKey(name)
 	if err != nil {
 		return types.Meta{}, err
@@ -208,16 +225,24 @@ func (q *Query) stringBytes(m *types.Meta, from, to int) ([]byte, error) {
 	return value, err
 }
 
-// open looks a key up in order to write it.
+// open looks a key up in order to write it. That is a use of the key, or its beginning.
 func (u *Update) open(name []byte) (types.Record, error) {
 	key, err := u.metaKey(name)
 	if err != nil {
 		return types.Record{}, err
 	}
-	return u.ledger.Open(key, name)
+	r, err := u.ledger.Open(key, name)
+	switch {
+	case err != nil:
+	case !r.Exists:
+		u.set.access.made(key, u.Now)
+	case !u.noTouch:
+		u.set.access.touch(key, &u.Query)
+	}
+	return r, err
 }
 
-// openBeside is open while another record of the same row is in use: its key gets memory of its own.
+// openBeside is open while another record of the same row is in use: its key gets memory of its own. The other one's use is what counts.
 func (u *Update) openBeside(name []byte) (types.Record, error) {
 	key, err := u.appendMetaKey(nil, name)
 	if err != nil {

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"bytes"
-	"errors"
 
 	"sett/storage"
 	"sett/types"
@@ -39,6 +38,7 @@ func copyKey(u *Update) error {
 	if err := u.copyStringTo(&from, &to); err != nil {
 		return err
 	}
+	u.set.access.made(to.Key, u.Now)
 	u.W.Int(1)
 	return nil
 }
@@ -46,11 +46,11 @@ func copyKey(u *Update) error {
 // copyStringTo gives to the string of from. A long one is staged, if the row is a batch of its own; else it must fit into one.
 func (u *Update) copyStringTo(from, to *types.Record) error {
 	length := from.StringLen()
-	if length > StagedAbove && u.copy != nil {
-		if !u.copy.current(u) {
-			return u.copy.ask(u, from)
+	if length > StagedAbove && u.derive != nil {
+		if !u.derive.current(u) {
+			return u.derive.ask(u, []types.Record{*from}, length, pourCopy)
 		}
-		u.ledger.PutStaged(to, u.copy.blob, from.ExpireAtMs)
+		u.ledger.PutStaged(to, u.derive.blob, from.ExpireAtMs)
 		return nil
 	}
 	if int64(length) > u.set.store.Budget().BatchMax {
@@ -58,9 +58,30 @@ func (u *Update) copyStringTo(from, to *types.Record) error {
 	}
 	value, err := u.stringBytes(&from.Meta, 0, length)
 	if err == nil {
-		u.ledger.PutString(to, value, from.ExpireAtMs)
+		u.ledger.PutEncoded(to, value, from.ExpireAtMs, copiedEncoding(&from.Meta))
 	}
 	return err
+}
+
+// copiedEncoding is the encoding of a copy: that of the original, but a small number's copy is not the shared one.
+func copiedEncoding(m *types.Meta) types.Encoding {
+	if _, isInt := asInt(m); isInt && m.Encoding == types.Natural {
+		return types.Private
+	}
+	return m.Encoding
+}
+
+func pourCopy(s *derived, staging *Staging) error {
+	pieces := types.NewPieces(s.view, &s.sources[0], 0, s.length)
+	for {
+		piece, err := pieces.Next()
+		if len(piece) == 0 {
+			return err
+		}
+		if err := staging.Write(piece); err != nil {
+			return err
+		}
+	}
 }
 
 func (u *Update) parseCopyOptions() (db int, replace bool, err error) {
@@ -79,113 +100,4 @@ func (u *Update) parseCopyOptions() (db int, replace bool, err error) {
 		}
 	}
 	return db, replace, nil
-}
-
-// stagedCopy is a long string on its way to another key. It is copied from a view, without the lock, into a blob that nobody owns; then COPY
-// runs again, and adopts the blob unless somebody has touched the source meanwhile. Nobody waits for it; if the source is written all the
-// time, COPY gives up.
-type stagedCopy struct {
-	from  types.Meta    // of the source
-	view  *storage.View // from which it is copied
-	watch Watch         // of the source since then
-	blob  types.StagedBlob
-	ready bool               // blob is whole
-	stale []types.StagedBlob // copies of what the source was before
-}
-
-// copyAttempts is how often a source may be touched while it is copied.
-const copyAttempts = 4
-
-// errCopyFirst ends a round of COPY whose string is to be staged first.
-var errCopyFirst = errors.New("commands: the string is to be staged")
-
-// current tells whether the copy is what the source is now. The lock is held.
-func (s *stagedCopy) current(u *Update) bool {
-	return s.ready && !u.set.watches.failed(&s.watch, u.Now)
-}
-
-// ask notes what is to be copied. The lock is held.
-func (s *stagedCopy) ask(u *Update, from *types.Record) error {
-	if s.ready {
-		s.stale, s.ready = append(s.stale, s.blob), false
-	}
-	s.letGo(u.set)
-	s.from = from.Meta
-	s.from.Payload = bytes.Clone(from.Payload)
-	s.view = u.view()
-	k := &watchedKey{watch: &s.watch, db: u.DB, name: string(from.Name), filed: string(from.Key), expireAtMs: from.ExpireAtMs}
-	u.set.watches.add(&s.watch, []*watchedKey{k})
-	return errCopyFirst
-}
-
-func (s *stagedCopy) letGo(d *DataSet) {
-	d.Unwatch(&s.watch)
-	if s.view != nil {
-		s.view.Close()
-		s.view = nil
-	}
-}
-
-// run copies what was asked for. The lock is not held.
-func (s *stagedCopy) run(d *DataSet) error {
-	length := s.from.StringLen()
-	staging, err := d.Stage(length)
-	if err != nil {
-		return err
-	}
-	if err = s.pour(staging, types.NewPieces(s.view, &s.from, 0, length)); err != nil {
-		staging.Drop()
-	}
-	if errors.Is(err, storage.ErrInDoubt) {
-		return storage.ErrNotEvaluating // the view has ended, and nothing has happened
-	}
-	return err
-}
-
-func (s *stagedCopy) pour(staging *Staging, pieces *types.Pieces) (err error) {
-	for {
-		piece, err := pieces.Next()
-		if err != nil {
-			return err
-		}
-		if len(piece) == 0 {
-			s.blob, err = staging.Finish()
-			s.ready = err == nil
-			return err
-		}
-		if err := staging.Write(piece); err != nil {
-			return err
-		}
-	}
-}
-
-// updateCopy is Store.Update for COPY.
-func (d *DataSet) updateCopy(c *Call) error {
-	var s stagedCopy
-	c.update.copy = &s
-	adopted := false
-	defer func() {
-		c.update.copy = nil
-		s.letGo(d)
-		if s.ready && !adopted {
-			s.stale = append(s.stale, s.blob)
-		}
-		d.DropStaged(s.stale...)
-	}()
-	for touched := 0; ; touched++ {
-		err := d.store.Update(&c.txn, (*writeRound)(c))
-		if err == nil && s.ready && c.Wrote {
-			adopted = true
-			d.staged.ended(s.blob)
-		}
-		if err != errCopyFirst {
-			return err
-		}
-		if touched > copyAttempts {
-			return ErrCopyTouched
-		}
-		if err := s.run(d); err != nil {
-			return err
-		}
-	}
 }

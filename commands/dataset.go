@@ -29,16 +29,19 @@ type Options struct {
 
 // DataSet runs commands on one store.
 type DataSet struct {
-	store   *storage.Store
-	keys    types.Keys
-	opts    Options
-	table   *Table
-	clock   *ttl.Clock
-	maxBulk atomic.Int64
-	seed    atomic.Uint64
-	stats   Stats
-	watches watches
-	staged  staged
+	store        *storage.Store
+	keys         types.Keys
+	opts         Options
+	table        *Table
+	clock        *ttl.Clock
+	maxBulk      atomic.Int64
+	seed         atomic.Uint64
+	stats        Stats
+	access       accesses
+	watches      watches
+	staged       staged
+	lcs          atomic.Int64 // bytes of the tables that LCS works on
+	hllSparseMax atomic.Int64 // hll_sparse_max_bytes
 }
 
 // Stats are counted since the data set was made.
@@ -55,6 +58,8 @@ type Call struct {
 	Args [][]byte
 	DB   int
 	W    *resp.Writer
+
+	NoTouch bool // looking keys up is no use of them: CLIENT NO-TOUCH
 
 	Staged []StagedArg // arguments that are in the store already; the call settles what becomes of them
 
@@ -122,6 +127,8 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	d := &DataSet{store: store, keys: keys, opts: opts, table: opts.Table, clock: opts.Clock}
 	d.maxBulk.Store(int64(opts.MaxBulk))
 	d.seed.Store(opts.Seed)
+	d.hllSparseMax.Store(3000)
+	d.access.init(store.Budget().Access, d.clock.Now())
 	d.watches.byKey = make(map[string][]*watchedKey)
 	return d
 }
@@ -157,15 +164,43 @@ func (d *DataSet) Do(c *Call) error {
 		if c.view != nil {
 			err = c.runLong(err)
 		}
+		if err == nil && c.update.memo {
+			d.remember(c)
+		}
 	}
 	return d.end(c, err)
 }
 
 func (d *DataSet) update(c *Call) error {
-	if c.Row.Copies {
-		return d.updateCopy(c)
+	if c.Row.Derives {
+		return d.updateDerived(c)
 	}
 	return d.store.Update(&c.txn, (*writeRound)(c))
+}
+
+// remember runs a row's Memo as a batch of its own. The reply is there already and does not depend on it.
+func (d *DataSet) remember(c *Call) {
+	u, start := &c.update, c.start
+	hits, misses := u.hits, u.misses
+	c.start = c.W.Len()
+	if d.store.Admit(false) == nil {
+		d.store.Update(&c.txn, (*memoRound)(c))
+	}
+	c.W.Truncate(c.start)
+	c.start, u.hits, u.misses = start, hits, misses
+}
+
+type memoRound Call
+
+func (r *memoRound) Run() error {
+	c := (*Call)(r)
+	u := c.beginRound(&c.txn, &c.txn)
+	u.begin(c.Args, nil, c.DB)
+	if err := c.Row.Memo(u); err != nil {
+		return err
+	}
+	c.d.watches.touch(u)
+	return nil
 }
 
 // begin fixes what all rounds of a call share.
@@ -217,7 +252,7 @@ func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 	// Whoever evaluated before us may have looked at the clock after us: time goes with the order of the lock.
 	c.now = max(c.now, c.d.clock.Last())
 	u.Now, u.W, u.set, u.data, u.txn = c.now, c.W, c.d, data, txn
-	u.seed, u.hits, u.misses = c.seed, 0, 0
+	u.seed, u.hits, u.misses, u.noTouch = c.seed, 0, 0, c.NoTouch
 	if txn != nil {
 		txn.SetTime(c.now)
 		u.ledger.Begin(txn, c.now, c.d.opts.Strings)
@@ -228,7 +263,8 @@ func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 
 // begin points the query at one row's arguments.
 func (q *Query) begin(args [][]byte, staged []StagedArg, db int) {
-	q.Args, q.staged, q.DB, q.spaceKnown, q.replied = args, staged, db, false, false
+	q.Args, q.staged, q.DB, q.spaceKnown = args, staged, db, false
+	q.replied, q.memo = false, false
 }
 
 // readRound and writeRound are a Call as Read and Update of the store run it.
@@ -299,7 +335,7 @@ func (c *Call) endRound() {
 // record above all, ends the round.
 func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error {
 	effects, mark := u.txn.Savepoint(), u.W.Len()
-	expired, due, adopted := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted)
+	expired, due, adopted, quiet := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted), len(u.ledger.Quiet)
 	u.begin(args, staged, db)
 	var err error
 	if row.Write != nil {
@@ -311,7 +347,7 @@ func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error 
 		return nil
 	}
 	u.txn.Rollback(effects)
-	u.ledger.Expired, u.ledger.Due, u.ledger.Adopted = expired, due, u.ledger.Adopted[:adopted]
+	u.ledger.Expired, u.ledger.Due, u.ledger.Adopted, u.ledger.Quiet = expired, due, u.ledger.Adopted[:adopted], u.ledger.Quiet[:quiet]
 	u.W.Truncate(mark)
 	if err == storage.ErrMiss || !ReplyError(u.W, err) {
 		return err
@@ -321,12 +357,20 @@ func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error 
 
 // read runs a Read row within a batch: the second half, if it has one, under the lock.
 func (u *Update) read(row *Row) error {
-	if err := row.Read(&u.Query); err != nil || row.Long == nil || u.replied {
+	if err := row.Read(&u.Query); err != nil {
 		return err
 	}
-	view := u.txn.View()
-	defer view.Close()
-	return row.Long(&u.Query, view)
+	if row.Long != nil && !u.replied {
+		view := u.txn.View()
+		defer view.Close()
+		if err := row.Long(&u.Query, view); err != nil {
+			return err
+		}
+	}
+	if u.memo {
+		return row.Memo(u)
+	}
+	return nil
 }
 
 // Call runs a row inside another, for scripts: its reply goes to scratch, its effects into the batch or, after an error reply, nowhere.

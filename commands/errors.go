@@ -37,6 +37,22 @@ const (
 	ErrBitOffset         = Error("ERR bit offset is not an integer or out of range")
 	ErrBitPosBit         = Error("ERR The bit argument must be 1 or 0.")
 	ErrBit               = Error("ERR bit is not an integer or out of range")
+	ErrBitOpNot          = Error("ERR BITOP NOT must be called with a single source key.")
+	ErrBitfieldType      = Error("ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.")
+	ErrBitfieldOverflow  = Error("ERR Invalid OVERFLOW type specified")
+	ErrBitfieldReadOnly  = Error("ERR BITFIELD_RO only supports the GET subcommand")
+
+	ErrLCSType     = Error("ERR The specified keys must contain string values")
+	ErrLCSOptions  = Error("ERR If you want both the length and indexes, please just use IDX.")
+	ErrLCSTooLong  = Error("ERR String too long for LCS")
+	ErrLCSTooLarge = Error("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
+	ErrLCSNoMemory = Error("ERR Insufficient memory, failed allocating transient memory for LCS")
+	ErrNoIdleTime  = Error("ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+	ErrNoFrequency = Error("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+	ErrNotHLL      = Error("WRONGTYPE Key is not a valid HyperLogLog string value.")
+	ErrCorruptHLL  = Error("INVALIDOBJ Corrupted HLL object detected")
+	ErrDenseHLL    = Error("ERR HLL encoding is not sparse")
+	ErrNoHLL       = Error("ERR The specified key does not exist")
 
 	ErrExpireNX = Error("ERR NX and XX, GT or LT options at the same time are not compatible")
 	ErrExpireGT = Error("ERR GT and LT options at the same time are not compatible")
@@ -79,6 +95,11 @@ func ErrExecRefused(reason Error) Error {
 	return "EXECABORT Transaction discarded because of: " + Error(strings.TrimPrefix(string(reason), "ERR "))
 }
 
+// ErrUnknownPFDebug is PFDEBUG's answer to a subcommand it does not know.
+func ErrUnknownPFDebug(arg []byte) Error {
+	return Error("ERR Unknown PFDEBUG subcommand '" + cString(arg, len(arg)) + "'")
+}
+
 // ErrUnknownSubcommand is what a container answers.
 func ErrUnknownSubcommand(container string, arg []byte) Error {
 	return Error("ERR unknown subcommand '" + cString(arg, 128) + "'. Try " + strings.ToUpper(container) + " HELP.")
@@ -104,8 +125,8 @@ func ErrStagedMax(bytes, staged, limit int64) Error {
 	return Error(fmt.Sprintf("ERR value of %d bytes: with the %d bytes of values that are arriving already it exceeds staged_max_bytes (%d)", bytes, staged, limit))
 }
 
-// ErrCopyTouched is ours: a long string is copied without stopping those who write it.
-const ErrCopyTouched = Error("TRYAGAIN the string was written again and again while it was copied; nothing was changed")
+// ErrDeriveTouched is ours: a long string is read without stopping those who write it.
+const ErrDeriveTouched = Error("TRYAGAIN the string was written again and again while it was read; nothing was changed")
 
 // cString is what C's %.*s shows of an argument: up to its first zero byte.
 func cString(arg []byte, limit int) string {

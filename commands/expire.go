@@ -198,7 +198,7 @@ func pExpireTime(q *Query) error {
 
 // replyTime replies with what show makes of the time at which the key dies, with -1 if it never does, with -2 if there is no key.
 func (q *Query) replyTime(show func(at int64) int64) error {
-	m, err := q.lookup(q.Args[1])
+	m, err := q.peek(q.Args[1])
 	switch {
 	case err != nil:
 		return err

@@ -15,7 +15,7 @@ func genericRows() []*Row {
 			Categories: CatKeyspace, Group: "generic", Since: "6.2.0",
 			Summary:    "Copy a key",
 			Complexity: "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.",
-			Write:      copyKey, Copies: true,
+			Write:      copyKey, Derives: true,
 		},
 		{
 			Name: "del", Arity: -2, Flags: FlagWrite,
@@ -44,6 +44,7 @@ func genericRows() []*Row {
 			Complexity: "O(1)",
 			Write:      move,
 		},
+		objectRow(),
 		{
 			Name: "rename", Arity: 3, Flags: FlagWrite,
 			Keys:       []KeySpec{{Flags: KeyRW | KeyAccess | KeyDelete, First: 1, Last: 0, Step: 1}, {Flags: KeyOW | KeyUpdate, First: 2, Last: 0, Step: 1}},
@@ -67,7 +68,7 @@ func genericRows() []*Row {
 			Tips:       []string{"request_policy:multi_shard", "response_policy:agg_sum"},
 			Summary:    "Alters the last access time of a key(s). Returns the number of existing keys specified.",
 			Complexity: "O(N) where N is the number of keys that will be touched.",
-			Read:       exists,
+			Read:       touch,
 		},
 		{
 			Name: "type", Arity: 2, Flags: FlagReadonly | FlagFast,
@@ -90,10 +91,21 @@ func genericRows() []*Row {
 	}
 }
 
-func exists(q *Query) error {
+func exists(q *Query) error { return q.count((*Query).peek) }
+
+// touch uses the keys even for a client that has asked for NO-TOUCH.
+func touch(q *Query) error {
+	asked := q.noTouch
+	q.noTouch = false
+	defer func() { q.noTouch = asked }()
+	return q.count((*Query).lookup)
+}
+
+// count replies with how many of the names are keys.
+func (q *Query) count(lookup func(*Query, []byte) (types.Meta, error)) error {
 	n := 0
 	for _, name := range q.Args[1:] {
-		m, err := q.lookup(name)
+		m, err := lookup(q, name)
 		if err != nil {
 			return err
 		}
@@ -106,7 +118,7 @@ func exists(q *Query) error {
 }
 
 func typeOf(q *Query) error {
-	m, err := q.lookup(q.Args[1])
+	m, err := q.peek(q.Args[1])
 	if err != nil {
 		return err
 	}
@@ -174,6 +186,7 @@ func (u *Update) moveKey(replace bool) (moved bool, err error) {
 	if to.Exists {
 		u.ledger.Remove(&to)
 	}
+	u.set.access.moved(from.Key, to.Key)
 	u.ledger.Move(&from, &to)
 	return true, nil
 }
@@ -210,6 +223,7 @@ func move(u *Update) error {
 		u.W.Int(0)
 		return nil
 	}
+	u.set.access.moved(from.Key, to.Key)
 	u.ledger.Move(&from, &to)
 	u.W.Int(1)
 	return nil

@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/big"
 	"strconv"
+
+	"sett/types"
 )
 
 // The commands that see a string as a number. Their rows are in string.go.
@@ -89,7 +91,7 @@ func incrByFloat(u *Update) error {
 		return ErrNaN
 	}
 	u.value = appendFloat(u.value[:0], sum)
-	u.ledger.PutString(&r, u.value, r.ExpireAtMs)
+	u.ledger.PutEncoded(&r, u.value, r.ExpireAtMs, types.Embstr)
 	u.W.Bulk(u.value)
 	return nil
 }

@@ -101,6 +101,14 @@ func stringRows() []*Row {
 			Write:      incrByFloat,
 		},
 		{
+			Name: "lcs", Arity: -3, Flags: FlagReadonly,
+			Keys:       []KeySpec{{Flags: KeyRO | KeyAccess, First: 1, Last: 1, Step: 1}},
+			Categories: CatString, Group: "string", Since: "7.0.0",
+			Summary:    "Find longest common substring",
+			Complexity: "O(N*M) where N and M are the lengths of s1 and s2, respectively",
+			Read:       lcsStart, Long: lcsView,
+		},
+		{
 			Name: "mget", Arity: -2, Flags: FlagReadonly | FlagFast,
 			Keys:       allKeys(KeyRO | KeyAccess),
 			Categories: CatString, Group: "string", Since: "1.0.0",
@@ -557,11 +565,12 @@ func appendTo(u *Update) error {
 	if err != nil {
 		return err
 	}
-	length := 0
-	if r.Exists {
-		length = r.StringLen()
+	if !r.Exists {
+		u.put(&r, 2, 0)
+		u.W.Int(int64(u.argumentLen(2)))
+		return nil
 	}
-	return u.splice(&r, int64(length), 2)
+	return u.splice(&r, int64(r.StringLen()), 2)
 }
 
 func setRange(u *Update) error {
@@ -589,7 +598,7 @@ func setRange(u *Update) error {
 
 // splice overwrites a string from offset on with argument i, with zeros in any gap before it, and replies with the new length.
 func (u *Update) splice(r *types.Record, offset int64, i int) error {
-	if !r.Exists && offset == 0 {
+	if _, staged := u.stagedArg(i); staged && !r.Exists && offset == 0 {
 		u.put(r, i, 0)
 		u.W.Int(int64(u.argumentLen(i)))
 		return nil

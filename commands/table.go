@@ -19,7 +19,7 @@ const maxNameBytes = 32
 func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
-		stringRows(), bitmapRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
+		stringRows(), bitmapRows(), hyperLogLogRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
 		replicationRows(), clusterRows(),
 	} {
 		for _, row := range family {
@@ -140,11 +140,11 @@ func (r *Row) subcommand(name []byte) *Row {
 }
 
 // KeyPositions calls f with the position and the flags of each key of a command whose arity fits. It returns false if the arguments do
-// not match the row's key specifications. SET's flags depend on its options: KeyVariable says so.
+// not match the row's key specifications. The flags of some depend on the other arguments: KeyVariable says so.
 func (r *Row) KeyPositions(args [][]byte, f func(i int, flags KeyFlags)) bool {
 	for _, s := range r.Keys {
 		if s.Flags&KeyVariable != 0 {
-			s.Flags = setKeyFlags(args)
+			s.Flags = r.variableFlags(args)
 		}
 		last := s.First + s.Last
 		if s.Last < 0 {
@@ -158,4 +158,12 @@ func (r *Row) KeyPositions(args [][]byte, f func(i int, flags KeyFlags)) bool {
 		}
 	}
 	return true
+}
+
+// variableFlags are the flags of the one key of a row whose KeySpec is KeyVariable.
+func (r *Row) variableFlags(args [][]byte) KeyFlags {
+	if r.Name == "bitfield" {
+		return fieldKeyFlags(args)
+	}
+	return setKeyFlags(args)
 }

@@ -266,8 +266,9 @@ func (ws *watches) touch(u *Update) {
 	}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	n := -1
 	u.txn.Effects(func(key []byte) {
-		if !types.IsMeta(key) {
+		if n++; !types.IsMeta(key) || slices.Contains(u.ledger.Quiet, n) {
 			return
 		}
 		ws.touchKey(u, key, key)

@@ -95,12 +95,8 @@ func persistence() []Key {
 func memory() []Key {
 	return []Key{
 		mem("maxmemory", "0", 0, math.MaxInt64),
-		enum("maxmemory-policy", "noeviction", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
-			"allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"),
 		num("maxmemory-samples", "5", 1, math.MaxInt32),
 		num("maxmemory-eviction-tenacity", "10", 0, 100),
-		num("lfu-log-factor", "10", 0, math.MaxInt32),
-		num("lfu-decay-time", "1", 0, math.MaxInt32),
 		num("active-expire-effort", "1", 1, 10),
 		boolean("activerehashing", "yes"),
 		boolean("activedefrag", "no").refined(refineDefrag),
@@ -130,7 +126,6 @@ func encodings() []Key {
 		num("set-max-listpack-value", "64", 0, math.MaxInt64),
 		num("zset-max-listpack-entries", "128", 0, math.MaxInt64).alias("zset-max-ziplist-entries"),
 		mem("zset-max-listpack-value", "64", 0, math.MaxInt64).alias("zset-max-ziplist-value"),
-		mem("hll-sparse-max-bytes", "3000", 0, math.MaxInt64),
 		mem("stream-node-max-bytes", "4096", 0, math.MaxInt64),
 		num("stream-node-max-entries", "100", 0, math.MaxInt64),
 	}

@@ -25,6 +25,7 @@ func settings() []Group {
 		{Title: "Logging", Keys: loggingSettings()},
 		{Title: "Data", Keys: dataSettings()},
 		{Title: "Operation", Keys: operationSettings()},
+		{Title: "How keys are kept", Keys: keySettings()},
 		{Title: "Storage", Table: "storage", Keys: storageSettings(),
 			About: "Recent writes in memory over Badger on disk."},
 		{Title: "Log", Table: "log", Keys: logSettings(),
@@ -125,6 +126,21 @@ func dataSettings() []Key {
 		{Name: "disk_reserve", Kind: Bytes, Default: "1GiB", Min: mib, Max: 16 * tib, Unit: "bytes",
 			Effect: "When less than this is free on the data directory's disk (beyond what is already promised), writes get -MISCONF; deletes still pass, " +
 				"and service resumes by itself."},
+	}
+}
+
+func keySettings() []Key {
+	return []Key{
+		{Name: "maxmemory-policy", Kind: Enum, Default: "noeviction", Choices: []string{"volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
+			"allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"},
+			Effect: "With one of the lfu policies it is counted how often keys are used, and OBJECT FREQ answers; else OBJECT IDLETIME does. " +
+				"Nothing is evicted in this version: data lies on disk."},
+		{Name: "lfu-log-factor", Kind: Int, Default: "10", Min: 0, Max: math.MaxInt32, Unit: "factor",
+			Effect: "The higher, the more uses it takes until OBJECT FREQ grows by one."},
+		{Name: "lfu-decay-time", Kind: Int, Default: "1", Min: 0, Max: math.MaxInt32, Unit: "minutes",
+			Effect: "In this time OBJECT FREQ falls by one; 0: never."},
+		{Name: "hll-sparse-max-bytes", Kind: Bytes, Default: "3000", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+			Effect: "A HyperLogLog that would become longer than this in its sparse encoding becomes dense: 12 KiB."},
 	}
 }
 

@@ -85,6 +85,9 @@ func serverHandlers() map[string]*handler {
 		"config|help":      {run: configHelp, early: true},
 		"shutdown":         {run: shutdown, early: true, blocks: true},
 		"debug":            {run: runDebug, blocks: true},
+		"object":           {run: onlySubcommands},
+		"object|help":      {run: objectHelp, inside: true, early: true},
+		"pfselftest":       {run: pfSelfTest, blocks: true},
 	}
 	for _, name := range []string{"", "|count", "|docs", "|getkeys", "|getkeysandflags", "|help", "|info", "|list"} {
 		handlers["command"+name] = &handler{run: command, early: true}
@@ -143,6 +146,17 @@ func now(s *session, b *buffers, _ [][]byte) {
 func quit(s *session, b *buffers, _ [][]byte) {
 	b.out.Status("OK")
 	s.after = hangUp
+}
+
+func objectHelp(_ *session, b *buffers, _ [][]byte) { commands.ReplyHelp(&b.out, commands.ObjectHelp) }
+
+// pfSelfTest takes about a second of this connection's time.
+func pfSelfTest(s *session, b *buffers, _ [][]byte) {
+	if err := s.engine.Data.HyperLogLogSelfTest(); err != nil {
+		fail(b, err)
+		return
+	}
+	b.out.Status("OK")
 }
 
 // command is COMMAND with all its subcommands.

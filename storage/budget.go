@@ -11,6 +11,7 @@ type Budget struct {
 	MemTable   int64 // one memtable of Badger; up to four are alive, at 1.3 times their size
 	BaseTable  int64 // a table being built takes twice its size
 	Clients    int64 // buffers of connections
+	Access     int64 // when keys were used
 }
 
 // MinMemoryBudget is the smallest memory_budget.
@@ -19,7 +20,8 @@ const MinMemoryBudget = 128 << 20
 // BudgetFor divides m bytes.
 //
 //	recent writes 1/4 (a generation 1/32, at most 16 MiB; a batch 1/16) · Badger 1/4 (a memtable 1/32 within 4–64 MiB, a table 1/128 within
-//	1–16 MiB) · clients 1/8 · log and raft 1/16 · record cache 5/32 · filter 1/32 · the rest is Go's own and air for the collector
+//	1–16 MiB) · clients 1/8 · log and raft 1/16 · record cache 5/32 · filter 1/32 · when keys were used 1/256 · the rest is Go's own and air
+//	for the collector
 func BudgetFor(m int64) Budget {
 	m = max(m, MinMemoryBudget)
 	return Budget{
@@ -31,5 +33,6 @@ func BudgetFor(m int64) Budget {
 		MemTable:   min(max(m/32, 4<<20), 64<<20),
 		BaseTable:  min(max(m/128, 1<<20), 16<<20),
 		Clients:    m / 8,
+		Access:     m / 256,
 	}
 }

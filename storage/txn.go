@@ -196,6 +196,9 @@ func (t *Txn) Tally(keyspace uint32) Tally {
 	return sum
 }
 
+// Len is the number of effects so far.
+func (t *Txn) Len() int { return len(t.effects) }
+
 // Effects calls f for the key of every effect, in order.
 func (t *Txn) Effects(f func(key []byte)) {
 	for i := range t.effects {

@@ -47,7 +47,8 @@ type Meta struct {
 	Type       Type
 	Format     byte
 	OwnsBlobs  bool
-	ExpireAtMs int64 // 0: never
+	Encoding   Encoding // of a string
+	ExpireAtMs int64    // 0: never
 	Payload    []byte
 	name       nameBlob
 }
@@ -56,12 +57,13 @@ const (
 	flagExpires   = 1 << 0
 	flagOwnsBlobs = 1 << 1
 	flagLongName  = 1 << 2
-	knownFlags    = flagExpires | flagOwnsBlobs | flagLongName
+	encodingShift = 3 // two bits
+	knownFlags    = flagExpires | flagOwnsBlobs | flagLongName | 3<<encodingShift
 )
 
 // AppendMetaRecord appends the record's value to dst.
 func AppendMetaRecord(dst []byte, m *Meta) []byte {
-	flags := byte(0)
+	flags := byte(m.Encoding) << encodingShift
 	if m.OwnsBlobs {
 		flags |= flagOwnsBlobs
 	}
@@ -92,6 +94,7 @@ func DecodeMeta(key, record []byte) (Meta, error) {
 		Type:      Type(record[0] >> 4),
 		Format:    record[0] & 15,
 		OwnsBlobs: record[1]&flagOwnsBlobs != 0,
+		Encoding:  Encoding(record[1] >> encodingShift & 3),
 		Payload:   record[2:],
 	}
 	if record[1]&flagExpires != 0 {
@@ -114,7 +117,7 @@ func DecodeMeta(key, record []byte) (Meta, error) {
 			return Meta{}, corruptMeta(key)
 		}
 	}
-	if m.Type == String && !m.validString() {
+	if m.Type == String && !m.validString() || m.Type != String && m.Encoding != Natural {
 		return Meta{}, corruptMeta(key)
 	}
 	return m, nil
@@ -168,6 +171,9 @@ type Ledger struct {
 
 	// Adopted are the staged blobs that became values since Begin.
 	Adopted []StagedBlob
+
+	// Quiet are the effects, by their number in the Txn, that change how a value counts and not the value: who watches the key is not told.
+	Quiet []int
 }
 
 // StringOptions says how strings are stored. Zero fields get the defaults of config.toml.
@@ -199,7 +205,8 @@ func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, strings StringOptions) {
 		strings.PackedMaxBytes = 2 << 10
 	}
 	strings.PackedMaxBytes = min(strings.PackedMaxBytes, strings.ThresholdBytes)
-	l.txn, l.nowMs, l.strings, l.Expired, l.Due, l.Adopted = txn, nowMs, strings, 0, 0, l.Adopted[:0]
+	l.txn, l.nowMs, l.strings = txn, nowMs, strings
+	l.Expired, l.Due, l.Adopted, l.Quiet = 0, 0, l.Adopted[:0], l.Quiet[:0]
 }
 
 // Open looks the key of a name up in order to write it. An expired record is removed, and the key is absent from then on. A record that can

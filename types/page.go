@@ -131,16 +131,18 @@ func pagesIn(length int) int { return (length + pageBytes - 1) / pageBytes }
 
 // Splice overwrites a string from offset on, with zeros in any gap before it; the key is made if it does not exist, and keeps its time to
 // live if it does. A string that is, or becomes, longer than PackedMaxBytes is paged from then on: a blob stays beneath its pages. A piece
-// that is the whole string is written as PutString does, and an empty one changes nothing but the meta record.
+// that is the whole string is written as PutString does, and an empty one changes nothing but the meta record. The string counts as raw from then on.
 func (l *Ledger) Splice(r *Record, offset int, piece []byte) error {
 	length := r.StringLen()
 	end := max(length, offset+len(piece))
 	switch {
 	case offset == 0 && len(piece) == end:
-		l.PutString(r, piece, r.ExpireAtMs)
+		l.PutEncoded(r, piece, r.ExpireAtMs, Raw)
 		return nil
 	case len(piece) == 0 && offset <= length:
-		l.Put(r, r.Meta)
+		m := r.Meta
+		m.Encoding = m.rawEncoding()
+		l.Put(r, m)
 		return nil
 	case end <= l.strings.PackedMaxBytes:
 		return l.spliceInline(r, offset, piece, end)
@@ -183,6 +185,7 @@ func (l *Ledger) SpliceByte(r *Record, at int, edit func(old byte) byte) error {
 	}
 	value := edit(old[0])
 	if within && value == old[0] {
+		l.MarkRaw(r)
 		return nil
 	}
 	return l.Splice(r, at, []byte{value})
@@ -234,7 +237,7 @@ func (l *Ledger) spliceInline(r *Record, offset int, piece []byte, end int) erro
 	value = grow(value, end)
 	copy(value[offset:], piece)
 	l.string = value
-	l.PutString(r, value, r.ExpireAtMs)
+	l.PutEncoded(r, value, r.ExpireAtMs, Raw)
 	return nil
 }
 

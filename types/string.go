@@ -31,9 +31,9 @@ func (m *Meta) validString() bool {
 	case formatInline:
 		return !m.OwnsBlobs
 	case formatBlob:
-		return m.OwnsBlobs && len(m.Payload) == blobPayloadBytes && m.validBlob(maxStringBytes)
+		return m.Encoding == Natural && m.OwnsBlobs && len(m.Payload) == blobPayloadBytes && m.validBlob(maxStringBytes)
 	case formatPaged:
-		return m.validPaged()
+		return m.Encoding == Natural && m.validPaged()
 	}
 	return false
 }
@@ -169,7 +169,15 @@ func corruptString(key []byte, format string, args ...any) error {
 
 // PutString makes value the key's value, inline or as a new blob.
 func (l *Ledger) PutString(r *Record, value []byte, expireAtMs int64) {
+	l.PutEncoded(r, value, expireAtMs, Natural)
+}
+
+// PutEncoded is PutString for a value that has another encoding than SET would give it.
+func (l *Ledger) PutEncoded(r *Record, value []byte, expireAtMs int64, e Encoding) {
 	m := Meta{Type: String, Format: formatInline, ExpireAtMs: expireAtMs, Payload: value}
+	if len(value) <= EmbstrBytes {
+		m.Encoding = e // a longer one is raw anyway
+	}
 	if len(value) <= l.strings.ThresholdBytes {
 		l.Put(r, m)
 		return
