@@ -88,10 +88,11 @@ func (t bitInt) add(value, by int64, mode overflowMode) (sum int64, ok bool) {
 	return t.settle(uint64(sum), above, below, mode)
 }
 
-// fit is what SET makes of a value. One for an unsigned field is taken for unsigned, so that there is none below.
+// fit is what SET makes of a value. One for an unsigned field is taken for unsigned, so that there is none below. And one that is so far below
+// the highest that their difference exceeds an int64 counts as above it: Redis' arithmetic, which clients can see.
 func (t bitInt) fit(value int64, mode overflowMode) (fitted int64, ok bool) {
 	least, most := t.limits()
-	above := value > most || !t.signed && value < 0
+	above := value > most || !t.signed && value < 0 || t.bits < 64 && most-value < 0
 	return t.settle(uint64(value), above, value < least && !above, mode)
 }
 

@@ -104,8 +104,13 @@ func (p plainStrings) bitPos(name string, bit string, args []string) string {
 
 func (p plainStrings) run(args []string) string {
 	name := args[1]
+	if args[0] == "bitop" {
+		return p.bitOp(args[1], args[2], args[3:])
+	}
 	b, found := p[name]
 	switch args[0] {
+	case "bitfield":
+		return p.bitField(name, args[2:])
 	case "set":
 		p[name] = []byte(args[2])
 		return ok
@@ -239,7 +244,11 @@ func (d longDice) bitArgs(length int) []string {
 func (d longDice) command(p plainStrings) []string {
 	name := d.name()
 	length := len(p[name])
-	switch d.IntN(16) {
+	switch d.IntN(19) {
+	case 16:
+		return d.bitOp()
+	case 17, 18:
+		return d.bitField(name, length)
 	case 0:
 		return []string{"set", name, d.bytes(d.length())}
 	case 1, 2:
