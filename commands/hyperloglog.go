@@ -72,16 +72,12 @@ func hllError(err error) error {
 	return err
 }
 
-// openHLL opens the HyperLogLog of a key; if there is none, h is an empty one.
-func (u *Update) openHLL(name []byte) (r types.Record, h *types.HyperLogLog, err error) {
-	if r, err = u.openString(name); err != nil {
-		return r, nil, err
-	}
+// readOrNew is readHLL for a key that need not exist: then it is an empty one.
+func (u *Update) readOrNew(r *types.Record) (*types.HyperLogLog, error) {
 	if !r.Exists {
-		return r, types.NewHyperLogLog(), nil
+		return types.NewHyperLogLog(), nil
 	}
-	h, err = u.readHLL(&r.Meta)
-	return r, h, err
+	return u.readHLL(&r.Meta)
 }
 
 // putHLL makes h the key's value. Of a dense one, which has 12 KiB, only those parts are written that differ from old; the key is a paged string
@@ -110,8 +106,39 @@ func (d *DataSet) sparseMax() int64 { return d.hllSparseMax.Load() }
 // SetHLLSparseMax changes the longest run-length coded HyperLogLog: hll_sparse_max_bytes.
 func (d *DataSet) SetHLLSparseMax(bytes int64) { d.hllSparseMax.Store(bytes) }
 
+// fewElements is up to how many elements are added to a dense HyperLogLog one by one, rather than to all of it in memory.
+const fewElements = 16
+
 func pfAdd(u *Update) error {
-	r, h, err := u.openHLL(u.Args[1])
+	r, err := u.openString(u.Args[1])
+	if err != nil {
+		return err
+	}
+	if r.Exists && len(u.Args)-2 <= fewElements {
+		header, err := types.ReadHLLHeader(u.data, &r.Meta)
+		if err != nil {
+			return hllError(err)
+		}
+		if header.Dense() {
+			changed, err := u.ledger.AddToDense(&r, u.Args[2:])
+			u.replyChanged(changed)
+			return err
+		}
+	}
+	return u.addAll(&r)
+}
+
+func (u *Update) replyChanged(changed bool) {
+	if changed {
+		u.W.Int(1)
+	} else {
+		u.W.Int(0)
+	}
+}
+
+// addAll adds the elements to the whole HyperLogLog.
+func (u *Update) addAll(r *types.Record) error {
+	h, err := u.readOrNew(r)
 	if err != nil {
 		return err
 	}
@@ -124,14 +151,13 @@ func pfAdd(u *Update) error {
 		}
 		changed = changed || raised
 	}
+	u.replyChanged(changed)
 	if !changed {
-		u.ledger.MarkRaw(&r)
-		u.W.Int(0)
+		u.ledger.MarkRaw(r)
 		return nil
 	}
 	h.Forget()
-	u.W.Int(1)
-	return u.putHLL(&r, old, h)
+	return u.putHLL(r, old, h)
 }
 
 func pfCount(q *Query) error {
@@ -146,13 +172,17 @@ func pfCount(q *Query) error {
 		q.W.Int(0)
 		return nil
 	}
-	h, err := q.readHLL(&m)
+	header, err := types.ReadHLLHeader(q.data, &m)
 	if err != nil {
-		return err
+		return hllError(err)
 	}
-	n, cached := h.Cached()
+	n, cached := header.Cached()
 	if !cached {
-		if n, err = h.Count(); err != nil {
+		h, err := q.readHLL(&m)
+		if err == nil {
+			n, err = h.Count()
+		}
+		if err != nil {
 			return hllError(err)
 		}
 	}
@@ -227,7 +257,11 @@ func pfMerge(u *Update) error {
 	if err != nil {
 		return err
 	}
-	r, h, err := u.openHLL(u.Args[1])
+	r, err := u.openString(u.Args[1])
+	if err != nil {
+		return err
+	}
+	h, err := u.readOrNew(&r)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -80,4 +81,32 @@ func FuzzHyperLogLogCommands(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkPFAdd adds elements, one at a time, to one that is dense and full.
+func BenchmarkPFAdd(b *testing.B) {
+	h := newHouse(b, Options{})
+	c := h.client()
+	args := [][]byte{[]byte("pfadd"), []byte("h"), nil}
+	for i := range 200_000 {
+		args = append(args, strconv.AppendInt(nil, int64(i), 10))
+	}
+	c.doArgs(args)
+	args = args[:3]
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		args[2] = strconv.AppendInt(args[2][:0], int64(i), 10)
+		c.doArgs(args)
+	}
+}
+
+// BenchmarkPFCount counts one whose cardinality is kept.
+func BenchmarkPFCount(b *testing.B) {
+	h := newHouse(b, Options{})
+	c := h.client()
+	c.do("pfadd", "h", "a", "b", "c")
+	c.do("pfdebug", "todense", "h")
+	for b.Loop() {
+		c.do("pfcount", "h")
+	}
 }

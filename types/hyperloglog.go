@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math"
 	"math/bits"
+
+	"sett/storage"
 )
 
 // A HyperLogLog is a string in Redis' format, byte for byte:
@@ -55,25 +57,32 @@ func NewHyperLogLog() *HyperLogLog {
 	return h
 }
 
-// ReadHyperLogLog reads the one that a string holds.
-func ReadHyperLogLog(r Reader, m *Meta) (*HyperLogLog, error) {
+// ReadHLLHeader reads the header of the one that a string holds: Dense and Cached are all that it is good for.
+func ReadHLLHeader(r Reader, m *Meta) (h HyperLogLog, err error) {
 	length := m.StringLen()
 	if length < hllHeaderBytes {
-		return nil, ErrNotHLL
+		return h, ErrNotHLL
 	}
-	header, err := AppendString(r, m, nil, 0, hllHeaderBytes)
+	if h.data, err = AppendString(r, m, make([]byte, 0, hllHeaderBytes), 0, hllHeaderBytes); err != nil {
+		return h, err
+	}
+	if !bytes.HasPrefix(h.data, []byte("HYLL")) || h.encoding() > hllSparse || h.Dense() && length != hllDenseBytes {
+		return h, ErrNotHLL
+	}
+	return h, nil
+}
+
+// ReadHyperLogLog reads the one that a string holds.
+func ReadHyperLogLog(r Reader, m *Meta) (*HyperLogLog, error) {
+	h, err := ReadHLLHeader(r, m)
 	if err != nil {
 		return nil, err
 	}
-	h := &HyperLogLog{header}
-	switch {
-	case !bytes.HasPrefix(header, []byte("HYLL")) || h.encoding() > hllSparse || h.Dense() && length != hllDenseBytes:
-		return nil, ErrNotHLL
-	case length > hllMaxBytes:
+	if m.StringLen() > hllMaxBytes {
 		return nil, ErrCorruptHLL
 	}
-	h.data, err = AppendString(r, m, nil, 0, length)
-	return h, err
+	h.data, err = AppendString(r, m, make([]byte, 0, m.StringLen()), 0, m.StringLen())
+	return &h, err
 }
 
 // Bytes is the string. It belongs to the HyperLogLog.
@@ -125,22 +134,64 @@ func (h *HyperLogLog) raise(register int, value byte, sparseMax int64) (changed 
 	return true, nil
 }
 
-// register reads a dense register. The last one ends with the string.
+// densePlace is where a dense register begins: the byte of the string, and the bit of that byte. The last one ends with the string.
+func densePlace(i int) (at, shift int) { return hllHeaderBytes + i*6/8, i * 6 & 7 }
+
 func (h *HyperLogLog) register(i int) byte {
-	at, shift := hllHeaderBytes+i*6/8, i*6&7
-	v := uint(h.data[at]) >> shift
+	at, shift := densePlace(i)
+	return registerIn(h.data[at:], shift)
+}
+
+func (h *HyperLogLog) setRegister(i int, value byte) {
+	at, shift := densePlace(i)
+	setRegisterIn(h.data[at:], shift, value)
+}
+
+// registerIn reads the register that begins at a bit of the first byte, and may end in the second.
+func registerIn(b []byte, shift int) byte {
+	v := uint(b[0]) >> shift
 	if shift > 2 {
-		v |= uint(h.data[at+1]) << (8 - shift)
+		v |= uint(b[1]) << (8 - shift)
 	}
 	return byte(v & 63)
 }
 
-func (h *HyperLogLog) setRegister(i int, value byte) {
-	at, shift := hllHeaderBytes+i*6/8, i*6&7
-	h.data[at] = h.data[at]&^byte(63<<shift) | value<<shift
+func setRegisterIn(b []byte, shift int, value byte) {
+	b[0] = b[0]&^byte(63<<shift) | value<<shift
 	if shift > 2 {
-		h.data[at+1] = h.data[at+1]&^byte(63>>(8-shift)) | value>>(8-shift)
+		b[1] = b[1]&^byte(63>>(8-shift)) | value>>(8-shift)
 	}
+}
+
+// AddToDense is Add for a few elements and a dense HyperLogLog in the store: it reads and writes nothing but their registers.
+func (l *Ledger) AddToDense(r *Record, elements [][]byte) (changed bool, err error) {
+	var missed error
+	for round := range 2 {
+		for _, element := range elements {
+			i, rank := hllPlace(element)
+			at, shift := densePlace(i)
+			b, err := AppendString(l.txn, &r.Meta, make([]byte, 0, 2), at, min(at+2, hllDenseBytes))
+			switch {
+			case err == storage.ErrMiss:
+				missed = err // ask for the others as well
+			case err != nil:
+				return false, err
+			case round == 1 && registerIn(b, shift) < rank:
+				changed = true
+				setRegisterIn(b, shift, rank)
+				if err := l.Splice(r, at, b); err != nil {
+					return false, err
+				}
+			}
+		}
+		if missed != nil {
+			return false, missed
+		}
+	}
+	if changed {
+		err = l.SpliceByte(r, hllHeaderBytes-1, func(b byte) byte { return b | 1<<7 }) // as Forget
+	}
+	return changed, err
 }
 
 // sparseRun is one opcode of the sparse code.
