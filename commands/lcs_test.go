@@ -85,6 +85,7 @@ func TestLCS(t *testing.T) {
 		c.must(naiveLCS(a, b, true, true, 0), "lcs", "a", "b", "idx", "withmatchlen")
 	}
 	// As a step of a transaction, with what the transaction has written.
+	c.do("del", "a", "b")
 	c.must(ok, "multi")
 	c.do("setrange", "a", "5000", "the same")
 	c.do("setrange", "b", "100", "the same")
