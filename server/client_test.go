@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -205,5 +206,32 @@ func TestUnixSocket(t *testing.T) {
 	}
 	if _, err := ListenUnix(filepath.Join(t.TempDir(), "no", "such"), 0, 511); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("a directory that is not there: %v", err)
+	}
+}
+
+// TestClientNoTouch: what such a client does with keys is no use of them, in a transaction neither; other clients' is, and TOUCH.
+func TestClientNoTouch(t *testing.T) {
+	ts := startServer(t, setup{debug: DebugAll})
+	a, b := ts.dial(), ts.dial()
+	a.want("+OK\r\n", "SET", "k", "v")
+	a.want("+OK\r\n", "DEBUG", "SETT", "CLOCK", "100000")
+	a.want("+OK\r\n", "CLIENT", "NO-TOUCH", "ON")
+	a.want("$1\r\nv\r\n", "GET", "k")
+	a.want("+OK\r\n", "MULTI")
+	a.want("+QUEUED\r\n", "GET", "k")
+	a.want("*1\r\n$1\r\nv\r\n", "EXEC")
+	for i, touch := range []func(){
+		func() { b.want("$1\r\nv\r\n", "GET", "k") },
+		func() { a.want(":1\r\n", "TOUCH", "k") },
+		func() { a.want("+OK\r\n", "CLIENT", "NO-TOUCH", "OFF"); a.want("$1\r\nv\r\n", "GET", "k") },
+	} {
+		b.want("+OK\r\n", "DEBUG", "SETT", "CLOCK", strconv.Itoa((i+1)*200_000))
+		if idle := a.do("OBJECT", "IDLETIME", "k"); len(idle) < len(":100\r\n") {
+			t.Errorf("idle for %q", idle)
+		}
+		touch()
+		if idle := a.do("OBJECT", "IDLETIME", "k"); len(idle) > len(":99\r\n") {
+			t.Errorf("after its use idle for %q", idle)
+		}
 	}
 }

@@ -87,7 +87,7 @@ func exec(s *session, b *buffers, _ [][]byte) {
 	}
 	start := b.out.Len()
 	call := &b.call
-	call.DB, call.W = s.db, &b.out
+	call.DB, call.W, call.NoTouch = s.db, &b.out, s.flags&peerNoTouch != 0
 	t := transaction{session: s, buffers: b}
 	if err := s.engine.Data.Exec(call, s.queue.steps, &s.watch, t.answer); err != nil {
 		s.broken(b, err)

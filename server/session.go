@@ -248,6 +248,7 @@ func (s *session) crossProtocol(b *buffers) {
 func (s *session) do(b *buffers, row *commands.Row) {
 	call := &b.call
 	call.Row, call.Args, call.Staged, call.DB, call.W = row, b.args, s.arrival.take(), s.db, &b.out
+	call.NoTouch = s.flags&peerNoTouch != 0
 	if err := s.engine.Data.Do(call); err != nil {
 		s.broken(b, err)
 	}
