@@ -34,7 +34,7 @@ type Dir struct {
 
 const (
 	// FormatVersion is the version of everything on disk. An older or newer one is refused.
-	FormatVersion = 2
+	FormatVersion = 3
 
 	formatFile  = "FORMAT"
 	lockFile    = "LOCK"

@@ -195,7 +195,7 @@ func TestRefusedData(t *testing.T) {
 		do   func()
 		says []string
 	}{
-		{"newer FORMAT", newer(`"Version":2`, `"Version":3`), []string{dir, "disk format 3", "this build reads 2"}},
+		{"newer FORMAT", newer(`"Version":3`, `"Version":4`), []string{dir, "disk format 4", "this build reads 3"}},
 		{"newer feature level", newer(`"Level":1`, `"Level":9`), []string{dir, "feature level 9", "newer sett"}},
 		{"damaged FORMAT", flip(filepath.Join(dir, "FORMAT"), 5), []string{"FORMAT", "damaged", "sett check"}},
 		{"damaged CURRENT", flip(filepath.Join(dir, "CURRENT"), 5), []string{"CURRENT", "damaged"}},
