@@ -115,9 +115,10 @@ type transaction struct {
 }
 
 type later struct {
-	step commands.Step
-	at   int // where its placeholder begins in the reply
-	db   int
+	step  commands.Step
+	at    int // where its placeholder begins in the reply
+	db    int
+	proto int // HELLO may follow
 }
 
 const placeholder = ""
@@ -132,7 +133,7 @@ func (t *transaction) answer(_ *commands.Query, step commands.Step, w *resp.Writ
 	}
 	s, h := t.session, t.session.server.handlers[step.Row]
 	if !h.inside {
-		t.later = append(t.later, later{step, w.Len(), *db})
+		t.later = append(t.later, later{step, w.Len(), *db, w.Proto})
 		w.Status(placeholder)
 		return
 	}
@@ -150,18 +151,20 @@ func (t *transaction) finish(start int) {
 	b, s := t.buffers, t.session
 	whole := b.out.Cut(start)
 	defer whole.Reset() // after a panic
-	seen, wrote, db := b.call.Seen, b.call.Wrote, s.db
+	seen, wrote, db, proto := b.call.Seen, b.call.Wrote, s.db, s.proto
 	from := 0
 	for _, l := range t.later {
 		b.out.Move(&whole, from, l.at-start)
 		from = l.at - start + placeholderBytes
 		s.db = l.db
+		s.setProto(b, l.proto)
 		b.call.Seen = 0
 		s.server.handlers[l.step.Row].run(s, b, l.step.Args)
 		seen = max(seen, b.call.Seen)
 	}
 	b.out.Move(&whole, from, whole.Len())
 	b.call.Seen, b.call.Wrote, s.db = seen, wrote, db
+	s.setProto(b, proto)
 }
 
 // countSteps counts the commands that EXEC ran, and whose replies are the elements of the array at start. Their time is EXEC's.
