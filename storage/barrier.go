@@ -140,7 +140,9 @@ func (s *Store) barrierInUse(always bool) error {
 	s.moveDiscard(p.Index)
 	s.log.Trim(p.Index)
 	s.stats.Barriers.Add(1)
-	s.stats.BarrierNs.Add(uint64(time.Since(start)))
+	took := time.Since(start)
+	s.stats.BarrierNs.Add(uint64(took))
+	s.opts.Took(TookBarrier, took)
 	return nil
 }
 

@@ -165,9 +165,11 @@ func (s *Store) flushGeneration(g *generation) error {
 	s.views.advance()
 	s.stats.Flushes.Add(1)
 	s.stats.FlushRecords.Add(uint64(len(refs)))
-	s.stats.FlushNs.Add(uint64(time.Since(start)))
+	took := time.Since(start)
+	s.stats.FlushNs.Add(uint64(took))
+	s.opts.Took(TookFlush, took)
 	if beside == nil {
-		s.pace.flushed(g.bytes(), time.Since(start))
+		s.pace.flushed(g.bytes(), took)
 	} else {
 		beside.finished(s, version) // how long that took says nothing about writers
 	}

@@ -205,7 +205,13 @@ func (s *Store) SetDiskFree(bytes int64) {
 // wait makes a writer wait its turn while the flusher is behind.
 func (s *Store) wait(dirty int64) error {
 	start := time.Now()
-	defer func() { s.stats.StallNs.Add(uint64(time.Since(start))) }()
+	defer func() {
+		took := time.Since(start)
+		s.stats.StallNs.Add(uint64(took))
+		if took >= time.Millisecond { // else nobody slept
+			s.opts.Took(TookStall, took)
+		}
+	}()
 	if d := s.pace.delay(dirty, s.budget.Recent); d > 0 {
 		time.Sleep(d)
 	}

@@ -36,6 +36,9 @@ func (o Options) withDefaults(d *Dir) Options {
 	if o.FS == nil {
 		o.FS = d.fs
 	}
+	if o.Took == nil {
+		o.Took = func(string, time.Duration) {}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -360,7 +363,8 @@ func (s *Store) Status() Status {
 	st.CacheHits, st.CacheMisses = s.cache.hits.Load(), s.cache.misses.Load()
 	st.DiskFree, st.DiskNeeded = s.guard.free.Load(), s.diskNeed()
 	st.Views = s.views.count()
-	st.Damage = s.Damage()
+	st.Damage, st.Refusal = s.Damage(), s.Refusal()
+	st.LogRefused = s.guard.refusal.Load() != nil
 	return st
 }
 

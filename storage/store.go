@@ -30,11 +30,21 @@ type Options struct {
 	DiskReserve       int64         // free space below which writes are refused, on top of what is promised already
 	EntryBytes        int           // largest log entry (0: 256 KiB)
 
+	// Took, if set, is told how long each TookFlush, TookBarrier and TookStall took.
+	Took func(job string, took time.Duration)
+
 	// OnBarrier is called when Badger's files have been fsynced, before that is recorded. For tests.
 	OnBarrier func(badgerDir string)
 	// OnValuesSynced is called when the value log alone has been fsynced, while it is collected. For tests.
 	OnValuesSynced func(badgerDir string)
 }
+
+// What Options.Took is told about: the names are those of latency events.
+const (
+	TookFlush   = "badger-flush" // a generation's way into Badger
+	TookBarrier = "barrier"
+	TookStall   = "stall" // a writer's wait for memory
+)
 
 // Store is one data set: the lock, recent writes, their way into the log and from there into Badger.
 //
@@ -139,6 +149,8 @@ type Status struct {
 	Position, Committed    uint64
 	Evaluating             bool
 	Damage                 string // the first damage that a read met, "" if none
+	Refusal                string // why writes are refused, "" if they are not
+	LogRefused             bool   // the log does not take them
 }
 
 func (s *Store) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }

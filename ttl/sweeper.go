@@ -22,10 +22,16 @@ type SweeperOptions struct {
 	// Hold, if set, tells that nothing may be removed now: CLIENT PAUSE, DEBUG PAUSE-CRON.
 	Hold func() bool
 
+	// Took, if set, is told how long each batch took: TookSweep.
+	Took func(job string, took time.Duration)
+
 	Interval  time.Duration // between looks at the rows: 100 ms
 	BatchKeys int           // keys in a batch, 256: how long the lock is held
 	Log       *slog.Logger
 }
+
+// TookSweep is what SweeperOptions.Took is told about: the name is that of a latency event.
+const TookSweep = "expire-cycle"
 
 // Sweeper removes keys past their time. They are invisible without it: it gives space and exact counters back.
 //
@@ -54,6 +60,9 @@ func NewSweeper(opts SweeperOptions) *Sweeper {
 	}
 	if opts.BatchKeys == 0 {
 		opts.BatchKeys = 256
+	}
+	if opts.Took == nil {
+		opts.Took = func(string, time.Duration) {}
 	}
 	return &Sweeper{opts: opts, positions: make(map[uint32]position)}
 }
@@ -165,6 +174,7 @@ func (s *Sweeper) Sweep(keyspace uint32) error {
 		if err := s.opts.Remove(rows); err != nil {
 			return err
 		}
+		s.opts.Took(TookSweep, time.Since(start))
 		last, _ := DecodeRow(rows[len(rows)-1])
 		s.advance(keyspace, last.ExpireAtMs)
 		if len(rows) < s.opts.BatchKeys || s.sleep(3*time.Since(start)) {

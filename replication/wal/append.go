@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // copyBytes is the largest data that is copied to stand beside others in one write.
@@ -87,6 +88,7 @@ func (l *Log) position() (next, first uint64, err error) {
 func (l *Log) add(k kind, entries []Entry) error {
 	b := &l.batch
 	defer func() { clear(b.writes) }() // they point to the callers' data
+	start := time.Now()
 	err := l.layOut(b, k, entries)
 	if err == nil {
 		err = l.write(b)
@@ -96,6 +98,7 @@ func (l *Log) add(k kind, entries []Entry) error {
 		return fmt.Errorf("log: append: %w", err)
 	}
 	l.publish(b, k, entries)
+	l.o.Took(TookAppend, time.Since(start))
 	return nil
 }
 

@@ -22,6 +22,12 @@ const (
 	maxPrepared = 12
 )
 
+// What Options.Took is told about: the names are those of latency events.
+const (
+	TookAppend = "log-append" // writing entries to the operating system
+	TookFsync  = "log-fsync"
+)
+
 var (
 	ErrClosed  = errors.New("the log is closed")
 	ErrNoEntry = errors.New("the log does not have this entry")
@@ -34,6 +40,9 @@ type Options struct {
 	SegmentBytes int64    // 0 = 64 MiB. A larger entry gets a larger segment
 	Seed         [16]byte // the store's secret: bytes that a user stores can then never look like a record
 	Logger       *slog.Logger
+	// Took, if set, is told how long TookAppend and TookFsync took, each time.
+	Took func(job string, took time.Duration)
+
 	// Begin says that a store which has entries may be without a log, and begins one behind them. Otherwise its log is lost: TrimPrefix always
 	// leaves a segment.
 	Begin bool
@@ -49,6 +58,9 @@ func (o Options) withDefaults() Options {
 	o.SegmentBytes = max(minSegmentBytes, (o.SegmentBytes+pageBytes-1)&^(pageBytes-1))
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Took == nil {
+		o.Took = func(string, time.Duration) {}
 	}
 	return o
 }

@@ -53,6 +53,9 @@ func (l *Log) syncTo(number uint64) error {
 	}
 	l.mu.Unlock()
 	took, err := syncAll(dirty)
+	if len(dirty) > 0 {
+		l.o.Took(TookFsync, took)
+	}
 	l.mu.Lock()
 	l.syncing = false
 	l.metrics.Fsyncs += uint64(len(dirty))
