@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"sync/atomic"
+	"time"
 
 	"sett/resp"
 	"sett/storage"
@@ -89,12 +90,14 @@ type Step struct {
 	Row    *Row
 	Args   [][]byte
 	Staged []StagedArg
+
+	Took time.Duration // result of Exec: how long the step ran in the last round
 }
 
 // Session answers a Session row that was queued by MULTI. It is called with the lock held and may be called again for the same step, if
 // the round is given up. So it looks at data through q only, writes its reply to w, and changes *db for SELECT; anything else that it
 // does must bear to be done twice.
-type Session func(q *Query, step Step, w *resp.Writer, db *int)
+type Session func(q *Query, step *Step, w *resp.Writer, db *int)
 
 // NewDataSet returns the data set that a store holds.
 func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
@@ -141,6 +144,13 @@ func (d *DataSet) Clock() *ttl.Clock { return d.clock }
 
 // Stats may be read at any time.
 func (d *DataSet) Stats() *Stats { return &d.stats }
+
+// ResetStats is what CONFIG RESETSTAT does to the figures of INFO stats.
+func (d *DataSet) ResetStats() {
+	d.stats.Hits.Store(0)
+	d.stats.Misses.Store(0)
+	d.stats.Expired.Store(0)
+}
 
 // Databases is the number of databases.
 func (d *DataSet) Databases() int { return d.opts.Databases }

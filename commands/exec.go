@@ -1,6 +1,10 @@
 package commands
 
-import "sett/storage"
+import (
+	"time"
+
+	"sett/storage"
+)
 
 // Exec runs the steps that MULTI queued as one batch and replies with the array of their replies, or with a null array if the session's
 // Watch is dirty. c.DB is where the transaction begins, and afterwards where its SELECTs have led. The Watch stays as it is.
@@ -52,10 +56,12 @@ func (r *execRound) Run() error {
 		return nil
 	}
 	c.W.Array(len(c.steps))
-	for i, step := range c.steps {
+	for i := range c.steps {
+		step, start := &c.steps[i], time.Now()
 		if err := c.runStep(u, step); err != nil {
 			return c.afterMiss(u, i, err)
 		}
+		step.Took = time.Since(start)
 	}
 	c.endRound()
 	return nil
@@ -84,7 +90,7 @@ func (c *Call) afterMiss(u *Update, failed int, err error) error {
 	return err
 }
 
-func (c *Call) runStep(u *Update, step Step) error {
+func (c *Call) runStep(u *Update, step *Step) error {
 	if step.Row.Session {
 		u.begin(step.Args, nil, c.endDB)
 		c.session(&u.Query, step, c.W, &c.endDB)

@@ -221,7 +221,7 @@ func (c *client) session(row *Row, args [][]byte) error {
 		set.Unwatch(&c.watch)
 		c.w.Status("OK")
 	default:
-		c.within(&c.call.update.Query, Step{Row: row, Args: args}, &c.w, &c.db)
+		c.within(&c.call.update.Query, &Step{Row: row, Args: args}, &c.w, &c.db)
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (c *client) endMulti() {
 }
 
 // within answers the few Session rows that have a meaning in MULTI.
-func (c *client) within(_ *Query, step Step, w *resp.Writer, db *int) {
+func (c *client) within(_ *Query, step *Step, w *resp.Writer, db *int) {
 	switch step.Row.Name {
 	case "select":
 		n, err := c.h.set.SelectDB(step.Args[1])

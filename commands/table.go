@@ -20,7 +20,7 @@ func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
 		stringRows(), bitmapRows(), hyperLogLogRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
-		replicationRows(), clusterRows(),
+		replicationRows(), clusterRows(), observeRows(),
 	} {
 		for _, row := range family {
 			row.complete()

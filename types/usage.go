@@ -1,0 +1,97 @@
+package types
+
+import (
+	"math/bits"
+
+	"sett/ttl"
+)
+
+// Usage is how many bytes the records of a key have, their keys included: the meta record, the expiry row, a long name, and the value's blob
+// or pages. Pages may be shorter than 1 KiB: the first samples of them are read, the others taken to be like those.
+func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
+	bytes = int64(len(key) + len(AppendMetaRecord(nil, m)))
+	if m.ExpireAtMs != 0 {
+		row := ttl.AppendRow(nil, MetaKeyspace(key), m.ExpireAtMs, key[placeOffset:])
+		bytes += int64(len(row) + len(ttl.RowValue))
+	}
+	if !m.InKey() {
+		n, err := blobUsage(r, m.name.id, m.name.length)
+		if err != nil {
+			return 0, err
+		}
+		bytes += n
+	}
+	if m.OwnsBlobs {
+		id, length := m.blob()
+		n, err := blobUsage(r, id, length)
+		if err != nil {
+			return 0, err
+		}
+		bytes += n
+	}
+	if m.Type == String && m.Format == formatPaged {
+		n, err := pagesUsage(r, m, samples)
+		if err != nil {
+			return 0, err
+		}
+		bytes += n
+	}
+	return bytes, nil
+}
+
+// blobUsage needs the header alone: chunks are full but for the last.
+func blobUsage(r Reader, id, length uint64) (int64, error) {
+	key := appendBlobHeader(nil, id)
+	header, err := r.Get(key)
+	if err != nil {
+		return 0, err
+	}
+	chunkBytes, err := chunkSize(key, header, id, length)
+	if err != nil {
+		return 0, err
+	}
+	chunks := (int64(length) + int64(chunkBytes) - 1) / int64(chunkBytes)
+	return int64(len(key)+len(header)) + chunks*int64(len(appendBlobChunk(nil, id, 0))) + int64(length), nil
+}
+
+func pagesUsage(r Reader, m *Meta, samples int) (bytes int64, err error) {
+	length, collection := m.paged()
+	directories := (pagesIn(length) + directoryPages - 1) / directoryPages
+	keys := make([][]byte, directories)
+	for n := range keys {
+		keys[n] = appendDirectory(nil, collection, n)
+	}
+	if err := r.Need(keys...); err != nil {
+		return 0, err
+	}
+	pages, sampled := int64(0), make([][]byte, 0, min(samples, pagesIn(length)))
+	numbers := make([]int, 0, cap(sampled))
+	for n, key := range keys {
+		d, err := getDirectory(r, key)
+		if err != nil {
+			return 0, err
+		}
+		if len(d) > 0 {
+			bytes += int64(len(key) + len(d))
+		}
+		for _, b := range d {
+			pages += int64(bits.OnesCount8(b))
+		}
+		for i := d.next(0); i < directoryPages && len(sampled) < samples; i = d.next(i + 1) {
+			sampled = append(sampled, appendPage(nil, collection, n*directoryPages+i))
+			numbers = append(numbers, n*directoryPages+i)
+		}
+	}
+	if err := r.Need(sampled...); err != nil || len(sampled) == 0 {
+		return bytes, err
+	}
+	sum := int64(0)
+	for i, key := range sampled {
+		page, err := getPage(r, key, numbers[i])
+		if err != nil {
+			return 0, err
+		}
+		sum += int64(len(key) + len(page))
+	}
+	return bytes + sum*pages/int64(len(sampled)), nil
+}
