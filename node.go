@@ -36,18 +36,21 @@ const barrierLogBytes = 256 << 20
 
 // node is a running server: the rooms, from the bottom up.
 type node struct {
-	cfg     *config.Config
-	logs    *logs
-	logger  *slog.Logger
-	dir     *storage.Dir
-	log     *wal.Log
-	store   *storage.Store
-	solo    *replication.Solo
-	clock   *ttl.Clock
-	sweeper *ttl.Sweeper
-	keeper  *compaction.Keeper
-	data    *commands.DataSet
-	server  *server.Server
+	cfg             *config.Config
+	logs            *logs
+	logger          *slog.Logger
+	dir             *storage.Dir
+	log             *wal.Log
+	store           *storage.Store
+	solo            *replication.Solo
+	clock           *ttl.Clock
+	sweeper         *ttl.Sweeper
+	keeper          *compaction.Keeper
+	data            *commands.DataSet
+	server          *server.Server
+	latency         *server.Latency
+	metricsListener net.Listener // nil: there is none
+	metrics         *server.HTTP // the same
 
 	listeners []net.Listener // until the server has them
 	secure    []net.Listener // the same of TLS
@@ -82,6 +85,11 @@ func (n *node) start(fatal func(error)) error {
 	if err := n.listen(); err != nil {
 		return err
 	}
+	n.latency = server.NewLatency()
+	taken, err := n.listenForMetrics()
+	if err != nil {
+		return err
+	}
 	if err := n.openData(fatal); err != nil {
 		return err
 	}
@@ -93,6 +101,12 @@ func (n *node) start(fatal func(error)) error {
 	n.server.Serve(n.listeners)
 	n.server.ServeTLS(n.secure)
 	n.listeners, n.secure = nil, nil // they are the server's
+	if taken != nil {
+		logger.Warn("nobody can ask for metrics: set metrics_listen to an address that is free, or to nothing", "err", taken)
+	}
+	if n.metricsListener != nil {
+		n.metrics = n.server.ServeMetrics(n.metricsListener)
+	}
 	if n.replayed, err = n.solo.Start(n.store); err != nil {
 		return err
 	}
@@ -174,6 +188,7 @@ func (n *node) openData(fatal func(error)) (err error) {
 		ViewMaxAge:        cfg.Duration("storage.view_max_age"),
 		LogSegmentBytes:   cfg.Bytes("log.segment_bytes"),
 		DiskReserve:       cfg.Bytes("disk_reserve"),
+		Took:              n.latency.Took,
 	})
 	if err != nil {
 		return err
@@ -191,7 +206,7 @@ func (n *node) openData(fatal func(error)) (err error) {
 
 func (n *node) logOptions() wal.Options {
 	return wal.Options{
-		FS: storage.OSFS{}, Dir: n.dir.LogDir(), SegmentBytes: n.cfg.Bytes("log.segment_bytes"), Seed: n.dir.Seed(), Logger: n.logger,
+		FS: storage.OSFS{}, Dir: n.dir.LogDir(), SegmentBytes: n.cfg.Bytes("log.segment_bytes"), Seed: n.dir.Seed(), Logger: n.logger, Took: n.latency.Took,
 	}
 }
 
@@ -218,6 +233,7 @@ func (n *node) newDataSet() *commands.Table {
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
 		Hold: func() bool { return n.halted.Load() || n.server.Pausing() },
+		Took: n.latency.Took,
 	})
 	return table
 }
@@ -252,8 +268,14 @@ func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error
 			Version: version, RedisVersion: redisVersion, Port: n.port, Dir: cfg.String("dir"), ConfigFile: cfg.SourceFile(), MemoryBudget: cfg.Bytes("memory_budget"),
 		},
 		Logger: n.logger,
-		Stop:   func(flush bool) { n.stops <- flush },
-		Fatal:  fatal,
+		Observation: server.Observation{
+			SlowerThanUs: int64(cfg.Int("slowlog_log_slower_than")), SlowlogMaxLen: int64(cfg.Int("slowlog_max_len")),
+			LatencyEventMs: int64(cfg.Int("latency_monitor_threshold")), LatencyTracking: cfg.Bool("latency_tracking"),
+			Percentiles: percentiles(cfg.Strings("latency_tracking_info_percentiles")),
+		},
+		Latency: n.latency,
+		Stop:    func(flush bool) { n.stops <- flush },
+		Fatal:   fatal,
 	})
 }
 
@@ -265,6 +287,34 @@ func limitOutput(l *server.Limits, v config.Value) {
 		numbers[i], _ = strconv.Atoi(words[i+1])
 	}
 	l.OutHardBytes, l.OutSoftBytes, l.OutSoftSec = numbers[0], numbers[1], numbers[2]
+}
+
+// percentiles are numbers: the setting has been checked.
+func percentiles(words []string) []float64 {
+	found := make([]float64, len(words))
+	for i, w := range words {
+		found[i], _ = strconv.ParseFloat(w, 64)
+	}
+	return found
+}
+
+// listenForMetrics takes metrics_listen, unless it is empty. Several servers may run on one machine with nothing but a port and a directory to
+// set them apart: that the default address is taken is not worth refusing to start.
+func (n *node) listenForMetrics() (taken, err error) {
+	const name = "metrics_listen"
+	addr := n.cfg.String(name)
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	switch {
+	case err == nil:
+		n.metricsListener = l
+		return nil, nil
+	case n.cfg.IsDefault(name):
+		return err, nil
+	}
+	return nil, fmt.Errorf("metrics_listen: %w", err)
 }
 
 // layout is what the keeper knows of keys.
@@ -347,6 +397,17 @@ func (n *node) registerSettings() error {
 	if err := n.registerOOMScore(); err != nil {
 		return err
 	}
+	observe := func(name string, set func(*server.Observation, config.Value)) {
+		cfg.OnChange(name, func(v config.Value) error {
+			n.server.SetObservation(func(o *server.Observation) { set(o, v) })
+			return nil
+		})
+	}
+	observe("slowlog_log_slower_than", func(o *server.Observation, v config.Value) { o.SlowerThanUs = int64(v.Int()) })
+	observe("slowlog_max_len", func(o *server.Observation, v config.Value) { o.SlowlogMaxLen = int64(v.Int()) })
+	observe("latency_monitor_threshold", func(o *server.Observation, v config.Value) { o.LatencyEventMs = int64(v.Int()) })
+	observe("latency_tracking", func(o *server.Observation, v config.Value) { o.LatencyTracking = v.Bool() })
+	observe("latency_tracking_info_percentiles", func(o *server.Observation, v config.Value) { o.Percentiles = percentiles(v.Strings()) })
 	cfg.OnChange("proto_max_bulk_len", func(v config.Value) error {
 		n.server.SetLimits(func(l *server.Limits) { l.MaxBulkBytes = int(v.Bytes()) })
 		n.data.SetMaxBulk(int(v.Bytes()))
@@ -448,6 +509,7 @@ func (n *node) stop(flush bool) error {
 		err = n.dir.MarkClean(end)
 	}
 	err = errors.Join(err, n.dir.Close())
+	n.metrics.Close()
 	n.server.Close()
 	return err
 }
@@ -457,6 +519,10 @@ func (n *node) abandon() {
 	for _, l := range slices.Concat(n.listeners, n.secure) {
 		l.Close()
 	}
+	if n.metricsListener != nil {
+		n.metricsListener.Close()
+	}
+	n.metrics.Close()
 	if n.server != nil {
 		n.server.Shutdown(0)
 	}

@@ -167,6 +167,9 @@ func (c *Config) Duration(name string) time.Duration { return c.Value(name).Dura
 func (c *Config) String(name string) string          { return c.Value(name).String() }
 func (c *Config) Strings(name string) []string       { return c.Value(name).Strings() }
 
+// IsDefault tells whether a key has the value that it has when nobody sets it.
+func (c *Config) IsDefault(name string) bool { return c.Value(name).text == c.key(name).Default }
+
 // OnChange has apply called with a new value before CONFIG SET stores it. Its error refuses the change and is what the
 // client reads. A live key that works can only be set once somebody has registered for it. When several keys are set
 // together and a later one is refused, apply is called again with the old value.

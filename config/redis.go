@@ -16,8 +16,8 @@ func redisParameters() []Group {
 			About: "memory_budget bounds the memory. Data lies on disk, so nothing is evicted; deletes are O(1), so nothing is freed lazily."},
 		{Title: "Encodings", Keys: encodings(),
 			About: "How Redis lays out collections in memory."},
-		{Title: "Slow log and latency", Keys: observation(),
-			About: "There is no slow log or latency monitor in this version."},
+		{Title: "Logging", Keys: observation(),
+			About: "Where logs go, beside log_format."},
 		{Title: "Process", Keys: process(),
 			About: "How Redis runs as a process: sett stays in the foreground and leaves the rest to what starts it."},
 		{Title: "Replication", Keys: replication(),
@@ -133,11 +133,6 @@ func encodings() []Key {
 
 func observation() []Key {
 	return []Key{
-		num("slowlog-log-slower-than", "10000", -1, math.MaxInt64),
-		num("slowlog-max-len", "128", 0, math.MaxInt64),
-		num("latency-monitor-threshold", "0", 0, math.MaxInt64),
-		boolean("latency-tracking", "yes"),
-		list("latency-tracking-info-percentiles", "50 99 99.9").refined(refinePercentiles),
 		boolean("syslog-enabled", "no").fixed(),
 		str("syslog-ident", "redis").fixed(),
 		enum("syslog-facility", "local0", "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7").fixed(),

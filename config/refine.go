@@ -1,6 +1,9 @@
 package config
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"strconv"
 	"strings"
 )
@@ -261,4 +264,19 @@ func refineReplicaOf(_, text string) (string, error) {
 		return "", refusal("Invalid master port")
 	}
 	return strings.Join(words, " "), nil
+}
+
+// checkAddress checks an address with a port; an empty one is none.
+func checkAddress(_, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return "", errors.New("it takes address:port, or nothing")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("%q is no port", port)
+	}
+	return text, nil
 }

@@ -26,12 +26,33 @@ func settings() []Group {
 		{Title: "Data", Keys: dataSettings()},
 		{Title: "Operation", Keys: operationSettings()},
 		{Title: "How keys are kept", Keys: keySettings()},
+		{Title: "Observation", Keys: observeSettings(),
+			About: "What operators see: SLOWLOG, LATENCY, INFO and the metrics of docs/metrics.md."},
 		{Title: "Storage", Table: "storage", Keys: storageSettings(),
 			About: "Recent writes in memory over Badger on disk."},
 		{Title: "Log", Table: "log", Keys: logSettings(),
 			About: "The log is the truth; Badger is its index."},
 		{Title: "Expiry", Table: "ttl", Keys: ttlSettings(),
 			About: "A key is invisible from the millisecond at which it expires; the sweeper gives its space back."},
+	}
+}
+
+func observeSettings() []Key {
+	return []Key{
+		{Name: "metrics_listen", Kind: Text, Default: "127.0.0.1:7391", Unit: "address:port", Change: Start,
+			Effect: "Where Prometheus finds /metrics, and others /healthz and /readyz; empty: nowhere. It has no password: keep it to addresses that only " +
+				"you can reach. If the default one is taken the server starts without, and says so; any other has to work.",
+			refine: checkAddress},
+		{Name: "slowlog-log-slower-than", Kind: Int, Default: "10000", Min: -1, Max: math.MaxInt64, Unit: "microseconds",
+			Effect: "A command that ran as long goes into the slow log, 0: every command, -1: none."},
+		{Name: "slowlog-max-len", Kind: Int, Default: "128", Min: 0, Max: math.MaxInt64, Unit: "entries",
+			Effect: "Length of the slow log; the oldest entries go. Each takes up to 5 KiB of memory."},
+		{Name: "latency-monitor-threshold", Kind: Int, Default: "0", Min: 0, Max: math.MaxInt64, Unit: "milliseconds",
+			Effect: "What takes as long is an event that LATENCY shows: commands, writes and fsyncs of the log, flushes, barriers, stalls; 0: nothing is."},
+		{Name: "latency-tracking", Kind: Bool, Default: "yes",
+			Effect: "Counts the times of each command, for INFO latencystats, LATENCY HISTOGRAM and the metrics."},
+		{Name: "latency-tracking-info-percentiles", Kind: List, Default: "50 99 99.9",
+			Effect: "The percentiles that INFO latencystats shows.", refine: refinePercentiles},
 	}
 }
 

@@ -42,7 +42,7 @@ func configRewrite(s *session, b *buffers, _ [][]byte) {
 }
 
 func configResetStat(s *session, b *buffers, _ [][]byte) {
-	s.server.stats.reset()
+	s.resetStats()
 	b.out.Status("OK")
 }
 

@@ -139,6 +139,7 @@ func (c *conn) send() bool {
 		return false
 	}
 	c.bePortrayed(nil)
+	c.server.stats.peakOutput.note(c.server.stats.now(), int64(c.buffers.out.Len()))
 	out := c.buffers.out.Outgoing()
 	for {
 		piece, err := out.Next()
@@ -211,6 +212,7 @@ func (c *conn) read() bool {
 	}
 	c.session.count.read += uint64(c.arrived)
 	c.session.count.reads++
+	c.server.stats.peakInput.note(c.server.stats.now(), int64(cap(c.buffers.in)))
 	return true
 }
 

@@ -51,6 +51,7 @@ const (
 	errNoSuchClient  = commands.Error("ERR No such client")
 	errUnblockReason = commands.Error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
 	errPauseMode     = commands.Error("ERR CLIENT PAUSE mode must be WRITE or ALL")
+	errSlowlogCount  = commands.Error("ERR count should be greater than or equal to -1")
 
 	// Ours: Redis queues until memory ends.
 	errQueueTooLong = commands.Error("ERR the commands queued since MULTI exceed client-query-buffer-limit")
@@ -111,4 +112,8 @@ func errSetInfoText(option []byte) commands.Error {
 func quoted(arg []byte, limit int) string {
 	text, _, _ := bytes.Cut(arg[:min(len(arg), limit)], []byte{0})
 	return string(text)
+}
+
+func errNoSamples(event []byte) commands.Error {
+	return commands.Error("ERR No samples available for event '" + string(event) + "'")
 }

@@ -22,7 +22,7 @@ type handler struct {
 func newHandlers(table *commands.Table) map[*commands.Row]*handler {
 	byName := make(map[string]*handler)
 	for _, family := range []map[string]*handler{connectionHandlers(), clientHandlers(), transactionHandlers(), serverHandlers(),
-		saveHandlers(), replicationHandlers(), clusterHandlers(table)} {
+		saveHandlers(), replicationHandlers(), clusterHandlers(table), observeHandlers()} {
 		maps.Copy(byName, family)
 	}
 	handlers := make(map[*commands.Row]*handler)

@@ -80,6 +80,7 @@ type waiter struct {
 func (w *waiter) Wait(position uint64) error { return w.wait(position) }
 func (w *waiter) Status() storage.Status     { return storage.Status{} }
 func (w *waiter) Stats() *storage.Stats      { return &w.stats }
+func (w *waiter) Levels() []storage.Level    { return nil }
 
 // TestRelease goes through what Wait may say.
 func TestRelease(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"sett/commands"
 	"sett/replication/wal"
+	"sett/ttl"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,8 +50,10 @@ var sections = []section{
 	{name: "Stats", write: (*report).stats},
 	{name: "Replication", write: (*report).replication},
 	{name: "CPU", write: (*report).cpu},
+	{name: "Modules", write: func(*report) {}}, // there are none
 	{name: "Commandstats", write: (*report).commandStats, special: true},
 	{name: "Errorstats", write: (*report).errorStats},
+	{name: "Latencystats", write: (*report).latencyStats, special: true},
 	{name: "Cluster", write: (*report).cluster},
 	{name: "Keyspace", write: (*report).keyspace},
 	{name: "Sett", write: (*report).sett},
@@ -58,6 +61,7 @@ var sections = []section{
 
 // info is INFO [section …].
 func info(s *session, b *buffers, args [][]byte) {
+	s.count.flush(&s.server.stats, s.id) // what this connection has done until now
 	r := report{s: s, call: &b.call}
 	for _, section := range sections {
 		if !section.wanted(args[1:]) {
@@ -77,11 +81,20 @@ func (n *section) wanted(args [][]byte) bool {
 		return !n.special
 	}
 	for _, arg := range args {
-		if is(arg, n.name) || is(arg, "all") || is(arg, "everything") || is(arg, "default") && !n.special {
+		if is(arg, n.name) || n.name == "Modules" && is(arg, "module_list") || is(arg, "all") || is(arg, "everything") || is(arg, "default") && !n.special {
 			return true
 		}
 	}
 	return false
+}
+
+// settings returns the values of parameters as CONFIG GET shows them.
+func (r *report) settings(names ...string) map[string]string {
+	pairs, found := r.s.server.opts.Config.Get(names...), make(map[string]string)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		found[pairs[i]] = pairs[i+1]
+	}
+	return found
 }
 
 func (r *report) line(format string, args ...any) {
@@ -125,11 +138,19 @@ func (r *report) server() {
 	uptimeSec := int64(now.Sub(r.s.server.started).Seconds())
 	r.line("uptime_in_seconds:%d", uptimeSec)
 	r.line("uptime_in_days:%d", uptimeSec/(24*3600))
+	if hz := r.settings("hz")["hz"]; hz != "" {
+		r.line("hz:%s", hz)
+		r.line("configured_hz:%s", hz)
+	}
+	r.line("lru_clock:%d", now.Unix()&lruClockMax)
 	if path, err := os.Executable(); err == nil {
 		r.line("executable:%s", path)
 	}
 	r.line("config_file:%s", about.ConfigFile)
 }
+
+// lruClockMax is where Redis' clock of seconds begins anew.
+const lruClockMax = 1<<24 - 1
 
 func cText(b []byte) []byte {
 	text, _, _ := bytes.Cut(b, []byte{0})
@@ -138,48 +159,12 @@ func cText(b []byte) []byte {
 
 func (r *report) clients() {
 	r.line("connected_clients:%d", r.s.server.clients.Load())
+	r.line("cluster_connections:0") // there is no cluster
 	r.line("maxclients:%d", r.s.server.limits.Load().MaxClients)
+	st := &r.s.server.stats
+	r.line("client_recent_max_input_buffer:%d", st.peakInput.recent(st.now()))
+	r.line("client_recent_max_output_buffer:%d", st.peakOutput.recent(st.now()))
 	r.line("blocked_clients:%d", r.s.server.blocked.Load())
-}
-
-func (r *report) memory() {
-	used, peak := usedMemory(), r.s.server.stats.samplePeak()
-	r.bytes("used_memory", used)
-	if m, ok := processMemory(); ok {
-		r.bytes("used_memory_rss", m.rss)
-	}
-	r.bytes("used_memory_peak", peak)
-	r.line("used_memory_peak_perc:%.2f%%", 100*float64(used)/float64(max(peak, 1)))
-	var si unix.Sysinfo_t
-	if unix.Sysinfo(&si) == nil {
-		r.bytes("total_system_memory", uint64(si.Totalram)*uint64(si.Unit))
-	}
-	r.line("mem_allocator:go")
-}
-
-type residentMemory struct{ rss, anon uint64 }
-
-// processMemory reads what is resident: all of it, and what is no page of a file.
-func processMemory() (m residentMemory, ok bool) {
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return m, false
-	}
-	for line := range strings.Lines(string(text)) {
-		name, rest, _ := strings.Cut(line, ":")
-		kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		n, err := strconv.ParseUint(kib, 10, 64)
-		if err != nil {
-			continue
-		}
-		switch name {
-		case "VmRSS":
-			m.rss = n << 10
-		case "RssAnon", "RssShmem":
-			m.anon += n << 10
-		}
-	}
-	return m, true
 }
 
 func (r *report) persistence() {
@@ -189,6 +174,14 @@ func (r *report) persistence() {
 	r.line("rdb_last_save_time:%d", lastSec)
 	r.line("aof_enabled:1") // sett's log
 	r.line("aof_rewrite_in_progress:%d", oneIf(running == bgRewrite))
+	if r.s.engine == nil {
+		return
+	}
+	status := "ok"
+	if r.s.engine.Store.Status().LogRefused {
+		status = "err"
+	}
+	r.line("aof_last_write_status:%s", status)
 }
 
 func oneIf(b bool) int {
@@ -212,6 +205,7 @@ func (r *report) stats() {
 	if r.s.engine != nil {
 		data := r.s.engine.Data.Stats()
 		r.line("expired_keys:%d", data.Expired.Load())
+		r.line("expire_cycle_cpu_milliseconds:%d", r.s.server.latency.jobs[ttl.TookSweep].sumNs.Load()/1e6)
 		r.line("evicted_keys:0")
 		r.line("keyspace_hits:%d", data.Hits.Load())
 		r.line("keyspace_misses:%d", data.Misses.Load())
@@ -226,6 +220,9 @@ func (r *report) stats() {
 func (r *report) replication() {
 	r.line("role:master")
 	r.line("connected_slaves:0")
+	if r.s.engine != nil {
+		r.line("master_repl_offset:%d", r.s.engine.Store.Status().Applied) // entries of the log
+	}
 }
 
 func (r *report) cpu() {
@@ -242,8 +239,8 @@ func cpuTime(t unix.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Use
 
 func (r *report) commandStats() {
 	st := &r.s.server.stats
-	for i, row := range st.names {
-		n := st.row(i)
+	for _, row := range st.names {
+		n := st.row(row)
 		if n.calls == 0 && n.rejected == 0 {
 			continue
 		}
@@ -256,6 +253,22 @@ func (r *report) errorStats() {
 	kinds := r.s.server.stats.errorKinds()
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		r.line("errorstat_%s:count=%d", kind, kinds[kind])
+	}
+}
+
+// latencyStats shows percentiles of what was counted since latency-tracking was turned on.
+func (r *report) latencyStats() {
+	st, o := &r.s.server.stats, r.s.server.observation.Load()
+	for _, row := range st.names {
+		h := &st.latencies[row.ID]
+		if h.count() == 0 {
+			continue
+		}
+		shown := make([]string, len(o.Percentiles))
+		for i, p := range o.Percentiles {
+			shown[i] = fmt.Sprintf("p%s=%.3f", strconv.FormatFloat(p, 'f', -1, 64), float64(h.percentile(p))/1000)
+		}
+		r.line("latency_percentiles_usec_%s:%s", row.Name, strings.Join(shown, ","))
 	}
 }
 
@@ -278,9 +291,6 @@ func (r *report) keyspace() {
 func (r *report) sett() {
 	st := &r.s.server.stats
 	r.line("memory_budget:%d", r.s.server.opts.About.MemoryBudget)
-	if m, ok := processMemory(); ok {
-		r.line("memory_anonymous:%d", m.anon)
-	}
 	r.line("panics:%d", st.panics.Load())
 	r.line("replies_in_doubt:%d", st.inDoubt.Load())
 	r.line("replies_try_again:%d", st.tryAgain.Load())
@@ -308,6 +318,9 @@ func (r *report) storage() {
 	r.line("cache_limit_bytes:%d", now.CacheLimit)
 	r.line("cache_hits:%d", now.CacheHits)
 	r.line("cache_misses:%d", now.CacheMisses)
+	if now.Refusal != "" {
+		r.line("writes_refused:%s", strings.ReplaceAll(now.Refusal, "\n", " "))
+	}
 	if damage := now.Damage; damage != "" {
 		r.line("damage:%s", strings.ReplaceAll(damage, "\n", " "))
 	}

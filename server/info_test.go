@@ -20,18 +20,18 @@ func TestInfoSections(t *testing.T) {
 		}
 		return strings.Join(found, " ")
 	}
-	usual := "Server Clients Memory Persistence Stats Replication CPU Errorstats Cluster Keyspace Sett"
-	all := "Server Clients Memory Persistence Stats Replication CPU Commandstats Errorstats Cluster Keyspace Sett"
+	usual := "Server Clients Memory Persistence Stats Replication CPU Modules Errorstats Cluster Keyspace Sett"
+	all := "Server Clients Memory Persistence Stats Replication CPU Modules Commandstats Errorstats Latencystats Cluster Keyspace Sett"
 	for args, want := range map[string]string{
 		"": usual, "default": usual, "all": all, "everything": all, "EVERYTHING nosuch": all, "nosuch": "", "cpu Server CPU": "Server CPU",
-		"default commandstats": all,
+		"default commandstats latencystats": all, "module_list": "Modules",
 	} {
 		if got := titles(strings.Fields(args)...); got != want {
 			t.Errorf("INFO %s: got %s, want %s", args, got, want)
 		}
 	}
 	c.want("$0\r\n\r\n", "INFO", "nosuch")
-	if got := c.do("INFO", "cluster", "replication"); got != "$80\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n" {
+	if got := c.do("INFO", "cluster", "replication"); got != "$102\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_repl_offset:0\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n" {
 		t.Errorf("got %q", got)
 	}
 }

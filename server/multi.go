@@ -115,7 +115,7 @@ type transaction struct {
 }
 
 type later struct {
-	step  commands.Step
+	step  *commands.Step
 	at    int // where its placeholder begins in the reply
 	db    int
 	proto int // HELLO may follow
@@ -126,7 +126,7 @@ const placeholder = ""
 var placeholderBytes = len("+" + placeholder + "\r\n")
 
 // answer is commands.Session.
-func (t *transaction) answer(_ *commands.Query, step commands.Step, w *resp.Writer, db *int) {
+func (t *transaction) answer(_ *commands.Query, step *commands.Step, w *resp.Writer, db *int) {
 	// A round that was given up left its steps here; the reply begins again before them.
 	for n := len(t.later); n > 0 && t.later[n-1].at >= w.Len(); n-- {
 		t.later = t.later[:n-1]
@@ -159,7 +159,9 @@ func (t *transaction) finish(start int) {
 		s.db = l.db
 		s.setProto(b, l.proto)
 		b.call.Seen = 0
+		began := s.server.elapsed()
 		s.server.handlers[l.step.Row].run(s, b, l.step.Args)
+		l.step.Took = s.server.elapsed() - began
 		seen = max(seen, b.call.Seen)
 	}
 	b.out.Move(&whole, from, whole.Len())
@@ -167,7 +169,7 @@ func (t *transaction) finish(start int) {
 	s.setProto(b, proto)
 }
 
-// countSteps counts the commands that EXEC ran, and whose replies are the elements of the array at start. Their time is EXEC's.
+// countSteps counts the commands that EXEC ran, and whose replies are the elements of the array at start. Their time is EXEC's as well.
 func (s *session) countSteps(out *resp.Writer, start int) {
 	header := "*" + strconv.Itoa(len(s.queue.steps)) + "\r\n"
 	replies := out.Bytes()
@@ -175,8 +177,9 @@ func (s *session) countSteps(out *resp.Writer, start int) {
 		return // a null array: nothing ran
 	}
 	at := start + len(header)
-	for _, step := range s.queue.steps {
-		s.count.ran(&s.server.stats, s.id, step.Row, 0, replies[at:])
+	for i := range s.queue.steps {
+		step := &s.queue.steps[i]
+		s.ran(step.Row, step.Args, step.Staged, step.Took, replies[at:])
 		at = out.Skip(at)
 	}
 }

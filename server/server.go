@@ -29,6 +29,9 @@ type Options struct {
 	About  About       // what INFO says about the process
 	Logger *slog.Logger
 
+	Observation Observation // what is remembered of commands
+	Latency     *Latency    // which the rooms below tell as well; nil: they do not
+
 	// Stop is called by SHUTDOWN, at most once: it begins the end of the process and returns at once. save is false for NOSAVE.
 	Stop func(save bool)
 	// Fatal ends the process: storage found its own rules broken.
@@ -82,6 +85,7 @@ type Store interface {
 	Wait(position uint64) error
 	Status() storage.Status
 	Stats() *storage.Stats
+	Levels() []storage.Level
 }
 
 // Log is what INFO says about the log.
@@ -89,21 +93,25 @@ type Log interface{ Metrics() wal.Metrics }
 
 // Server is the listeners and connections of one data set.
 type Server struct {
-	opts     Options
-	limits   atomic.Pointer[Limits]
-	access   atomic.Pointer[access]
-	paused   atomic.Pointer[pause]  // written under mu; nil: no pause, or it is over
-	engine   atomic.Pointer[Engine] // nil while the log is replayed
-	stats    stats
-	handlers map[*commands.Row]*handler
-	buffers  sync.Pool // of *buffers
-	runID    string    // 40 random hex digits, new at each start
-	started  time.Time
-	stopping atomic.Bool
-	ending   chan struct{} // closed when the server stops
-	stopOnce sync.Once
-	saver    saver
-	halted   atomic.Bool // DEBUG PAUSE-CRON: the ticker does nothing
+	saver        saver
+	halted       atomic.Bool // DEBUG PAUSE-CRON: the ticker does nothing
+	opts         Options
+	limits       atomic.Pointer[Limits]
+	access       atomic.Pointer[access]
+	paused       atomic.Pointer[pause] // written under mu; nil: no pause, or it is over
+	observation  atomic.Pointer[Observation]
+	engine       atomic.Pointer[Engine] // nil while the log is replayed
+	stats        stats
+	slowlog      slowlog
+	latency      *Latency
+	handlers     map[*commands.Row]*handler
+	buffers      sync.Pool // of *buffers
+	runID        string    // 40 random hex digits, new at each start
+	started      time.Time
+	startupBytes uint64 // memory used before there was data
+	stopping     atomic.Bool
+	ending       chan struct{} // closed when the server stops
+	stopOnce     sync.Once
 
 	mu        sync.Mutex
 	listeners []net.Listener     // guarded by mu
@@ -122,9 +130,15 @@ func New(opts Options) *Server {
 	var id [20]byte
 	rand.Read(id[:]) // never fails
 	s.runID = hex.EncodeToString(id[:])
+	s.startupBytes, _ = resident()
 	s.limits.Store(&opts.Limits)
 	s.access.Store(&access{protected: opts.Protected})
 	s.SetPassword(opts.Password)
+	if s.latency = opts.Latency; s.latency == nil {
+		s.latency = NewLatency()
+	}
+	s.observation.Store(&opts.Observation)
+	s.observed(&opts.Observation)
 	s.buffers.New = func() any { return new(buffers) }
 	s.stats.init(opts.Table)
 	s.saver.init(s.started)

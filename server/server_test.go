@@ -146,6 +146,7 @@ type setup struct {
 	loading bool // Begin is left to the test
 	data    commands.Options
 	tls     *TLS
+	latency *Latency
 }
 
 func startServer(t testing.TB, with setup) *testServer {
@@ -154,7 +155,10 @@ func startServer(t testing.TB, with setup) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := storage.Open(dir, storage.Options{MemoryBudget: storage.MinMemoryBudget, DiskReserve: 1 << 20})
+	if with.latency == nil {
+		with.latency = NewLatency()
+	}
+	store, err := storage.Open(dir, storage.Options{MemoryBudget: storage.MinMemoryBudget, DiskReserve: 1 << 20, Took: with.latency.Took})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +187,9 @@ func startServer(t testing.TB, with setup) *testServer {
 		Logger: slog.New(slog.NewTextHandler(ts.lines, nil)),
 		Stop:   func(save bool) { ts.stops <- save },
 		Fatal:  func(err error) { ts.fatal <- err },
+
+		Observation: Observation{SlowerThanUs: 10_000, SlowlogMaxLen: 128, LatencyTracking: true, Percentiles: []float64{50, 99, 99.9}},
+		Latency:     with.latency,
 	})
 	if !with.loading {
 		ts.Begin(ts.newEngine(data))

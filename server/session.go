@@ -28,10 +28,11 @@ type session struct {
 	last          *commands.Row // of the last command; nil: there is no such command
 	count         count
 
-	check     resp.State // how far the command that is arriving was looked at
-	arrival   arrival    // its large arguments
-	postponed bool       // the command in buffers.args runs once the replies before it have left
-	after     next       // what the command at hand wants to happen when it is done
+	check     resp.State           // how far the command that is arriving was looked at
+	arrival   arrival              // its large arguments
+	staged    []commands.StagedArg // the ones of the command at hand that are in the store
+	postponed bool                 // the command in buffers.args runs once the replies before it have left
+	after     next                 // what the command at hand wants to happen when it is done
 
 	multi       bool // between MULTI and EXEC
 	queueFailed bool // a command could not be queued: EXEC will refuse
@@ -158,7 +159,7 @@ func (s *session) protocolError(b *buffers, err error) next {
 
 // execute runs the command in b.args, or queues it, or says why not. It returns the row that was run, nil if none was.
 func (s *session) execute(b *buffers) (ran *commands.Row) {
-	s.after = more
+	s.after, s.staged = more, nil
 	row, err := s.admit(b)
 	s.last = row
 	if err == nil {
@@ -247,7 +248,8 @@ func (s *session) crossProtocol(b *buffers) {
 // do runs a row of the data set.
 func (s *session) do(b *buffers, row *commands.Row) {
 	call := &b.call
-	call.Row, call.Args, call.Staged, call.DB, call.W = row, b.args, s.arrival.take(), s.db, &b.out
+	s.staged = s.arrival.take()
+	call.Row, call.Args, call.Staged, call.DB, call.W = row, b.args, s.staged, s.db, &b.out
 	call.NoTouch = s.flags&peerNoTouch != 0
 	if err := s.engine.Data.Do(call); err != nil {
 		s.broken(b, err)
@@ -272,7 +274,7 @@ func (s *session) broken(b *buffers, err error) {
 func (s *session) account(b *buffers, row *commands.Row, start time.Duration) time.Duration {
 	now := s.server.elapsed()
 	if row != nil {
-		s.count.ran(&s.server.stats, s.id, row, int64(now-start), b.lastReply())
+		s.ran(row, b.args, s.staged, now-start, b.lastReply())
 	}
 	return now
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"maps"
-	"runtime/metrics"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +18,8 @@ const (
 
 // stats are the server's figures since the start, or since CONFIG RESETSTAT.
 type stats struct {
-	rows  map[*commands.Row]int // index of a row's figures
-	names []*commands.Row       // the row of an index
+	names     []*commands.Row // all rows, subcommands behind their containers
+	latencies []histogram     // by Row.ID
 
 	shards [shards]shard
 
@@ -40,6 +39,8 @@ type stats struct {
 	unixSec   atomic.Int64 // coarse clock
 	peakBytes atomic.Uint64
 
+	peakInput, peakOutput peak // of connections' buffers, bytes
+
 	// rates of the last samples; the ticker writes, INFO reads.
 	opsRate, readRate, writeRate rate
 }
@@ -49,7 +50,7 @@ type shard struct {
 	commands, errors        atomic.Uint64
 	reads, writes           atomic.Uint64
 	readBytes, writtenBytes atomic.Uint64
-	rows                    []rowStats
+	rows                    []rowStats // by Row.ID
 	_                       [64]byte
 }
 
@@ -62,18 +63,13 @@ type total struct {
 }
 
 func (s *stats) init(table *commands.Table) {
-	s.rows, s.errors = make(map[*commands.Row]int), make(map[string]uint64)
-	var add func(rows []*commands.Row)
-	add = func(rows []*commands.Row) {
-		for _, row := range rows {
-			s.rows[row] = len(s.names)
-			s.names = append(s.names, row)
-			add(row.Subcommands)
-		}
+	s.errors = make(map[string]uint64)
+	for _, row := range table.Rows() {
+		s.names = append(append(s.names, row), row.Subcommands...)
 	}
-	add(table.Rows())
+	s.latencies = make([]histogram, table.Len())
 	for i := range s.shards {
-		s.shards[i].rows = make([]rowStats, len(s.names))
+		s.shards[i].rows = make([]rowStats, table.Len())
 	}
 	s.unixSec.Store(time.Now().Unix())
 	s.samplePeak()
@@ -97,9 +93,9 @@ func (s *stats) total() (t total) {
 // rowTotal is rowStats, summed up.
 type rowTotal struct{ calls, ns, failed, rejected uint64 }
 
-func (s *stats) row(i int) (t rowTotal) {
+func (s *stats) row(row *commands.Row) (t rowTotal) {
 	for h := range s.shards {
-		r := &s.shards[h].rows[i]
+		r := &s.shards[h].rows[row.ID]
 		t.calls += r.calls.Load()
 		t.ns += r.ns.Load()
 		t.failed += r.failed.Load()
@@ -108,13 +104,18 @@ func (s *stats) row(i int) (t rowTotal) {
 	return t
 }
 
-// maxErrorKinds bounds what DEBUG ERROR, and scripts, can fill the table with.
-const maxErrorKinds = 128
+// Limits of what DEBUG ERROR, and scripts, can fill the table with.
+const (
+	maxErrorKinds = 128
+	maxErrorCode  = 31 // bytes, with the space behind it
+)
 
-// noteError counts an error reply, without its "-", by its code.
+// noteError counts an error reply, without its "-", by its code: the first word, ERR if that is too long or all there is.
 func (s *stats) noteError(reply []byte) {
-	code, _, _ := bytes.Cut(reply, []byte{' '})
-	code = bytes.TrimRight(code[:min(len(code), 32)], "\r\n")
+	code, _, found := bytes.Cut(reply[:min(len(reply), maxErrorCode)], []byte{' '})
+	if !found {
+		code = []byte("ERR")
+	}
 	s.errorsMu.Lock()
 	defer s.errorsMu.Unlock()
 	if _, known := s.errors[string(code)]; known || len(s.errors) < maxErrorKinds {
@@ -145,11 +146,12 @@ func (s *stats) reset() {
 	for _, n := range []*atomic.Uint64{&s.connections, &s.rejected, &s.panics, &s.inDoubt, &s.tryAgain, &s.cutShort, &s.queryOverflows, &s.outputOverflows} {
 		n.Store(0)
 	}
+	for i := range s.latencies {
+		s.latencies[i].reset()
+	}
 	s.errorsMu.Lock()
 	clear(s.errors)
 	s.errorsMu.Unlock()
-	s.peakBytes.Store(0)
-	s.samplePeak()
 }
 
 // sample is called by the ticker alone.
@@ -161,8 +163,13 @@ func (s *stats) sample(now time.Time) {
 	s.writeRate.sample(now, t.writtenBytes)
 }
 
-func (s *stats) samplePeak() uint64 {
-	used := usedMemory()
+func (s *stats) samplePeak() {
+	used, _ := resident()
+	s.notePeak(used)
+}
+
+// notePeak returns the highest use of memory until now.
+func (s *stats) notePeak(used uint64) uint64 {
 	for {
 		peak := s.peakBytes.Load()
 		if used <= peak || s.peakBytes.CompareAndSwap(peak, used) {
@@ -197,15 +204,31 @@ func (r *rate) sample(now time.Time, value uint64) {
 	r.last, r.lastAt = value, now
 }
 
-// usedMemory is what the process holds for data, stacks and the runtime itself, without what it could give back at once.
-func usedMemory() uint64 {
-	m := []metrics.Sample{
-		{Name: "/memory/classes/total:bytes"},
-		{Name: "/memory/classes/heap/released:bytes"},
-		{Name: "/memory/classes/heap/free:bytes"},
+// peak is the highest value of the last seconds.
+type peak [peakSec]struct{ sec, highest atomic.Int64 }
+
+const peakSec = 8
+
+func (p *peak) note(sec, value int64) {
+	slot := &p[sec%peakSec]
+	if old := slot.sec.Load(); old != sec && slot.sec.CompareAndSwap(old, sec) {
+		slot.highest.Store(0)
 	}
-	metrics.Read(m)
-	return m[0].Value.Uint64() - m[1].Value.Uint64() - m[2].Value.Uint64()
+	for {
+		highest := slot.highest.Load()
+		if value <= highest || slot.highest.CompareAndSwap(highest, value) {
+			return
+		}
+	}
+}
+
+func (p *peak) recent(sec int64) (highest int64) {
+	for i := range p {
+		if sec-p[i].sec.Load() < peakSec {
+			highest = max(highest, p[i].highest.Load())
+		}
+	}
+	return highest
 }
 
 // count gathers a connection's figures between two waits for input, so that a pipeline touches what is shared only once.
@@ -239,7 +262,7 @@ func (n *count) refused(s *stats, id uint64, row *commands.Row, reply []byte) {
 	n.errors++
 	s.noteError(reply[1:])
 	if row != nil {
-		s.shards[id%shards].rows[s.rows[row]].rejected.Add(1)
+		s.shards[id%shards].rows[row.ID].rejected.Add(1)
 	}
 }
 
@@ -247,7 +270,7 @@ func (n *count) flushRow(s *stats, id uint64) {
 	if n.calls == 0 {
 		return
 	}
-	r := &s.shards[id%shards].rows[s.rows[n.row]]
+	r := &s.shards[id%shards].rows[n.row.ID]
 	r.calls.Add(n.calls)
 	r.ns.Add(n.ns)
 	if n.failed > 0 {

@@ -1,0 +1,145 @@
+package server
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// histogram counts how long something took, to about one percent: from 1 ns to a second in buckets that are even within an octave and
+// twice as wide in the next. An octave gets its memory when something falls into it, 1 KiB, and a command falls into few. It may be
+// written and read at any time, without a lock; reset loses what is noted at the same moment.
+//
+// Buckets, percentiles and limits are those of the histograms in Redis, so that the figures that are made from them look alike.
+type histogram struct {
+	octaves [octaves]atomic.Pointer[octave]
+	sumNs   atomic.Uint64
+}
+
+const (
+	octaveBuckets = 128
+	octaves       = 24 // up to 2³⁰ ns
+	longestNs     = int64(time.Second)
+)
+
+type octave [octaveBuckets]atomic.Uint64
+
+// bucketOf is where a duration is counted: the octave and the bucket in it. The first two octaves have buckets of 1 ns.
+func bucketOf(ns int64) (o, bucket int) {
+	if ns < octaveBuckets {
+		return 0, int(ns)
+	}
+	shift := bits.Len64(uint64(ns)) - 8
+	return shift + 1, int(ns>>shift) - octaveBuckets
+}
+
+// bucketNs returns the shortest and the longest duration that a bucket counts.
+func bucketNs(o, bucket int) (from, to int64) {
+	if o == 0 {
+		return int64(bucket), int64(bucket)
+	}
+	from = int64(octaveBuckets+bucket) << (o - 1)
+	return from, from + 1<<(o-1) - 1
+}
+
+func (h *histogram) note(took time.Duration) {
+	ns := min(max(int64(took), 1), longestNs)
+	o, bucket := bucketOf(ns)
+	counts := h.octaves[o].Load()
+	if counts == nil {
+		h.octaves[o].CompareAndSwap(nil, new(octave))
+		if counts = h.octaves[o].Load(); counts == nil {
+			return // a reset came in between
+		}
+	}
+	counts[bucket].Add(1)
+	h.sumNs.Add(uint64(max(took, 0)))
+}
+
+func (h *histogram) reset() {
+	for i := range h.octaves {
+		h.octaves[i].Store(nil)
+	}
+	h.sumNs.Store(0)
+}
+
+// each calls f with the buckets that have counted something, shortest first, until it returns false.
+func (h *histogram) each(f func(from, to int64, count uint64) bool) {
+	for o := range h.octaves {
+		counts := h.octaves[o].Load()
+		if counts == nil {
+			continue
+		}
+		for i := range counts {
+			if n := counts[i].Load(); n > 0 {
+				if from, to := bucketNs(o, i); !f(from, to, n) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (h *histogram) count() (n uint64) {
+	h.each(func(_, _ int64, count uint64) bool { n += count; return true })
+	return n
+}
+
+// percentile is the duration that so many percent of all did not exceed.
+func (h *histogram) percentile(percent float64) (ns int64) {
+	wanted := max(uint64(percent/100*float64(h.count())+0.5), 1)
+	var sum uint64
+	h.each(func(from, to int64, count uint64) bool {
+		sum += count
+		ns = to
+		if percent == 0 {
+			ns = from
+		}
+		return sum < wanted
+	})
+	return ns
+}
+
+// step is how many took up to so long.
+type step struct {
+	toNs  int64
+	count uint64
+}
+
+// doublings are the cumulative counts at 1.024 µs, twice that, and so on up to a second.
+func (h *histogram) doublings() []step {
+	var steps []step
+	for ns := int64(1024); ns < 1<<30; ns *= 2 {
+		_, to := bucketNs(bucketOf(ns))
+		steps = append(steps, step{toNs: to})
+	}
+	steps = append(steps, step{toNs: 1<<30 - 1})
+	i := 0
+	var sum uint64
+	h.each(func(_, to int64, count uint64) bool {
+		for ; to > steps[i].toNs; i++ {
+			steps[i].count = sum
+		}
+		sum += count
+		return true
+	})
+	for ; i < len(steps); i++ {
+		steps[i].count = sum
+	}
+	return steps
+}
+
+// below are the cumulative counts of what took less than each of bounds, which are powers of two, and the count of all.
+func (h *histogram) below(bounds []int64) (counts []uint64, all uint64) {
+	counts = make([]uint64, len(bounds))
+	h.each(func(_, to int64, count uint64) bool {
+		all += count
+		for i, bound := range bounds {
+			if to < bound {
+				counts[i] += count
+			}
+		}
+		return true
+	})
+	return counts, all
+}

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// HTTP answers those who watch over the server: /metrics, /healthz and /readyz.
+type HTTP struct {
+	server http.Server
+	done   chan struct{} // closed when nothing is accepted any more
+}
+
+// Limits of what a stranger can take.
+const (
+	httpHeaderTimeout = 5 * time.Second
+	httpTimeout       = 30 * time.Second
+	httpIdle          = 2 * time.Minute
+	httpHeaderBytes   = 16 << 10
+	scrapesAtOnce     = 4
+)
+
+// ServeMetrics answers on a listener, which is its own from here on, until Close. The server need not be ready: it tells that.
+func (s *Server) ServeMetrics(l net.Listener) *HTTP {
+	paths := http.NewServeMux()
+	paths.Handle("GET /metrics", promhttp.HandlerFor(s.registry(), promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelWarn), MaxRequestsInFlight: scrapesAtOnce,
+	}))
+	paths.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	paths.HandleFunc("GET /readyz", s.readyz)
+	h := &HTTP{done: make(chan struct{})}
+	h.server = http.Server{
+		Handler: paths, ReadHeaderTimeout: httpHeaderTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout, IdleTimeout: httpIdle,
+		MaxHeaderBytes: httpHeaderBytes, ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(h.done)
+		if err := h.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.opts.Logger.Error("metrics are not served any more", "err", err)
+		}
+	}()
+	return h
+}
+
+// Close ends it, whatever it is answering. A nil HTTP has nothing to end.
+func (h *HTTP) Close() {
+	if h == nil {
+		return
+	}
+	h.server.Close()
+	<-h.done
+}
+
+// readyz answers 200 if commands of all kinds are served, else 503 and why not.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	reasons := s.notReady()
+	if len(reasons) == 0 {
+		io.WriteString(w, "ready\n")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprintf(w, "not ready: %s\n", strings.Join(reasons, "; "))
+}
+
+// notReady is why clients should rather go elsewhere.
+func (s *Server) notReady() (reasons []string) {
+	if s.stopping.Load() {
+		reasons = append(reasons, "stopping")
+	}
+	e := s.engine.Load()
+	if e == nil {
+		return append(reasons, "loading: the log is being replayed")
+	}
+	now := e.Store.Status()
+	if now.Damage != "" {
+		reasons = append(reasons, "damage: "+now.Damage)
+	}
+	if now.Refusal != "" {
+		reasons = append(reasons, "writes are refused: "+now.Refusal)
+	}
+	if !now.Evaluating {
+		reasons = append(reasons, "not evaluating: the log does not take entries")
+	}
+	return reasons
+}
