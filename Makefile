@@ -50,9 +50,10 @@ fuzz: ## every fuzz test for FUZZTIME (default 10s) each
 		done; \
 	done
 
-docs: ## write the generated files anew: config.toml, docs/configuration.md, docs/commands.md
+docs: ## write the generated files anew: config.toml, docs/configuration.md, docs/commands.md, docs/metrics.md
 	go test ./config -run 'TestSettings' -update
 	go test ./commands -run TestCommandsPage -update
+	go test ./server -run TestMetricsDocs -update
 
 suites: ## run the compatibility suites in SUITES=folder against a server on PORT (default 6379)
 	@if [ ! -d "$(SUITES)" ]; then echo "no suites: make suites SUITES=folder with resp-fuzz.sh and redis-tcl.sh"; exit 0; fi; \
