@@ -400,6 +400,8 @@ func TestRefusedData(t *testing.T) {
 	p.want("+OK", "SET k v")
 	none := filepath.Join(t.TempDir(), "none")
 	refuse(t, exitRuntime, "address already in use", none, "--set", "dir="+none, "--set", "port="+p.port)
+	refuse(t, exitRuntime, "metrics_listen: listen tcp 127.0.0.1:"+p.port+": bind: address already in use", none, "--set", "dir="+none,
+		"--set", fmt.Sprintf("port=%d", freePort(t)), "--set", "metrics_listen=127.0.0.1:"+p.port)
 	other := start(t, filepath.Join(t.TempDir(), "data")) // so that its port is free in a moment
 	other.cmd.Process.Kill()
 	other.wait()
@@ -438,4 +440,17 @@ func TestRefusedData(t *testing.T) {
 	}
 	p = start(t, dir)
 	p.want("v", "GET k")
+}
+
+// TestMetricsListen: two servers may run with the default address, of which one has it.
+func TestMetricsListen(t *testing.T) {
+	t.Parallel()
+	if l, err := net.Listen("tcp", "127.0.0.1:7391"); err == nil {
+		defer l.Close() // else somebody else has it, which is as good
+	}
+	p := start(t, filepath.Join(t.TempDir(), "data"))
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if code := p.wait(); code != exitClean || !strings.Contains(p.stderr.all.String(), "nobody can ask for metrics") {
+		t.Errorf("exit code %d: %s", code, &p.stderr.all)
+	}
 }

@@ -8,7 +8,7 @@ import (
 
 // histogram counts how long something took, to about one percent: from 1 ns to a second in buckets that are even within an octave and
 // twice as wide in the next. An octave gets its memory when something falls into it, 1 KiB, and a command falls into few. It may be
-// written and read at any time, without a lock; reset loses what is noted at the same moment.
+// written and read at any time, without a lock.
 //
 // Buckets, percentiles and limits are those of the histograms in Redis, so that the figures that are made from them look alike.
 type histogram struct {
@@ -48,30 +48,52 @@ func (h *histogram) note(took time.Duration) {
 	counts := h.octaves[o].Load()
 	if counts == nil {
 		h.octaves[o].CompareAndSwap(nil, new(octave))
-		if counts = h.octaves[o].Load(); counts == nil {
-			return // a reset came in between
-		}
+		counts = h.octaves[o].Load()
 	}
 	counts[bucket].Add(1)
 	h.sumNs.Add(uint64(max(took, 0)))
 }
 
-func (h *histogram) reset() {
-	for i := range h.octaves {
-		h.octaves[i].Store(nil)
-	}
-	h.sumNs.Store(0)
+// times is a histogram at a moment, or several of them added up.
+type times struct {
+	octaves [octaves]*[octaveBuckets]uint64
+	count   uint64
+	sumNs   uint64
 }
 
-// each calls f with the buckets that have counted something, shortest first, until it returns false.
-func (h *histogram) each(f func(from, to int64, count uint64) bool) {
+func (h *histogram) addTo(t *times) {
+	t.sumNs += h.sumNs.Load()
 	for o := range h.octaves {
 		counts := h.octaves[o].Load()
 		if counts == nil {
 			continue
 		}
+		if t.octaves[o] == nil {
+			t.octaves[o] = new([octaveBuckets]uint64)
+		}
 		for i := range counts {
-			if n := counts[i].Load(); n > 0 {
+			n := counts[i].Load()
+			t.octaves[o][i] += n
+			t.count += n
+		}
+	}
+}
+
+// times is the histogram at this moment.
+func (h *histogram) times() times {
+	var t times
+	h.addTo(&t)
+	return t
+}
+
+// each calls f with the buckets that have counted something, shortest first, until it returns false.
+func (t *times) each(f func(from, to int64, count uint64) bool) {
+	for o, counts := range t.octaves {
+		if counts == nil {
+			continue
+		}
+		for i, n := range counts {
+			if n > 0 {
 				if from, to := bucketNs(o, i); !f(from, to, n) {
 					return
 				}
@@ -80,16 +102,11 @@ func (h *histogram) each(f func(from, to int64, count uint64) bool) {
 	}
 }
 
-func (h *histogram) count() (n uint64) {
-	h.each(func(_, _ int64, count uint64) bool { n += count; return true })
-	return n
-}
-
 // percentile is the duration that so many percent of all did not exceed.
-func (h *histogram) percentile(percent float64) (ns int64) {
-	wanted := max(uint64(percent/100*float64(h.count())+0.5), 1)
+func (t *times) percentile(percent float64) (ns int64) {
+	wanted := max(uint64(percent/100*float64(t.count)+0.5), 1)
 	var sum uint64
-	h.each(func(from, to int64, count uint64) bool {
+	t.each(func(from, to int64, count uint64) bool {
 		sum += count
 		ns = to
 		if percent == 0 {
@@ -107,7 +124,7 @@ type step struct {
 }
 
 // doublings are the cumulative counts at 1.024 µs, twice that, and so on up to a second.
-func (h *histogram) doublings() []step {
+func (t *times) doublings() []step {
 	var steps []step
 	for ns := int64(1024); ns < 1<<30; ns *= 2 {
 		_, to := bucketNs(bucketOf(ns))
@@ -116,7 +133,7 @@ func (h *histogram) doublings() []step {
 	steps = append(steps, step{toNs: 1<<30 - 1})
 	i := 0
 	var sum uint64
-	h.each(func(_, to int64, count uint64) bool {
+	t.each(func(_, to int64, count uint64) bool {
 		for ; to > steps[i].toNs; i++ {
 			steps[i].count = sum
 		}
@@ -129,11 +146,10 @@ func (h *histogram) doublings() []step {
 	return steps
 }
 
-// below are the cumulative counts of what took less than each of bounds, which are powers of two, and the count of all.
-func (h *histogram) below(bounds []int64) (counts []uint64, all uint64) {
-	counts = make([]uint64, len(bounds))
-	h.each(func(_, to int64, count uint64) bool {
-		all += count
+// below are the cumulative counts of what took less than each of bounds, which are powers of two.
+func (t *times) below(bounds []int64) []uint64 {
+	counts := make([]uint64, len(bounds))
+	t.each(func(_, to int64, count uint64) bool {
 		for i, bound := range bounds {
 			if to < bound {
 				counts[i] += count
@@ -141,5 +157,5 @@ func (h *histogram) below(bounds []int64) (counts []uint64, all uint64) {
 		}
 		return true
 	})
-	return counts, all
+	return counts
 }

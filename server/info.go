@@ -13,6 +13,7 @@ import (
 
 	"sett/commands"
 	"sett/replication/wal"
+	"sett/storage"
 	"sett/ttl"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,16 @@ type report struct {
 	s    *session
 	call *commands.Call
 	text []byte
+	now  *storage.Status // see status
+}
+
+// status is the store's state, the same in all sections. The log has been replayed.
+func (r *report) status() *storage.Status {
+	if r.now == nil {
+		now := r.s.engine.Store.Status()
+		r.now = &now
+	}
+	return r.now
 }
 
 // section is one part of INFO. Only figures that are known are shown: what cannot be known is left out, not 0.
@@ -170,18 +181,24 @@ func (r *report) clients() {
 func (r *report) persistence() {
 	r.line("loading:%d", oneIf(r.s.engine == nil))
 	running, lastSec := r.s.server.saver.state()
+	saveFailed, rewriteFailed := r.s.server.saver.failed()
 	r.line("rdb_bgsave_in_progress:%d", oneIf(running == bgSave))
 	r.line("rdb_last_save_time:%d", lastSec)
+	r.line("rdb_last_bgsave_status:%s", okUnless(saveFailed))
 	r.line("aof_enabled:1") // sett's log
 	r.line("aof_rewrite_in_progress:%d", oneIf(running == bgRewrite))
+	r.line("aof_last_bgrewrite_status:%s", okUnless(rewriteFailed))
 	if r.s.engine == nil {
 		return
 	}
-	status := "ok"
-	if r.s.engine.Store.Status().LogRefused {
-		status = "err"
+	r.line("aof_last_write_status:%s", okUnless(r.status().LogRefused))
+}
+
+func okUnless(failed bool) string {
+	if failed {
+		return "err"
 	}
-	r.line("aof_last_write_status:%s", status)
+	return "ok"
 }
 
 func oneIf(b bool) int {
@@ -221,7 +238,7 @@ func (r *report) replication() {
 	r.line("role:master")
 	r.line("connected_slaves:0")
 	if r.s.engine != nil {
-		r.line("master_repl_offset:%d", r.s.engine.Store.Status().Applied) // entries of the log
+		r.line("master_repl_offset:%d", r.status().Applied) // entries of the log
 	}
 }
 
@@ -260,13 +277,13 @@ func (r *report) errorStats() {
 func (r *report) latencyStats() {
 	st, o := &r.s.server.stats, r.s.server.observation.Load()
 	for _, row := range st.names {
-		h := &st.latencies[row.ID]
-		if h.count() == 0 {
+		t := st.times(row)
+		if t.count == 0 {
 			continue
 		}
 		shown := make([]string, len(o.Percentiles))
 		for i, p := range o.Percentiles {
-			shown[i] = fmt.Sprintf("p%s=%.3f", strconv.FormatFloat(p, 'f', -1, 64), float64(h.percentile(p))/1000)
+			shown[i] = fmt.Sprintf("p%s=%.3f", strconv.FormatFloat(p, 'f', -1, 64), float64(t.percentile(p))/1000)
 		}
 		r.line("latency_percentiles_usec_%s:%s", row.Name, strings.Join(shown, ","))
 	}
@@ -301,7 +318,7 @@ func (r *report) sett() {
 }
 
 func (r *report) storage() {
-	now, sum := r.s.engine.Store.Status(), r.s.engine.Store.Stats()
+	now, sum := r.status(), r.s.engine.Store.Stats()
 	r.line("dir:%s", r.s.server.opts.About.Dir)
 	r.line("evaluating:%d", oneIf(now.Evaluating))
 	r.line("position:%d", now.Position)

@@ -250,26 +250,32 @@ func latencyHistogram(s *session, b *buffers, args [][]byte) {
 			}
 		}
 	}
-	rows = slices.DeleteFunc(slices.Clone(rows), func(row *commands.Row) bool { return st.latencies[row.ID].count() == 0 })
+	all := make([]times, 0, len(rows))
+	rows = slices.DeleteFunc(slices.Clone(rows), func(row *commands.Row) bool {
+		t := st.times(row)
+		if t.count > 0 {
+			all = append(all, t)
+		}
+		return t.count == 0
+	})
 	b.out.Map(len(rows))
-	for _, row := range rows {
+	for i, row := range rows {
 		b.out.BulkString(row.Name)
-		replyHistogram(&b.out, &st.latencies[row.ID])
+		all[i].reply(&b.out)
 	}
 }
 
-// replyHistogram writes the steps at which the count grows.
-func replyHistogram(w *resp.Writer, h *histogram) {
-	steps, before := h.doublings(), uint64(0)
-	calls := steps[len(steps)-1].count
-	steps = slices.DeleteFunc(steps, func(s step) bool {
+// reply writes the steps at which the count grows.
+func (t *times) reply(w *resp.Writer) {
+	before := uint64(0)
+	steps := slices.DeleteFunc(t.doublings(), func(s step) bool {
 		grows := s.count > before
 		before = s.count
 		return !grows
 	})
 	w.Map(2)
 	w.BulkString("calls")
-	w.Int(int64(calls))
+	w.Int(int64(t.count))
 	w.BulkString("histogram_usec")
 	w.Map(len(steps))
 	for _, s := range steps {

@@ -24,7 +24,7 @@ type metric struct {
 	labels []string
 
 	value func(f *figures, put func(value float64, labels ...string)) // of counters and gauges
-	times func(f *figures, put func(h *histogram, labels ...string))  // of histograms
+	times func(f *figures, put func(t times, labels ...string))       // of histograms
 }
 
 const (
@@ -136,8 +136,8 @@ func ofLog(kind, name, help string, read func(*wal.Metrics) float64) metric {
 
 // ofJob is the histogram of something that no command answers for.
 func ofJob(name, help, job string) metric {
-	return metric{name: name, help: help, kind: histogramKind, times: func(f *figures, put func(*histogram, ...string)) {
-		put(f.server.latency.jobs[job])
+	return metric{name: name, help: help, kind: histogramKind, times: func(f *figures, put func(times, ...string)) {
+		put(f.server.latency.jobs[job].times())
 	}}
 }
 
@@ -187,10 +187,10 @@ func commandMetrics() []metric {
 		ofRows("sett_commands_rejected_total", "Commands that were refused before they ran: wrong number of arguments, -LOADING and the like.",
 			func(n rowTotal) uint64 { return n.rejected }),
 		{name: "sett_command_duration_seconds", help: "How long commands ran; the wait for the log is not part of it. Absent with latency-tracking no.",
-			kind: histogramKind, labels: []string{"command"}, times: func(f *figures, put func(*histogram, ...string)) {
+			kind: histogramKind, labels: []string{"command"}, times: func(f *figures, put func(times, ...string)) {
 				for _, row := range f.server.stats.names {
-					if h := &f.server.stats.latencies[row.ID]; h.count() > 0 {
-						put(h, row.Name)
+					if t := f.server.stats.times(row); t.count > 0 {
+						put(t, row.Name)
 					}
 				}
 			}},
@@ -367,9 +367,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			kind = prometheus.CounterValue
 		}
 		if m.kind == histogramKind {
-			m.times(f, func(h *histogram, labels ...string) {
-				count, buckets := h.buckets()
-				out <- prometheus.MustNewConstHistogram(desc, count, time.Duration(h.sumNs.Load()).Seconds(), buckets, labels...)
+			m.times(f, func(t times, labels ...string) {
+				out <- prometheus.MustNewConstHistogram(desc, t.count, time.Duration(t.sumNs).Seconds(), t.buckets(), labels...)
 			})
 			continue
 		}
@@ -387,11 +386,10 @@ var bucketBounds = func() (ns []int64) {
 	return ns
 }()
 
-func (h *histogram) buckets() (all uint64, buckets map[float64]uint64) {
-	counts, all := h.below(bucketBounds)
-	buckets = make(map[float64]uint64)
-	for i, count := range counts {
+func (t *times) buckets() map[float64]uint64 {
+	buckets := make(map[float64]uint64)
+	for i, count := range t.below(bucketBounds) {
 		buckets[time.Duration(bucketBounds[i]).Seconds()] = count
 	}
-	return all, buckets
+	return buckets
 }

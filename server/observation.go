@@ -45,7 +45,7 @@ func (s *session) ran(row *commands.Row, args [][]byte, staged []commands.Staged
 	s.count.ran(&server.stats, s.id, row, int64(took), reply)
 	o := server.observation.Load()
 	if o.LatencyTracking {
-		server.stats.latencies[row.ID].note(took)
+		server.stats.took(s.id, row, took)
 	}
 	if o.SlowerThanUs >= 0 && took.Microseconds() >= o.SlowerThanUs && !row.Flags.Has(commands.FlagSkipSlowlog) {
 		server.slowlog.add(s, row, args, staged, took, o.SlowlogMaxLen)

@@ -107,6 +107,13 @@ func (v *saver) state() (running job, lastSec int64) {
 	return v.running, v.lastSec
 }
 
+// failed tells how the last jobs went.
+func (v *saver) failed() (save, rewrite bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.saveFailed, v.rewriteFailed
+}
+
 func saveHandlers() map[string]*handler {
 	return map[string]*handler{
 		"save":         {run: save, blocks: true},

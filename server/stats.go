@@ -18,8 +18,7 @@ const (
 
 // stats are the server's figures since the start, or since CONFIG RESETSTAT.
 type stats struct {
-	names     []*commands.Row // all rows, subcommands behind their containers
-	latencies []histogram     // by Row.ID
+	names []*commands.Row // all rows, subcommands behind their containers
 
 	shards [shards]shard
 
@@ -50,7 +49,8 @@ type shard struct {
 	commands, errors        atomic.Uint64
 	reads, writes           atomic.Uint64
 	readBytes, writtenBytes atomic.Uint64
-	rows                    []rowStats // by Row.ID
+	rows                    []rowStats // by Row.ID, as the next
+	times                   []atomic.Pointer[histogram]
 	_                       [64]byte
 }
 
@@ -67,9 +67,9 @@ func (s *stats) init(table *commands.Table) {
 	for _, row := range table.Rows() {
 		s.names = append(append(s.names, row), row.Subcommands...)
 	}
-	s.latencies = make([]histogram, table.Len())
 	for i := range s.shards {
 		s.shards[i].rows = make([]rowStats, table.Len())
+		s.shards[i].times = make([]atomic.Pointer[histogram], table.Len())
 	}
 	s.unixSec.Store(time.Now().Unix())
 	s.samplePeak()
@@ -100,6 +100,27 @@ func (s *stats) row(row *commands.Row) (t rowTotal) {
 		t.ns += r.ns.Load()
 		t.failed += r.failed.Load()
 		t.rejected += r.rejected.Load()
+	}
+	return t
+}
+
+// took notes how long a command of a row ran.
+func (s *stats) took(id uint64, row *commands.Row, took time.Duration) {
+	h := &s.shards[id%shards].times[row.ID]
+	if h.Load() == nil {
+		h.CompareAndSwap(nil, new(histogram))
+	}
+	if h := h.Load(); h != nil { // else it was reset in between
+		h.note(took)
+	}
+}
+
+// times are those of a row's commands.
+func (s *stats) times(row *commands.Row) (t times) {
+	for i := range s.shards {
+		if h := s.shards[i].times[row.ID].Load(); h != nil {
+			h.addTo(&t)
+		}
 	}
 	return t
 }
@@ -137,6 +158,7 @@ func (s *stats) reset() {
 			n.Store(0)
 		}
 		for r := range h.rows {
+			h.times[r].Store(nil)
 			row := &h.rows[r]
 			for _, n := range []*atomic.Uint64{&row.calls, &row.ns, &row.failed, &row.rejected} {
 				n.Store(0)
@@ -145,9 +167,6 @@ func (s *stats) reset() {
 	}
 	for _, n := range []*atomic.Uint64{&s.connections, &s.rejected, &s.panics, &s.inDoubt, &s.tryAgain, &s.cutShort, &s.queryOverflows, &s.outputOverflows} {
 		n.Store(0)
-	}
-	for i := range s.latencies {
-		s.latencies[i].reset()
 	}
 	s.errorsMu.Lock()
 	clear(s.errors)
