@@ -228,8 +228,9 @@ var facts = map[string]string{
 	"memory_budget": "set at the start", "dirty_limit_bytes": "follows from memory_budget", "cache_limit_bytes": "follows from memory_budget",
 	"uptime_in_days": "needs a day", "redis_mode": "one node", "role": "one node", "connected_slaves": "one node", "cluster_enabled": "one node",
 	"cluster_connections": "one node", "blocked_clients": "no command blocks", "evicted_keys": "nothing is evicted",
-	"rdb_bgsave_in_progress": "there are no RDB files", "aof_enabled": "the log is always on", "aof_rewrite_in_progress": "the log is never rewritten",
-	"loading": "1 before Begin: server.TestLoading", "used_cpu_sys_children": "no child processes", "used_cpu_user_children": "no child processes",
+	"rdb_bgsave_in_progress": "server.TestBackgroundSave", "aof_rewrite_in_progress": "server.TestBackgroundSave", "aof_enabled": "the log is always on",
+	"log_fsync_usec_max": "moves when an fsync is slower than all before",
+	"loading":            "1 before Begin: server.TestLoading", "used_cpu_sys_children": "no child processes", "used_cpu_user_children": "no child processes",
 	"replies_in_doubt": "server.TestDoubt", "replies_try_again": "server.TestDoubt", "replies_cut_short": "server.TestStreamCutShort",
 	"locked_reads": "needs four rounds that miss, each something else", "orphans_removed": "compaction.TestOrphansAreRemoved",
 	"value_log_forgotten_bytes": "compaction, storage: files that Badger has forgotten", "damage": "server.TestReadyz",
@@ -284,12 +285,17 @@ func moveLog(_ *testing.T, w *watcher) {
 	w.moves("a SET", "position committed_position applied_index master_repl_offset batches log_entries log_entry_bytes log_written_bytes log_writes log_fsyncs "+
 		"log_fsync_usec_mean dirty_bytes sett_batches_total sett_log_entries_total sett_log_written_bytes_total sett_log_applied_index "+
 		"sett_log_append_duration_seconds sett_log_fsync_duration_seconds sett_recent_writes_bytes", func() { w.ok("SET", "a", "1") })
-	w.moves("a slower fsync", "log_fsync_usec_max", func() { w.pipeline(300, func(i int) []string { return []string{"SET", "a", strconv.Itoa(i)} }) })
-	w.moves("a flush", "flushed_index durable_index flushes flushed_records flush_usec barriers barrier_usec rdb_last_save_time sett_log_flushed_index "+
+	w.moves("a flush", "flushed_index durable_index flushes flushed_records flush_usec barriers barrier_usec sett_log_flushed_index "+
 		"sett_log_durable_index sett_flush_duration_seconds sett_flushed_records_total sett_barrier_duration_seconds", func() {
 		w.ok("SET", "a", "2")
 		w.ok("DEBUG", "SETT", "FLUSH")
 	})
+	w.moves("SAVE", "rdb_last_save_time", func() { w.ok("SAVE") })
+	w.ok("DEBUG", "SETT", "PAUSE-FLUSH", "1")
+	w.ok("SET", "a", "3")
+	w.moves("a save that fails", "rdb_last_bgsave_status", func() { w.do("BGSAVE") })
+	w.moves("a rewrite that fails", "aof_last_bgrewrite_status", func() { w.do("BGREWRITEAOF") })
+	w.ok("DEBUG", "SETT", "PAUSE-FLUSH", "0")
 	w.moves("a lost speculation", "evaluating", func() { w.node.store.Yield() }) // the log takes it up again
 	for w.do("SET", "a", "3") != "+OK" {
 		time.Sleep(10 * time.Millisecond)
