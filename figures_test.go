@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -104,7 +103,11 @@ func watch(t *testing.T) *watcher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := startNode(cfg, slog.New(slog.DiscardHandler), func(err error) { t.Error(err) })
+	logs, err := openLogs(cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := startNode(cfg, logs, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +230,7 @@ var facts = map[string]string{
 	"mem_allocator": "of the build", "tcp_port": "set at the start", "config_file": "set at the start", "dir": "set at the start",
 	"memory_budget": "set at the start", "dirty_limit_bytes": "follows from memory_budget", "cache_limit_bytes": "follows from memory_budget",
 	"uptime_in_days": "needs a day", "redis_mode": "one node", "role": "one node", "connected_slaves": "one node", "cluster_enabled": "one node",
-	"cluster_connections": "one node", "blocked_clients": "no command blocks", "evicted_keys": "nothing is evicted",
+	"cluster_connections": "one node", "evicted_keys": "nothing is evicted",
 	"rdb_bgsave_in_progress": "server.TestBackgroundSave", "aof_rewrite_in_progress": "server.TestBackgroundSave", "aof_enabled": "the log is always on",
 	"log_fsync_usec_max": "moves when an fsync is slower than all before",
 	"loading":            "1 before Begin: server.TestLoading", "used_cpu_sys_children": "no child processes", "used_cpu_user_children": "no child processes",
@@ -259,6 +262,18 @@ func moveClients(t *testing.T, w *watcher) {
 		w.ok("SET", "k", strings.Repeat("x", 200_000))
 		w.do("GET", "k")
 	})
+	w.moves("limits of clients", "client_query_buffer_limit_disconnections client_output_buffer_limit_disconnections "+
+		"sett_query_limit_disconnections_total sett_output_limit_disconnections_total", func() {
+		w.ok("CONFIG", "SET", "client-query-buffer-limit", "1mb", "client-output-buffer-limit", "normal 100000 0 0")
+		long := call(t, w.node.port)
+		go long.send("PING", strings.Repeat("x", 2<<20))
+		many := make([]string, 100)
+		for i := range many {
+			many[i] = "k"
+		}
+		call(t, w.node.port).send(append([]string{"MGET"}, many...)...)
+	})
+	w.ok("CONFIG", "SET", "client-query-buffer-limit", "100mb", "client-output-buffer-limit", "normal 0 0 0")
 	w.moves("traffic", "total_net_input_bytes total_net_output_bytes total_reads_processed total_writes_processed instantaneous_ops_per_sec "+
 		"instantaneous_input_kbps instantaneous_output_kbps sett_network_received_bytes_total sett_network_sent_bytes_total", func() {
 		w.pipeline(5000, func(int) []string { return []string{"PING"} })
@@ -278,6 +293,11 @@ func moveCommands(_ *testing.T, w *watcher) {
 		w.do("PING")
 		w.ok("CONFIG", "SET", "slowlog-log-slower-than", "10000")
 	})
+	w.moves("a paused client", "blocked_clients", func() {
+		w.ok("CLIENT", "PAUSE", "100000", "WRITE")
+		call(w.t, w.node.port).send("SET", "k", "paused")
+	})
+	w.ok("CLIENT", "UNPAUSE")
 	w.moves("a panic", "panics sett_panics_total", func() { call(w.t, w.node.port).do("DEBUG", "PANIC") })
 }
 

@@ -175,6 +175,12 @@ func clientMetrics() []metric {
 		ofServer(counter, "sett_connections_rejected_total", "Connections beyond maxclients.", func(f *figures) float64 {
 			return float64(f.server.stats.rejected.Load())
 		}),
+		ofServer(counter, "sett_query_limit_disconnections_total", "Connections closed for client-query-buffer-limit.", func(f *figures) float64 {
+			return float64(f.server.stats.queryOverflows.Load())
+		}),
+		ofServer(counter, "sett_output_limit_disconnections_total", "Connections closed for client-output-buffer-limit.", func(f *figures) float64 {
+			return float64(f.server.stats.outputOverflows.Load())
+		}),
 		ofServer(counter, "sett_network_received_bytes_total", "Bytes read from clients.", func(f *figures) float64 { return float64(f.total.readBytes) }),
 		ofServer(counter, "sett_network_sent_bytes_total", "Bytes written to clients.", func(f *figures) float64 { return float64(f.total.writtenBytes) }),
 	}

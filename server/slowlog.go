@@ -35,7 +35,7 @@ const (
 )
 
 func (l *slowlog) add(s *session, row *commands.Row, args [][]byte, staged []commands.StagedArg, took time.Duration, maxLen int64) {
-	e := slowEntry{unixSec: time.Now().Unix(), took: took, args: trimmed(row, args, staged), addr: s.addr, name: ""}
+	e := slowEntry{unixSec: time.Now().Unix(), took: took, args: trimmed(row, args, staged), addr: s.addr, name: s.name}
 	l.mu.Lock()
 	e.id = l.nextID
 	l.nextID++
