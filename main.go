@@ -122,8 +122,8 @@ func serve(args []string, stderr io.Writer) int {
 	if err != nil {
 		return failed(stderr, err)
 	}
-	fmt.Fprintf(stderr, "sett ready port=%d dir=%s replayed=%d\n", n.port, cfg.String("dir"), n.replayed)
 	logger.Info("Ready to accept connections") // as Redis says it: there are programs that wait for this line
+	fmt.Fprintf(stderr, "sett ready port=%d dir=%s replayed=%d\n", n.port, cfg.String("dir"), n.replayed)
 	flush := true
 	select {
 	case s := <-signals:
