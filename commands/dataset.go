@@ -155,6 +155,11 @@ func (d *DataSet) ResetStats() {
 // Databases is the number of databases.
 func (d *DataSet) Databases() int { return d.opts.Databases }
 
+// Cursor is the place of a key in the order of SCAN.
+func (d *DataSet) Cursor(name []byte) uint64 {
+	return types.MetaPlace(d.keys.AppendMeta(nil, 0, name)).Cursor()
+}
+
 // SetMaxBulk changes the longest string.
 func (d *DataSet) SetMaxBulk(bytes int) { d.maxBulk.Store(int64(bytes)) }
 

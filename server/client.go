@@ -285,11 +285,20 @@ func clientUnblock(s *session, b *buffers, args [][]byte) {
 		fail(b, errUnblockReason)
 		return
 	}
-	if _, ok := parseInt(args[2]); !ok {
+	id, ok := parseInt(args[2])
+	if !ok {
 		fail(b, commands.ErrNotInteger)
 		return
 	}
-	b.out.Int(0) // nobody is blocked in a command of this version, and who waits for CLIENT UNPAUSE goes on waiting
+	how := unblockTimeout
+	if len(args) == 4 && is(args[3], "error") {
+		how = unblockError
+	}
+	if s.server.unblock(uint64(id), how) { // who waits for CLIENT UNPAUSE goes on waiting
+		b.out.Int(1)
+	} else {
+		b.out.Int(0)
+	}
 }
 
 // clientGetRedir and clientTrackingInfo tell the truth about a client that does not track: this version has no tracking.

@@ -2,11 +2,14 @@ package server
 
 import (
 	"encoding/hex"
+	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"sett/commands"
+	"sett/resp"
 )
 
 // DebugAccess says who may use DEBUG.
@@ -77,6 +80,11 @@ func debugCommands() []debugCommand {
 			"LOG <message>",
 			"    Write <message> to the server log.",
 		}, debugLog},
+		{"object", 1, 1, []string{
+			"OBJECT <key>",
+			"    Show low level info about `key` and associated value. It is at its place in the",
+			"    order of SCAN.",
+		}, (*session).object},
 		{"panic", 0, 0, []string{
 			"PANIC",
 			"    Panic in the middle of a command: this connection is closed, others go on.",
@@ -266,3 +274,45 @@ func (s *session) digestValues(b *buffers, keys [][]byte) error {
 	}
 	return nil
 }
+
+// object asks what OBJECT knows of a key.
+func (s *session) object(b *buffers, args [][]byte) error {
+	ask := func(what string) (string, error) {
+		var reply resp.Writer
+		call := commands.Call{
+			Row: s.server.opts.Table.Find([]byte("object|" + what)), Args: [][]byte{[]byte("object"), []byte(what), args[0]}, DB: s.db, W: &reply,
+		}
+		err := s.engine.Data.Do(&call)
+		b.call.Seen = max(b.call.Seen, call.Seen)
+		text := string(reply.Bytes())
+		if failed, ok := strings.CutPrefix(text, "-"); ok && err == nil && what != "idletime" {
+			err = commands.Error(strings.TrimSuffix(failed, "\r\n"))
+		}
+		return text, err
+	}
+	encoding, err := ask("encoding")
+	if err != nil {
+		return err
+	}
+	if encoding == "$-1\r\n" {
+		return commands.ErrNoSuchKey
+	}
+	references, err := ask("refcount")
+	if err != nil {
+		return err
+	}
+	idle, err := ask("idletime")
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(encoding, "\r\n")
+	text := fmt.Sprintf("Value at:%#x refcount:%s encoding:%s", s.engine.Data.Cursor(args[0]), strings.Trim(references, ":\r\n"), lines[1])
+	if sec, err := strconv.ParseInt(strings.Trim(idle, ":\r\n"), 10, 64); err == nil { // not with an lfu policy
+		text += fmt.Sprintf(" lru:%d lru_seconds_idle:%d", (s.engine.Data.Clock().Now()/1000-sec)&lruMask, sec)
+	}
+	b.out.Status(text)
+	return nil
+}
+
+// lruMask leaves the bits of a time in seconds that Redis keeps with each object.
+const lruMask = 1<<24 - 1

@@ -24,6 +24,7 @@ const (
 	errNoFailover      = commands.Error("ERR No failover in progress.")
 	errFailoverAlone   = commands.Error("ERR FAILOVER requires connected replicas.")
 	errFailoverTimeout = commands.Error("ERR FAILOVER timeout must be greater than 0")
+	errUnblocked       = commands.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 	errTimeoutNumber   = commands.Error("ERR timeout is not an integer or out of range")
 	errTimeoutNegative = commands.Error("ERR timeout is negative")
 	errNumLocal        = commands.Error("ERR value is out of range, value must between 0 and 1")

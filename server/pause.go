@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"syscall"
 	"time"
 
@@ -68,7 +69,7 @@ func mayWrite(row *commands.Row) bool {
 	return row.IsWrite() || row.Flags&(commands.FlagWrite|commands.FlagMayReplicate) != 0
 }
 
-// park waits for the end of the pause, and notices meanwhile that the client leaves. false: the connection is over.
+// park waits for the end of the pause or of what a command waits for, and notices meanwhile that the client leaves. false: the connection is over.
 func (c *conn) park() bool {
 	if !c.server.beginPark(c) {
 		return !c.server.stopping.Load()
@@ -85,18 +86,47 @@ func (c *conn) park() bool {
 	return c.server.endPark(c) && !gone && (err == nil || isTimeout(err))
 }
 
-// beginPark has the connection woken when the pause ends. false: it has ended already.
+// parkedUntil is the end of what the session waits for, the zero time if there is none; wait is false when it is over.
+func (s *session) parkedUntil() (until time.Time, wait bool) {
+	if s.waitEndMs == math.MaxInt64 {
+		return time.Time{}, true
+	}
+	if s.waitEndMs != 0 {
+		return time.UnixMilli(s.waitEndMs), true
+	}
+	if p := s.server.pausing(); p != nil {
+		return time.UnixMilli(p.untilMs), true
+	}
+	return time.Time{}, false
+}
+
+// unblock ends what a client is waiting for in a command, and tells whether there was such a client.
+func (s *Server) unblock(id uint64, how unblock) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.parked {
+		if c.peer.id == id && c.peer.blocked.Load() {
+			c.peer.unblocked.Store(int32(how))
+			c.plain.SetReadDeadline(time.Unix(1, 0))
+			return true
+		}
+	}
+	return false
+}
+
+// beginPark has the connection woken when the wait ends. false: it has ended already.
 func (s *Server) beginPark(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.pausing()
-	if p == nil || s.stopping.Load() {
+	until, wait := c.session.parkedUntil()
+	if !wait || s.stopping.Load() {
 		return false
 	}
-	c.plain.SetReadDeadline(time.UnixMilli(p.untilMs))
+	c.plain.SetReadDeadline(until)
 	s.parked[c] = struct{}{}
 	s.blocked.Store(int64(len(s.parked)))
 	c.peer.parked.Store(true)
+	c.peer.blocked.Store(c.session.waitEndMs != 0)
 	return true
 }
 
@@ -107,6 +137,7 @@ func (s *Server) endPark(c *conn) bool {
 	delete(s.parked, c)
 	s.blocked.Store(int64(len(s.parked)))
 	c.peer.parked.Store(false)
+	c.peer.blocked.Store(false)
 	c.plain.SetReadDeadline(time.Time{})
 	return !s.stopping.Load() // whose deadline this may have taken away
 }

@@ -28,7 +28,9 @@ type peer struct {
 	waitingSince atomic.Int64
 	unsent       atomic.Int64 // bytes of replies in memory that wait for the client to take them
 	stranger     atomic.Bool  // it has to authenticate first
-	parked       atomic.Bool  // it waits for the end of CLIENT PAUSE
+	parked       atomic.Bool  // it waits for the end of CLIENT PAUSE, or in a command that blocks
+	blocked      atomic.Bool  // … the latter
+	unblocked    atomic.Int32 // of the latter: an unblock
 	killed       atomic.Bool
 
 	softSince int64 // unix time in s since when unsent has been above the soft limit, 0: it is not; ticker only

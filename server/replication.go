@@ -113,8 +113,8 @@ func wait(s *session, b *buffers, args [][]byte) {
 		fail(b, err)
 		return
 	}
-	if replicas > 0 {
-		s.waitForNobody(timeoutMs)
+	if replicas > 0 && !s.waitForNobody(b, timeoutMs) {
+		return
 	}
 	b.out.Int(0)
 }
@@ -140,13 +140,15 @@ func waitAOF(s *session, b *buffers, args [][]byte) {
 		fail(b, err)
 		return
 	}
-	// The replies before this one have left, so what this client wrote is in the log.
-	if err := s.engine.Persist.Sync(); err != nil {
-		s.broken(b, err)
-		return
+	if s.waitEndMs == 0 {
+		// The replies before this one have left, so what this client wrote is in the log.
+		if err := s.engine.Persist.Sync(); err != nil {
+			s.broken(b, err)
+			return
+		}
 	}
-	if replicas > 0 {
-		s.waitForNobody(timeoutMs)
+	if replicas > 0 && !s.waitForNobody(b, timeoutMs) {
+		return
 	}
 	b.out.Array(2)
 	b.out.Int(1)
@@ -165,19 +167,38 @@ func parseTimeout(arg []byte) (int64, error) {
 	return ms, nil
 }
 
-// waitForNobody is the time in which replicas could acknowledge. Within EXEC nothing waits.
-func (s *session) waitForNobody(timeoutMs int64) {
+// unblock is how CLIENT UNBLOCK ends a wait.
+type unblock int32
+
+const (
+	stillBlocked unblock = iota
+	unblockTimeout
+	unblockError
+)
+
+// waitForNobody is the time in which replicas could acknowledge. false: it has replied itself, or the connection waits, and the command runs
+// again afterwards. Within EXEC nothing waits.
+func (s *session) waitForNobody(b *buffers, timeoutMs int64) (over bool) {
 	if s.multi {
-		return
+		return true
 	}
-	var over <-chan time.Time
-	if timeoutMs > 0 {
-		timer := time.NewTimer(time.Duration(min(timeoutMs, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond)
-		defer timer.Stop()
-		over = timer.C
+	now := time.Now().UnixMilli()
+	if s.waitEndMs == 0 {
+		s.unblocked.Store(int32(stillBlocked))
+		s.waitEndMs = math.MaxInt64
+		if timeoutMs > 0 && timeoutMs < math.MaxInt64-now {
+			s.waitEndMs = now + timeoutMs
+		}
 	}
-	select {
-	case <-over:
-	case <-s.server.ending:
+	reason := unblock(s.unblocked.Load())
+	if reason == stillBlocked && now < s.waitEndMs {
+		s.postponed, s.after = true, await
+		return false
 	}
+	s.waitEndMs = 0
+	if reason == unblockError {
+		fail(b, errUnblocked)
+		return false
+	}
+	return true
 }

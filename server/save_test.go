@@ -118,24 +118,36 @@ func TestWaitAOF(t *testing.T) {
 	}
 }
 
-// TestEndOfWait: WAIT without a timeout ends with the server.
+// TestEndOfWait: WAIT without a timeout ends with CLIENT UNBLOCK, and with the server.
 func TestEndOfWait(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, setup{})
-	c := ts.dial()
-	c.send("WAIT 1 0\r\n")
-	eventually(t, "WAIT runs", func() bool {
-		ts.mu.Lock()
-		defer ts.mu.Unlock()
-		for c := range ts.conns {
-			return c.waitingSince.Load() == 0
-		}
-		return false
-	})
-	ts.Shutdown(limit)
-	if got := c.reply(); got != ":0\r\n" {
-		t.Errorf("WAIT: %q", got)
+	c, other := ts.dial(), ts.dial()
+	id := strings.Trim(c.do("CLIENT", "ID"), ":\r\n")
+	other.want(":0\r\n", "CLIENT", "UNBLOCK", id)
+	waits := func() {
+		t.Helper()
+		c.send("WAIT 1 0\r\nPING\r\n")
+		eventually(t, "WAIT waits", func() bool { return other.infoValue("clients", "blocked_clients") == "1" })
 	}
+	for _, how := range []struct{ name, want string }{{"timeout", ":0\r\n"}, {"error", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"}} {
+		waits()
+		other.want(":1\r\n", "CLIENT", "UNBLOCK", id, how.name)
+		c.wantReplies(how.want, "+PONG\r\n")
+	}
+	waits()
+	other.want("+OK\r\n", "CLIENT", "PAUSE", "1", "WRITE") // wakes those who wait for its end, and nobody else
+	other.want("+OK\r\n", "CLIENT", "UNPAUSE")
+	other.want(":1\r\n", "CLIENT", "UNBLOCK", id)
+	c.wantReplies(":0\r\n", "+PONG\r\n")
+	c.send("WAIT 1 20\r\n")
+	c.wantReplies(":0\r\n")
+	waits()
+	c.Close() // which is noticed
+	eventually(t, "nobody waits", func() bool { return other.infoValue("clients", "blocked_clients") == "0" })
+	c = ts.dial()
+	waits()
+	ts.Shutdown(limit)
 	c.wantClosed()
 }
 
@@ -167,6 +179,30 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %q", command, got)
 		}
 	}
+}
+
+func TestDebugObject(t *testing.T) {
+	t.Parallel()
+	ts := startServer(t, setup{})
+	c := ts.dial()
+	c.want("-ERR no such key\r\n", "DEBUG", "OBJECT", "k")
+	object := func(want string) (at string) {
+		t.Helper()
+		at, rest, _ := strings.Cut(c.do("DEBUG", "OBJECT", "k"), " refcount:")
+		if !strings.HasPrefix(at, "+Value at:0x") || !strings.HasPrefix(rest, want) || !strings.Contains(rest, " lru_seconds_idle:0\r\n") {
+			t.Errorf("%s refcount:%s", at, rest)
+		}
+		return at
+	}
+	c.want("+OK\r\n", "SET", "k", "12345678")
+	at := object("1 encoding:int lru:")
+	c.want(":8\r\n", "STRLEN", "k")
+	c.want(":12345679\r\n", "INCR", "k")
+	if object("1 encoding:int lru:") != at {
+		t.Error("a key that changes moves")
+	}
+	c.want(":9\r\n", "APPEND", "k", "x")
+	object("1 encoding:raw lru:")
 }
 
 // TestPauseCron: the ticker rests, and says nothing about the time.

@@ -34,6 +34,8 @@ type session struct {
 	postponed bool                 // the command in buffers.args runs once the replies before it have left
 	after     next                 // what the command at hand wants to happen when it is done
 
+	waitEndMs int64 // WAIT is waiting until then, unix time; 0: it is not
+
 	multi       bool // between MULTI and EXEC
 	queueFailed bool // a command could not be queued: EXEC will refuse
 	queue       queue
