@@ -126,6 +126,12 @@ func (tr *trial) run() {
 	if err := n.stop(); err != nil {
 		tr.fail("stop: %v", err)
 	}
+	// Who builds the filter of absent keys may have met what no answer did.
+	if met := n.store.Damage(); met != "" && !tr.Damaged {
+		if tr.Damaged = true; !report.Damaged() {
+			tr.fail("%s, and check calls it fine", met)
+		}
+	}
 }
 
 // refused judges a start that refused.
