@@ -16,11 +16,11 @@ func (q *Query) replyRange(m *types.Meta, from, to int) error {
 	if to-from > streamBytes {
 		return q.streamRange(m, from, to)
 	}
-	value, err := q.stringBytes(m, from, to)
-	if err == nil {
-		q.W.Bulk(value)
+	if value, ok := m.Inline(); ok {
+		q.W.Bulk(value[from:to])
+		return nil
 	}
-	return err
+	return q.W.BulkFill(to-from, func(dst []byte) ([]byte, error) { return types.AppendString(q.data, m, dst, from, to) })
 }
 
 func (q *Query) streamRange(m *types.Meta, from, to int) error {

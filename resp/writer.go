@@ -2,6 +2,7 @@ package resp
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -58,6 +59,21 @@ func (w *Writer) Bulk(b []byte) {
 	w.number('$', int64(len(b)))
 	w.buf = append(w.buf, b...)
 	w.end()
+}
+
+// BulkFill is Bulk for n bytes that fill appends to what it gets. After an error nothing is written.
+func (w *Writer) BulkFill(n int, fill func(dst []byte) ([]byte, error)) error {
+	start := len(w.buf)
+	w.buf = slices.Grow(w.buf, n+32)
+	w.number('$', int64(n))
+	out, err := fill(w.buf)
+	if err != nil {
+		w.buf = w.buf[:start]
+		return err
+	}
+	w.buf = out
+	w.end()
+	return nil
 }
 
 // BulkString is Bulk for a string.

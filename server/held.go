@@ -38,8 +38,8 @@ type mark struct {
 const (
 	readBytes      = 16 << 10  // the first read buffer
 	largeReadBytes = 512 << 10 // of the first read buffer while a large argument arrives
-	keepReadBytes  = 256 << 10 // larger ones are given up when the connection rests,
-	keepOutBytes   = 256 << 10 // … and so are replies,
+	keepReadBytes  = 2 << 20   // larger ones are given up when the connection rests,
+	keepOutBytes   = 2 << 20   // … and so are replies,
 	keepArgs       = 1 << 10   // … and lists of arguments
 
 	// The replies of a pipeline are held until its end, but not more of them than this.

@@ -103,6 +103,18 @@ func (c *cache) get(hash uint64, key, buf []byte) (out []byte, known, absent boo
 	return buf, true, flags&cachedAbsent != 0
 }
 
+// has tells whether get would know, and counts as a look at the record.
+func (c *cache) has(hash uint64, key []byte) bool {
+	s := c.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.find(hash, key)
+	if i >= 0 {
+		s.record(i)[20] |= cachedRead
+	}
+	return i >= 0
+}
+
 // fill inserts what Badger gave (value nil: absent), unless a generation was retired since noted.
 func (c *cache) fill(hash uint64, key, value []byte, noted uint64, retired *atomic.Uint64) {
 	s := c.shard(hash)

@@ -60,10 +60,23 @@ func (r *Reader) Get(key []byte) ([]byte, error) {
 	return r.miss(key)
 }
 
-// Need looks records up so that one round fetches all that are not in memory.
+// Append is Get for those who copy the value anyway: it appends it to dst, nothing if there is none.
+func (r *Reader) Append(dst, key []byte) ([]byte, error) {
+	value, out, ok := r.search(r.s.hash(key), key, dst)
+	if !ok {
+		value, err := r.miss(key)
+		return append(dst, value...), err
+	}
+	if out != nil {
+		return out, nil
+	}
+	return append(dst, value...), nil
+}
+
+// Need makes sure that records are in memory: one round fetches all that are not.
 func (r *Reader) Need(keys ...[]byte) error {
 	for _, key := range keys {
-		if _, ok := r.lookup(r.s.hash(key), key); !ok {
+		if !r.has(r.s.hash(key), key) {
 			if _, err := r.miss(key); err != nil && err != ErrMiss {
 				return err
 			}
@@ -75,8 +88,46 @@ func (r *Reader) Need(keys ...[]byte) error {
 	return nil
 }
 
-// lookup searches memory: generations from new to old, system records, cache, pins. ok is false if only Badger can tell.
+// lookup searches memory: generations from new to old, system records, cache, filter, pins. ok is false if only Badger can tell.
 func (r *Reader) lookup(hash uint64, key []byte) (value []byte, ok bool) {
+	n := len(r.buf)
+	value, out, ok := r.search(hash, key, r.buf)
+	if out != nil {
+		r.buf = out
+		value = out[n:len(out):len(out)]
+	}
+	return value, ok
+}
+
+// search is lookup; what the cache has it appends to buf, and returns that as out.
+func (r *Reader) search(hash uint64, key, buf []byte) (value, out []byte, ok bool) {
+	if value, ok := r.recent(hash, key); ok {
+		return value, nil, true
+	}
+	if buf, known, absent := r.s.cache.get(hash, key, buf); known {
+		if absent {
+			return nil, nil, true
+		}
+		return nil, buf, true
+	}
+	value, ok = r.ruledOutOrPinned(hash, key)
+	return value, nil, ok
+}
+
+// has tells whether search would find, without the copy.
+func (r *Reader) has(hash uint64, key []byte) bool {
+	if _, ok := r.recent(hash, key); ok {
+		return true
+	}
+	if r.s.cache.has(hash, key) {
+		return true
+	}
+	_, ok := r.ruledOutOrPinned(hash, key)
+	return ok
+}
+
+// recent searches the generations and the system records.
+func (r *Reader) recent(hash uint64, key []byte) (value []byte, ok bool) {
 	gens := r.s.gens
 	for i := len(gens) - 1; i >= 0; i-- {
 		if v := gens[i].get(uint32(hash), key); v != nil {
@@ -87,14 +138,10 @@ func (r *Reader) lookup(hash uint64, key []byte) (value []byte, ok bool) {
 	if key[0] == '!' {
 		return r.s.system[string(key)], true
 	}
-	n := len(r.buf)
-	if buf, known, absent := r.s.cache.get(hash, key, r.buf); known {
-		r.buf = buf
-		if absent {
-			return nil, true
-		}
-		return buf[n:len(buf):len(buf)], true
-	}
+	return nil, false
+}
+
+func (r *Reader) ruledOutOrPinned(hash uint64, key []byte) (value []byte, ok bool) {
 	if r.s.filter.rulesOut(hash, key) {
 		r.s.stats.RuledOut.Add(1)
 		return nil, true

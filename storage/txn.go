@@ -50,7 +50,7 @@ func (t *Txn) startRound() {
 
 // finish gives up memory that only an unusually large batch needs.
 func (t *Txn) finish() {
-	if cap(t.buf) > 256<<10 {
+	if cap(t.buf) > 2<<20 {
 		t.buf = nil
 	}
 	if cap(t.effects) > 4096 {
@@ -79,10 +79,21 @@ func (t *Txn) Get(key []byte) ([]byte, error) {
 	return t.miss(key)
 }
 
-// Need looks records up so that one round fetches all that are not in memory.
+// Append appends a record's value as this Txn sees it to dst, nothing if there is none.
+func (t *Txn) Append(dst, key []byte) ([]byte, error) {
+	if i := t.find(t.s.hash(key), key); i >= 0 {
+		return append(dst, t.value(i)...), nil
+	}
+	return t.Reader.Append(dst, key)
+}
+
+// Need makes sure that records are in memory: one round fetches all that are not.
 func (t *Txn) Need(keys ...[]byte) error {
 	for _, key := range keys {
-		if _, err := t.Get(key); err != nil && err != ErrMiss {
+		if t.find(t.s.hash(key), key) >= 0 {
+			continue
+		}
+		if err := t.Reader.Need(key); err != nil && err != ErrMiss {
 			return err
 		}
 	}

@@ -51,6 +51,7 @@ const (
 	elementPage      = 2
 
 	elementBytes = 14 // length of the key of either
+	blobKeyBytes = 13 // of a chunk of a blob
 )
 
 // Kinds of dead records.

@@ -33,6 +33,7 @@ func (t Type) String() string {
 // Reader is what lookups read from: a storage.Reader under the shared lock, or the Txn of a batch.
 type Reader interface {
 	Get(key []byte) ([]byte, error)
+	Append(dst, key []byte) ([]byte, error)
 	Need(keys ...[]byte) error
 	Tally(keyspace uint32) storage.Tally
 }
@@ -160,9 +161,10 @@ type Ledger struct {
 	txn     *storage.Txn
 	nowMs   int64
 	strings StringOptions
-	key     []byte // scratch for keys of rows, dead records and blobs
-	value   []byte // scratch for records
-	string  []byte // scratch for a string, or a page of one, that is changed
+	key     []byte  // scratch for keys of rows, dead records and blobs
+	value   []byte  // scratch for records
+	string  []byte  // scratch for a string, or a page of one, that is changed
+	one     [1]byte // scratch for one byte of it
 
 	// Expired counts the expired records removed, Due is the earliest expireAt in the past that a row was written with (0: none):
 	// the sweeper may have walked past it. Both since Begin.

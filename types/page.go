@@ -175,7 +175,8 @@ func (l *Ledger) SpliceByte(r *Record, at int, edit func(old byte) byte) error {
 			return err
 		}
 	}
-	old := []byte{0}
+	l.one[0] = 0
+	old := l.one[:]
 	within := at < r.StringLen()
 	if within {
 		var err error

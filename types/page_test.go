@@ -17,6 +17,11 @@ type records struct {
 	asked  int // records read
 }
 
+func (r *records) Append(dst, key []byte) ([]byte, error) {
+	value, err := r.Get(key)
+	return append(dst, value...), err
+}
+
 func (r *records) Get(key []byte) ([]byte, error) {
 	if r.cold[string(key)] {
 		r.missed = append(r.missed, string(key))

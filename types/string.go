@@ -104,7 +104,40 @@ func AppendString(r Reader, m *Meta, dst []byte, from, to int) ([]byte, error) {
 	if err := needString(r, m, from, to); err != nil {
 		return dst, err
 	}
+	if m.Format == formatBlob {
+		return appendBlob(r, m, dst, from, to)
+	}
 	return appendPieces(r, m, dst, from, to)
+}
+
+// appendBlob is appendPieces for a blob: whole chunks are copied once.
+func appendBlob(r Reader, m *Meta, dst []byte, from, to int) ([]byte, error) {
+	id, length := m.blob()
+	var scratch [blobKeyBytes]byte
+	key := appendBlobHeader(scratch[:0], id)
+	header, err := r.Get(key)
+	if err != nil {
+		return dst, err
+	}
+	chunkBytes, err := chunkSize(key, header, id, length)
+	if err != nil {
+		return dst, err
+	}
+	for n := from / chunkBytes; n*chunkBytes < to; n++ {
+		start := n * chunkBytes
+		key, begin := appendBlobChunk(scratch[:0], id, uint32(n)), len(dst)
+		if dst, err = r.Append(dst, key); err != nil {
+			return dst[:begin], err
+		}
+		chunk := dst[begin:]
+		if want := min(chunkBytes, int(length)-start); len(chunk) != want {
+			return dst[:begin], corruptString(key, "blob %d: chunk %d has %d bytes of %d", id, n, len(chunk), want)
+		}
+		if first, last := max(from, start)-start, min(to-start, len(chunk)); last-first < len(chunk) {
+			dst = dst[:begin+copy(chunk, chunk[first:last])]
+		}
+	}
+	return dst, nil
 }
 
 // appendPieces is AppendString for what is known to be in memory.
