@@ -347,6 +347,8 @@ func (r *report) storage() {
 	r.line("log_entries:%d", sum.Entries.Load())
 	r.line("log_entry_bytes:%d", sum.EntryBytes.Load())
 	r.line("badger_reads:%d", sum.Fetched.Load())
+	r.line("badger_reads_absent:%d", sum.FetchedAbsent.Load())
+	r.line("filter_ruled_out:%d", sum.RuledOut.Load())
 	r.line("command_reruns:%d", sum.Reruns.Load())
 	r.line("locked_reads:%d", sum.LockedReads.Load())
 	r.line("flushes:%d", sum.Flushes.Load())

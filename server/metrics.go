@@ -291,6 +291,10 @@ func storageMetrics() []metric {
 	}
 	return []metric{
 		ofStore(counter, "sett_badger_reads_total", "Records read from Badger for commands.", func(f *figures) float64 { return float64(f.sum.Fetched.Load()) }),
+		ofStore(counter, "sett_badger_reads_absent_total", "Records that commands looked for in Badger and that are not there: the filter could not rule them out.",
+			func(f *figures) float64 { return float64(f.sum.FetchedAbsent.Load()) }),
+		ofStore(counter, "sett_filter_ruled_out_total", "Lookups of records that are not in Badger, as the filter knew.",
+			func(f *figures) float64 { return float64(f.sum.RuledOut.Load()) }),
 		ofStore(counter, "sett_command_reruns_total", "Times that a command waited for Badger and ran again.", func(f *figures) float64 { return float64(f.sum.Reruns.Load()) }),
 		ofStore(counter, "sett_locked_reads_total", "Commands that read Badger with the lock held, after waiting several times.", func(f *figures) float64 {
 			return float64(f.sum.LockedReads.Load())
