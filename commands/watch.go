@@ -272,11 +272,12 @@ func (ws *watches) touch(u *Update) {
 			return
 		}
 		ws.touchKey(u, key, key)
-		// A batch that also changed what a database stands for is rare: take its effects on any of the keyspaces in question as
-		// effects on the names in all of its databases. An EXEC may then fail that need not.
+		// A batch that also changed what a database stands for is rare: take its effects on a keyspace as effects on the names in all
+		// databases that it stood for at some time in the batch. An EXEC may then fail that need not.
 		for i := range u.remap.spaces {
 			for j := range u.remap.spaces {
-				if r, filed := u.remap.spaces[i], u.remap.spaces[j]; r.space == types.MetaKeyspace(key) && filed.space != r.space {
+				r, filed := u.remap.spaces[i], u.remap.spaces[j]
+				if r.space == types.MetaKeyspace(key) && filed.db == r.db && filed.space != r.space {
 					ws.touchKey(u, key, rekey(key, filed.space))
 				}
 			}

@@ -122,7 +122,7 @@ func TestLatencyEvents(t *testing.T) {
 	}
 	c.do("DEBUG", "SLEEP", "0.02")
 	c.do("PING")
-	ts.latency.Took(storage.TookFlush, 30*time.Millisecond)
+	ts.latency.Took(storage.TookStall, 30*time.Millisecond)
 	ts.latency.Took(storage.TookFlush, 9*time.Millisecond)
 	if got := c.do("LATENCY", "LATEST"); !strings.HasPrefix(got, "*2\r\n*4\r\n$12\r\nbadger-flush\r\n") || !strings.Contains(got, ":30\r\n:30\r\n*4\r\n$7\r\ncommand\r\n") {
 		t.Errorf("%q", got)
@@ -348,15 +348,15 @@ func TestMetrics(t *testing.T) {
 	c.do("INCR", "k")
 	c.do("SELECT", "3")
 	c.do("SET", "kk", "v", "EX", "100")
-	ts.latency.Took(storage.TookFlush, 2*time.Millisecond)
-	ts.latency.Took(storage.TookFlush, 3*time.Second)
+	ts.latency.Took(storage.TookStall, 2*time.Millisecond)
+	ts.latency.Took(storage.TookStall, 3*time.Second)
 	got := ts.scrape()
 	for _, want := range []string{
 		`sett_build_info{go_version="`, `sett_commands_total{command="get"} 1`, `sett_commands_total{command="set"} 2`, `sett_commands_rejected_total{command="get"} 1`,
 		`sett_commands_failed_total{command="incr"} 1`, `sett_error_replies_total{code="ERR"} 2`, `sett_command_duration_seconds_count{command="set"} 2`,
 		`sett_keys{db="0"} 1`, `sett_keys{db="3"} 1`, `sett_expiring_keys{db="3"} 1`, `sett_key_bytes{db="3"} 3`, "sett_keyspace_hits_total 1",
-		`sett_flush_duration_seconds_bucket{le="0.001048576"} 0`, `sett_flush_duration_seconds_bucket{le="0.004194304"} 1`,
-		`sett_flush_duration_seconds_bucket{le="0.268435456"} 1`, `sett_flush_duration_seconds_bucket{le="+Inf"} 2`, "sett_flush_duration_seconds_sum 3.002",
+		`sett_stall_duration_seconds_bucket{le="0.001048576"} 0`, `sett_stall_duration_seconds_bucket{le="0.004194304"} 1`,
+		`sett_stall_duration_seconds_bucket{le="0.268435456"} 1`, `sett_stall_duration_seconds_bucket{le="+Inf"} 2`, "sett_stall_duration_seconds_sum 3.002",
 		"sett_ready 1", "sett_connected_clients 1", `sett_level_tables{level="6"}`, "go_goroutines", "process_open_fds",
 	} {
 		if !strings.Contains(got, "\n"+want) {
