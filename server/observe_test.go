@@ -122,7 +122,7 @@ func TestLatencyEvents(t *testing.T) {
 	}
 	c.do("DEBUG", "SLEEP", "0.02")
 	c.do("PING")
-	ts.latency.Took(storage.TookStall, 30*time.Millisecond)
+	ts.latency.Took(storage.TookFlush, 30*time.Millisecond)
 	ts.latency.Took(storage.TookFlush, 9*time.Millisecond)
 	if got := c.do("LATENCY", "LATEST"); !strings.HasPrefix(got, "*2\r\n*4\r\n$12\r\nbadger-flush\r\n") || !strings.Contains(got, ":30\r\n:30\r\n*4\r\n$7\r\ncommand\r\n") {
 		t.Errorf("%q", got)
