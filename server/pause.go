@@ -30,7 +30,9 @@ func (s *Server) Unpause() {
 	defer s.mu.Unlock()
 	s.paused.Store(nil)
 	for c := range s.parked {
-		c.plain.SetReadDeadline(time.Unix(1, 0))
+		if !c.peer.blocked.Load() { // in a command: CLIENT UNBLOCK must find it there
+			c.plain.SetReadDeadline(time.Unix(1, 0))
+		}
 	}
 }
 

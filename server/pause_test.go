@@ -20,6 +20,7 @@ func TestPauseWrite(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, setup{})
 	c, a, b, d := ts.dial(), ts.dial(), ts.dial(), ts.dial()
+	a.want("+OK\r\n", "CLIENT", "SETNAME", "a")
 	b.want("+OK\r\n", "MULTI")
 	b.want("+QUEUED\r\n", "INCR", "n")
 	d.want("+OK\r\n", "MULTI")
@@ -37,7 +38,7 @@ func TestPauseWrite(t *testing.T) {
 	d.send(encode("SET", "k", "v")) // is not even queued
 	c.waitBlocked("3")
 	a.want2(ts)
-	if f := c.list()[""]; f["flags"] != "N" && f["flags"] != "b" {
+	if f := c.list()["a"]; f["flags"] != "b" {
 		t.Errorf("flags: %v", f)
 	}
 	c.want("+OK\r\n", "CLIENT", "PAUSE", "1", "WRITE") // makes it no shorter
