@@ -411,11 +411,15 @@ func (h *house) waitForLog() {
 	}
 }
 
+// emptyEntryBytes is the length of an entry without effects: it closes a generation, which time alone may do at any moment.
+const emptyEntryBytes = 40
+
+// bytes is the length of all effects.
 func (l *memLog) bytes() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.entries {
-		n += len(e)
+		n += len(e) - emptyEntryBytes
 	}
 	return n
 }
