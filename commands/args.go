@@ -1,42 +1,13 @@
 package commands
 
 import (
-	"math"
+	"sett/resp"
 	"strconv"
 )
 
-// parseInt reads a number the way Redis does everywhere: no plus sign, no spaces, no leading zeros, within int64.
-func parseInt(b []byte) (int64, bool) {
-	negative := len(b) > 0 && b[0] == '-'
-	digits := b
-	if negative {
-		digits = b[1:]
-	}
-	switch {
-	case len(digits) == 0 || len(digits) > 19:
-		return 0, false
-	case digits[0] == '0':
-		return 0, len(b) == 1
-	}
-	n := uint64(0)
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + uint64(c-'0') // 19 digits fit into 64 bits
-	}
-	switch {
-	case !negative && n <= math.MaxInt64:
-		return int64(n), true
-	case negative && n <= 1<<63:
-		return -int64(n), true
-	}
-	return 0, false
-}
-
-// intArg is parseInt with the usual error.
+// intArg is resp.ParseInt with the usual error.
 func intArg(b []byte) (int64, error) {
-	n, ok := parseInt(b)
+	n, ok := resp.ParseInt(b)
 	if !ok {
 		return 0, ErrNotInteger
 	}

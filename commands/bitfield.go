@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"sett/resp"
 	"sett/storage"
 	"sett/types"
 )
@@ -54,7 +55,7 @@ func parseBitInt(arg []byte) (t bitInt, err error) {
 	if t.signed {
 		most = 64
 	}
-	n, ok := parseInt([]byte(cString(arg[1:], len(arg))))
+	n, ok := resp.ParseInt([]byte(cString(arg[1:], len(arg))))
 	if !ok || n < 1 || n > most {
 		return t, ErrBitfieldType
 	}
@@ -164,7 +165,7 @@ func (q *Query) fieldOffset(arg []byte, bits uint) (int64, error) {
 	if len(arg) == 0 || arg[0] != '#' {
 		return q.bitOffset(arg)
 	}
-	n, ok := parseInt(arg[1:])
+	n, ok := resp.ParseInt(arg[1:])
 	if n *= int64(bits); !ok || n < 0 || n>>3 >= q.set.maxBulk.Load() {
 		return 0, ErrBitOffset
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 
+	"sett/resp"
 	"sett/storage"
 	"sett/types"
 )
@@ -101,7 +102,7 @@ func setBit(u *Update) error {
 	if err != nil {
 		return err
 	}
-	bit, ok := parseInt(u.Args[3])
+	bit, ok := resp.ParseInt(u.Args[3])
 	if !ok || bit&^1 != 0 {
 		return ErrBit
 	}
@@ -123,7 +124,7 @@ func setBit(u *Update) error {
 
 // bitOffset reads an argument that addresses a bit.
 func (q *Query) bitOffset(arg []byte) (int64, error) {
-	n, ok := parseInt(arg)
+	n, ok := resp.ParseInt(arg)
 	if !ok || n < 0 || n>>3 >= q.set.maxBulk.Load() {
 		return 0, ErrBitOffset
 	}

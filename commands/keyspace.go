@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"sett/resp"
 	"sett/storage"
 	"sett/types"
 )
@@ -163,7 +164,7 @@ func (u *Update) swap(a, b int) error {
 
 // parseDB reads a C int.
 func parseDB(arg []byte) (int64, bool) {
-	n, ok := parseInt(arg)
+	n, ok := resp.ParseInt(arg)
 	return n, ok && n == int64(int32(n))
 }
 

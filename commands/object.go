@@ -1,6 +1,9 @@
 package commands
 
-import "sett/types"
+import (
+	"sett/resp"
+	"sett/types"
+)
 
 // The commands that look at how a key is kept. Redis' answers come from its objects in memory; here they come from what the meta record knows
 // of a string's history (types.Encoding) and from the table of accesses.
@@ -118,7 +121,7 @@ func asInt(m *types.Meta) (int64, bool) {
 	if !ok || len(value) > maxIntChars {
 		return 0, false
 	}
-	return parseInt(value)
+	return resp.ParseInt(value)
 }
 
 // sharedInts are the numbers for which Redis keeps one object that all keys share, and what it answers for their references.

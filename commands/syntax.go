@@ -165,7 +165,7 @@ func (a *argument) reply(w *resp.Writer) {
 	}
 	if a.keySpec != "" {
 		w.BulkString("key_spec_index")
-		n, _ := parseInt([]byte(a.keySpec))
+		n, _ := resp.ParseInt([]byte(a.keySpec))
 		w.Int(n)
 	}
 	for _, text := range texts {

@@ -96,8 +96,8 @@ func FuzzParseInt(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		want, err := strconv.ParseInt(s, 10, 64)
 		ok := err == nil && strconv.FormatInt(want, 10) == s
-		if got, gotOK := parseInt([]byte(s)); gotOK != ok || ok && got != want {
-			t.Fatalf("parseInt(%q) = %d, %v", s, got, gotOK)
+		if got, gotOK := resp.ParseInt([]byte(s)); gotOK != ok || ok && got != want {
+			t.Fatalf("resp.ParseInt(%q) = %d, %v", s, got, gotOK)
 		}
 	})
 }

@@ -189,7 +189,7 @@ func (st *State) find(end byte, buf []byte, limitBytes int, tooBig ProtocolError
 
 // checkCount reads the number of arguments. A negative one is an empty command.
 func checkCount(digits []byte, limits *Limits) (int, error) {
-	count, ok := parseLength(digits)
+	count, ok := ParseInt(digits)
 	if !ok || count > int64(limits.MaxArgs) {
 		return 0, errCount
 	}
@@ -204,7 +204,7 @@ func checkBulk(buf []byte, pos, cr int, limits *Limits) (int, error) {
 	if buf[pos] != '$' {
 		return 0, ProtocolError(fmt.Sprintf("Protocol error: expected '$', got '%s'", buf[pos:pos+1]))
 	}
-	size, ok := parseLength(buf[pos+1 : cr])
+	size, ok := ParseInt(buf[pos+1 : cr])
 	if !ok || size < 0 || size > int64(limits.MaxBulkBytes) {
 		return 0, errBulk
 	}
@@ -212,29 +212,4 @@ func checkBulk(buf []byte, pos, cr int, limits *Limits) (int, error) {
 		return 0, errBulkUnauth
 	}
 	return int(size), nil
-}
-
-// parseLength takes what Redis would print itself and nothing else: no plus, no leading zero, no "-0", no blanks.
-func parseLength(digits []byte) (int64, bool) {
-	if len(digits) == 1 && digits[0] == '0' {
-		return 0, true
-	}
-	negative := len(digits) > 0 && digits[0] == '-'
-	if negative {
-		digits = digits[1:]
-	}
-	if len(digits) == 0 || len(digits) > 19 || digits[0] == '0' {
-		return 0, false
-	}
-	var v uint64 // 19 digits fit
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		v = v*10 + uint64(c-'0')
-	}
-	if negative {
-		return -int64(v), v <= 1<<63
-	}
-	return int64(v), v < 1<<63
 }

@@ -33,7 +33,7 @@ func parseTolerant(command []byte, args [][]byte) [][]byte {
 	pos := bytes.IndexByte(command, '\r') + 2
 	for pos < len(command) {
 		cr := pos + bytes.IndexByte(command[pos:], '\r')
-		size, _ := parseLength(command[pos+1 : cr])
+		size, _ := ParseInt(command[pos+1 : cr])
 		start, end := cr+2, cr+2+int(size)
 		args = append(args, command[start:end:end])
 		pos = end + 2

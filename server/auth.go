@@ -3,9 +3,9 @@ package server
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"strconv"
 
 	"sett/commands"
+	"sett/resp"
 )
 
 // defaultUser is the only user of this version.
@@ -116,8 +116,8 @@ func hello(s *session, b *buffers, args [][]byte) {
 // greet does what HELLO's arguments ask for, but for the protocol that it returns; 0: the present one.
 func (s *session) greet(args [][]byte) (proto int, err error) {
 	if len(args) > 1 {
-		n, err := strconv.ParseInt(string(args[1]), 10, 64)
-		if err != nil || strconv.FormatInt(n, 10) != string(args[1]) {
+		n, ok := resp.ParseInt(args[1])
+		if !ok {
 			return 0, errProtoNotInteger
 		}
 		if n < 2 || n > 3 {

@@ -3,11 +3,11 @@ package server
 import (
 	"bytes"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
 	"sett/commands"
+	"sett/resp"
 )
 
 func clientHandlers() map[string]*handler {
@@ -65,7 +65,7 @@ func (s *session) listIDs(b *buffers, ids [][]byte) {
 	}
 	var text []byte
 	for _, arg := range ids {
-		id, ok := parseInt(arg)
+		id, ok := resp.ParseInt(arg)
 		if !ok {
 			fail(b, errClientID)
 			return
@@ -140,7 +140,7 @@ func (v *victims) parse(args [][]byte) (err error) {
 		value, ok := args[1], false
 		switch strings.ToLower(string(args[0])) {
 		case "id":
-			if v.id, ok = parseInt(value); !ok || v.id < 1 {
+			if v.id, ok = resp.ParseInt(value); !ok || v.id < 1 {
 				return errClientIDRange
 			}
 		case "type":
@@ -285,7 +285,7 @@ func clientUnblock(s *session, b *buffers, args [][]byte) {
 		fail(b, errUnblockReason)
 		return
 	}
-	id, ok := parseInt(args[2])
+	id, ok := resp.ParseInt(args[2])
 	if !ok {
 		fail(b, commands.ErrNotInteger)
 		return
@@ -329,7 +329,7 @@ func clientPause(s *session, b *buffers, args [][]byte) {
 			return
 		}
 	}
-	ms, ok := parseInt(args[2])
+	ms, ok := resp.ParseInt(args[2])
 	now := time.Now().UnixMilli()
 	switch {
 	case !ok:
@@ -345,12 +345,6 @@ func clientPause(s *session, b *buffers, args [][]byte) {
 func clientUnpause(s *session, b *buffers, _ [][]byte) {
 	s.server.Unpause()
 	b.out.Status("OK")
-}
-
-// parseInt reads a number as Redis does: one spelling for each.
-func parseInt(arg []byte) (int64, bool) {
-	n, err := strconv.ParseInt(string(arg), 10, 64)
-	return n, err == nil && strconv.FormatInt(n, 10) == string(arg)
 }
 
 func clientHelp(_ *session, b *buffers, _ [][]byte) {

@@ -209,14 +209,14 @@ func (s *session) debugSett(_ *buffers, args [][]byte) error {
 	case is(name, "drop-cache") && len(args) == 0:
 		hooks.DropCache()
 	case is(name, "clock") && len(args) == 1:
-		ms, err := strconv.ParseInt(string(args[0]), 10, 64)
-		if err != nil {
+		ms, ok := resp.ParseInt(args[0])
+		if !ok {
 			return commands.ErrNotInteger
 		}
 		s.engine.Data.Clock().SetOffset(ms)
 	case is(name, "disk-free") && len(args) == 1:
-		bytes, err := strconv.ParseInt(string(args[0]), 10, 64)
-		if err != nil {
+		bytes, ok := resp.ParseInt(args[0])
+		if !ok {
 			return commands.ErrNotInteger
 		}
 		hooks.SetDiskFree(bytes)

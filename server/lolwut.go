@@ -2,17 +2,17 @@ package server
 
 import (
 	"math/rand/v2"
-	"strconv"
 	"strings"
 
 	"sett/commands"
+	"sett/resp"
 )
 
 // lolwut is LOLWUT [VERSION version] [columns [rows]]. A sett is a badger's den: it shows one, dug anew each time.
 func lolwut(s *session, b *buffers, args [][]byte) {
 	args = args[1:]
 	if len(args) > 1 && is(args[0], "version") {
-		if _, err := strconv.ParseInt(string(args[1]), 10, 64); err != nil {
+		if _, ok := resp.ParseInt(args[1]); !ok {
 			fail(b, commands.ErrNotInteger)
 			return
 		}
@@ -20,8 +20,8 @@ func lolwut(s *session, b *buffers, args [][]byte) {
 	}
 	size := [2]int64{66, 16} // columns and rows of the terminal
 	for i := range args[:min(len(args), len(size))] {
-		n, err := strconv.ParseInt(string(args[i]), 10, 64)
-		if err != nil {
+		n, ok := resp.ParseInt(args[i])
+		if !ok {
 			fail(b, commands.ErrNotInteger)
 			return
 		}

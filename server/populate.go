@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"fmt"
-	"strconv"
 
 	"sett/commands"
 	"sett/resp"
@@ -46,8 +45,8 @@ func (s *session) populate(b *buffers, args [][]byte) error {
 }
 
 func positive(arg []byte) (int64, bool) {
-	n, err := strconv.ParseInt(string(arg), 10, 64)
-	return n, err == nil && n >= 0
+	n, ok := resp.ParseInt(arg)
+	return n, ok && n >= 0
 }
 
 // value is "value:i", filled up with zeros or cut to size; size 0 leaves it as it is.

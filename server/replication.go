@@ -3,10 +3,10 @@ package server
 import (
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"sett/commands"
+	"sett/resp"
 )
 
 // What is asked about replication. A server of this version stands alone: nobody follows it, and it follows nobody.
@@ -42,7 +42,7 @@ func replicaof(_ *session, b *buffers, args [][]byte) {
 		b.out.Status("OK")
 		return
 	}
-	if port, err := strconv.ParseInt(string(args[2]), 10, 64); err != nil || port < 0 || port > math.MaxUint16 {
+	if port, ok := resp.ParseInt(args[2]); !ok || port < 0 || port > math.MaxUint16 {
 		fail(b, errMasterPort)
 		return
 	}
@@ -68,23 +68,22 @@ func checkFailover(args [][]byte) error {
 	var to, force bool
 	var timeoutMs int64
 	for len(args) > 0 {
-		used := 0
-		var err error
+		used, ok := 0, true
 		switch {
 		case is(args[0], "timeout") && len(args) > 1 && timeoutMs == 0:
-			if timeoutMs, err = strconv.ParseInt(string(args[1]), 10, 64); err == nil && timeoutMs <= 0 {
+			if timeoutMs, ok = resp.ParseInt(args[1]); ok && timeoutMs <= 0 {
 				return errFailoverTimeout
 			}
 			used = 2
 		case is(args[0], "to") && len(args) > 2 && !to:
-			_, err = strconv.ParseInt(string(args[2]), 10, 64)
+			_, ok = resp.ParseInt(args[2])
 			to, used = true, 3
 		case is(args[0], "force") && !force:
 			force, used = true, 1
 		default:
 			return commands.ErrSyntax
 		}
-		if err != nil {
+		if !ok {
 			return commands.ErrNotInteger
 		}
 		args = args[used:]
@@ -103,8 +102,8 @@ func (s *session) lacksReplicas(row *commands.Row) bool {
 
 // wait is WAIT numreplicas timeout: no replica will ever acknowledge, so it takes as long as it may.
 func wait(s *session, b *buffers, args [][]byte) {
-	replicas, err := strconv.ParseInt(string(args[1]), 10, 64)
-	if err != nil {
+	replicas, ok := resp.ParseInt(args[1])
+	if !ok {
 		fail(b, commands.ErrNotInteger)
 		return
 	}
@@ -121,8 +120,8 @@ func wait(s *session, b *buffers, args [][]byte) {
 
 // waitAOF is WAITAOF numlocal numreplicas timeout. The log is fsynced at once, whatever appendfsync says.
 func waitAOF(s *session, b *buffers, args [][]byte) {
-	local, err := strconv.ParseInt(string(args[1]), 10, 64)
-	if err != nil {
+	local, ok := resp.ParseInt(args[1])
+	if !ok {
 		fail(b, commands.ErrNotInteger)
 		return
 	}
@@ -130,8 +129,8 @@ func waitAOF(s *session, b *buffers, args [][]byte) {
 		fail(b, errNumLocal)
 		return
 	}
-	replicas, err := strconv.ParseInt(string(args[2]), 10, 64)
-	if err != nil || replicas < 0 {
+	replicas, ok := resp.ParseInt(args[2])
+	if !ok || replicas < 0 {
 		fail(b, errNotPositive)
 		return
 	}
@@ -157,9 +156,9 @@ func waitAOF(s *session, b *buffers, args [][]byte) {
 
 // parseTimeout reads milliseconds; 0 is for ever.
 func parseTimeout(arg []byte) (int64, error) {
-	ms, err := strconv.ParseInt(string(arg), 10, 64)
+	ms, ok := resp.ParseInt(arg)
 	switch {
-	case err != nil:
+	case !ok:
 		return 0, errTimeoutNumber
 	case ms < 0:
 		return 0, errTimeoutNegative

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"sett/commands"
+	"sett/resp"
 )
 
 // slowlog has the last commands that were slow. Any goroutine may use it.
@@ -142,8 +142,8 @@ func slowlogGet(s *session, b *buffers, args [][]byte) {
 		return
 	}
 	if len(args) == 3 {
-		n, err := strconv.ParseInt(string(args[2]), 10, 64)
-		if err != nil || n < -1 {
+		n, ok := resp.ParseInt(args[2])
+		if !ok || n < -1 {
 			fail(b, errSlowlogCount)
 			return
 		}
