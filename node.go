@@ -225,6 +225,7 @@ func (n *node) newDataSet() *commands.Table {
 			ChunkBytes:     int(cfg.Bytes("storage.blob_chunk")),
 			PackedMaxBytes: int(cfg.Bytes("storage.packed_max_bytes")),
 		},
+		Hold:     func() bool { return n.server.Pausing() },
 		PullBack: func(expireAtMs int64) { n.sweeper.PullBack(expireAtMs) },
 	})
 	n.store.OnYield = n.data.TouchAllWatched

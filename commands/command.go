@@ -95,8 +95,9 @@ type Query struct {
 	memo       bool      // Row.Memo is to run
 	noTouch    bool      // looking keys up is no use of them
 
-	seed         uint64 // state of Random
-	hits, misses int    // of the present round
+	seed         uint64   // state of Random
+	hits, misses int      // of the present round
+	expired      [][]byte // the expiry rows of keys past their time that the present round met
 
 	streams *streams // strings that this round's replies stream; nil: none yet
 
@@ -173,9 +174,13 @@ func (q *Query) peek(name []byte) (types.Meta, error) {
 	if err != nil {
 		return types.Meta{}, err
 	}
-	m, err := types.Lookup(q.data, key, q.Now)
+	m, err := types.ReadMeta(q.data, key)
 	if err != nil {
 		return m, err
+	}
+	if m.ExpiredAt(q.Now) {
+		q.meetExpired(key, &m)
+		m = types.Meta{}
 	}
 	if m.Exists {
 		q.hits++

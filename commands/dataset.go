@@ -24,6 +24,9 @@ type Options struct {
 	Strings   types.StringOptions
 	Seed      uint64 // of RANDOMKEY and its like; 0: drawn from the system
 
+	// Hold, if set, tells that no key may be removed now because a command that reads met it past its time: CLIENT PAUSE.
+	Hold func() bool
+
 	// PullBack is told when expiry rows are written with a time in the past: ttl.Sweeper.PullBack.
 	PullBack func(expireAtMs int64)
 }
@@ -168,6 +171,7 @@ func (d *DataSet) SetMaxBulk(bytes int) { d.maxBulk.Store(int64(bytes)) }
 func (d *DataSet) Do(c *Call) error {
 	d.begin(c)
 	var err error
+	memo := false
 	if c.Row.Write != nil {
 		if err = d.store.Admit(c.Row.Deletes); err == nil {
 			err = d.update(c)
@@ -179,11 +183,16 @@ func (d *DataSet) Do(c *Call) error {
 		if c.view != nil {
 			err = c.runLong(err)
 		}
-		if err == nil && c.update.memo {
-			d.remember(c)
-		}
+		memo = err == nil && c.update.memo
 	}
-	return d.end(c, err)
+	err = d.end(c, err)
+	if len(c.update.expired) > 0 {
+		d.removeMet(c)
+	}
+	if memo {
+		d.behind(c, false, (*memoRound)(c))
+	}
+	return err
 }
 
 func (d *DataSet) update(c *Call) error {
@@ -193,18 +202,16 @@ func (d *DataSet) update(c *Call) error {
 	return d.store.Update(&c.txn, (*writeRound)(c))
 }
 
-// remember runs a row's Memo as a batch of its own. The reply is there already and does not depend on it.
-func (d *DataSet) remember(c *Call) {
-	u, start := &c.update, c.start
-	hits, misses := u.hits, u.misses
-	c.start = c.W.Len()
-	if d.store.Admit(false) == nil {
-		d.store.Update(&c.txn, (*memoRound)(c))
+// behind runs a batch of its own behind a reply, which does not depend on it: if it cannot be had at once, it is left out.
+func (d *DataSet) behind(c *Call, deletesOnly bool, round storage.Runner) {
+	c.start, c.proto = c.W.Len(), c.W.Proto
+	if d.store.AdmitNow(deletesOnly) == nil && d.store.Update(&c.txn, round) == nil {
+		d.count(&c.update.ledger)
 	}
 	c.W.Truncate(c.start)
-	c.start, u.hits, u.misses = start, hits, misses
 }
 
+// memoRound is a row's Memo.
 type memoRound Call
 
 func (r *memoRound) Run() error {
@@ -242,12 +249,7 @@ func (d *DataSet) end(c *Call, err error) error {
 	u.streams = nil // the reply has them
 	c.settle(err)
 	if err == nil {
-		if u.ledger.Expired > 0 {
-			d.stats.Expired.Add(uint64(u.ledger.Expired))
-		}
-		if u.ledger.Due != 0 && d.opts.PullBack != nil {
-			d.opts.PullBack(u.ledger.Due)
-		}
+		d.count(&u.ledger)
 		return nil
 	}
 	c.Wrote = false
@@ -259,6 +261,16 @@ func (d *DataSet) end(c *Call, err error) error {
 	return err
 }
 
+// count notes what a batch did.
+func (d *DataSet) count(l *types.Ledger) {
+	if l.Expired > 0 {
+		d.stats.Expired.Add(uint64(l.Expired))
+	}
+	if l.Due != 0 && d.opts.PullBack != nil {
+		d.opts.PullBack(l.Due)
+	}
+}
+
 // beginRound puts the call's Update back to where every round starts.
 func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 	c.W.Truncate(c.start)
@@ -267,7 +279,7 @@ func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 	// Whoever evaluated before us may have looked at the clock after us: time goes with the order of the lock.
 	c.now = max(c.now, c.d.clock.Last())
 	u.Now, u.W, u.set, u.data, u.txn = c.now, c.W, c.d, data, txn
-	u.seed, u.hits, u.misses, u.noTouch = c.seed, 0, 0, c.NoTouch
+	u.seed, u.hits, u.misses, u.expired, u.noTouch = c.seed, 0, 0, u.expired[:0], c.NoTouch
 	if txn != nil {
 		txn.SetTime(c.now)
 		u.ledger.Begin(txn, c.now, c.d.opts.Strings)

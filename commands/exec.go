@@ -23,6 +23,9 @@ func (d *DataSet) Exec(c *Call, steps []Step, watch *Watch, session Session) err
 		c.DB = c.endDB
 	}
 	err = d.end(c, err)
+	if len(c.update.expired) > 0 {
+		d.removeMet(c)
+	}
 	c.steps, c.watch, c.session = nil, nil, nil
 	return err
 }

@@ -91,6 +91,7 @@ func scanView(q *Query, v *storage.View) error {
 				return err
 			}
 			if !live {
+				q.meetExpired(w.key, &m)
 				continue
 			}
 			name, err := w.name(&m)
@@ -187,6 +188,8 @@ func randomKeyView(q *Query, v *storage.View) error {
 				return err
 			}
 			names = append(names, bytes.Clone(name))
+		} else {
+			q.meetExpired(w.key, &m)
 		}
 		ok = w.next()
 	}

@@ -24,6 +24,40 @@ func (d *DataSet) Sweep(rows [][]byte) error {
 // sweepRow is in no table: no client can call it.
 var sweepRow = &Row{Name: "sweep", Write: sweep, Deletes: true}
 
+// expiredMetMax is how many keys past their time one command has removed; the sweeper finds the rest.
+const expiredMetMax = 256
+
+// meetExpired notes that a key past its time is in the way: it is removed behind the reply, as Redis does when a command comes upon one.
+func (q *Query) meetExpired(key []byte, m *types.Meta) {
+	if len(q.expired) < expiredMetMax {
+		q.expired = append(q.expired, types.AppendRowOfMeta(nil, key, m.ExpireAtMs))
+	}
+}
+
+// removeMet removes the keys that a call met past their time, unless nothing may be removed now.
+func (d *DataSet) removeMet(c *Call) {
+	rows := c.update.expired
+	c.update.expired = nil
+	if d.clock.Settled() && (d.opts.Hold == nil || !d.opts.Hold()) {
+		d.behind(c, true, &metRound{c, rows})
+	}
+}
+
+type metRound struct {
+	call *Call
+	rows [][]byte
+}
+
+func (r *metRound) Run() error {
+	u := r.call.beginRound(&r.call.txn, &r.call.txn)
+	u.begin(r.rows, nil, r.call.DB)
+	if err := sweep(u); err != nil {
+		return err
+	}
+	r.call.d.watches.touch(u)
+	return nil
+}
+
 func sweep(u *Update) error {
 	keys := make([][]byte, len(u.Args))
 	for i, arg := range u.Args {

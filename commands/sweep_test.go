@@ -68,10 +68,70 @@ func TestSweeperStopsAndGoesOn(t *testing.T) {
 	c.do("set", "a", "1", "px", "1")
 	h.hands.pass(10)
 	time.Sleep(20 * time.Millisecond)
-	c.must(":0\r\n", "exists", "a")
 	c.must(":1\r\n", "dbsize")
 	s.SetActive(true)
 	await(t, "sweeping", func() bool { return c.do("dbsize") == ":0\r\n" })
+}
+
+// Whoever reads a key past its time has it removed, the sweeper or not.
+func TestReadsRemoveWhatIsPast(t *testing.T) {
+	hold := false
+	h := newHouse(t, Options{Hold: func() bool { return hold }})
+	c := h.client()
+	for _, words := range [][]string{
+		{"get", "k"}, {"mget", "other", "k"}, {"exists", "k"}, {"ttl", "k"}, {"type", "k"}, {"object", "encoding", "k"},
+		{"scan", "0"}, {"randomkey"}, {"bitop", "not", "to", "k"}, {"copy", "k", "to"},
+	} {
+		before := h.set.Stats().Expired.Load()
+		c.must(ok, "set", "k", "v", "px", "5")
+		h.hands.pass(6)
+		c.must(num(1), "dbsize")
+		c.must("*0\r\n", "keys", "*") // as in Redis, this one only looks
+		c.must(num(1), "dbsize")
+		if reply := c.do(words...); reply[0] == '-' {
+			t.Fatalf("%q: %q", words, reply)
+		}
+		if c.do("dbsize") != num(0) {
+			t.Fatalf("%q leaves the key", words)
+		}
+		if n := h.set.Stats().Expired.Load() - before; n != 1 {
+			t.Fatalf("%q: %d keys counted as expired", words, n)
+		}
+		if n := c.logged(words...); n != 0 {
+			t.Fatalf("%q wrote %d bytes where there is nothing to remove", words, n)
+		}
+	}
+
+	c.must(ok, "set", "k", "v", "px", "5")
+	h.hands.pass(6)
+	hold = true
+	c.must(null, "get", "k")
+	c.must(num(1), "dbsize")
+	hold = false
+	h.store.SetDiskFree(0)
+	c.must(null, "get", "k") // whatever becomes of the removal
+	h.store.SetDiskFree(1 << 40)
+	c.must(ok, "set", "k", "v", "px", "5")
+	h.hands.pass(6)
+	c.must(ok, "multi")
+	c.must("+QUEUED\r\n", "get", "k")
+	c.must("*1\r\n"+null, "exec")
+	c.must(num(0), "dbsize")
+	h.audit()
+}
+
+// A key that was past its time when WATCH came may be removed without a consequence.
+func TestRemovingWhatIsPastTouchesNoWatch(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.must(ok, "set", "k", "v", "px", "5")
+	h.hands.pass(6)
+	c.must(ok, "watch", "k")
+	h.client().must(null, "get", "k")
+	c.must(num(0), "dbsize")
+	c.must(ok, "multi")
+	c.must("+QUEUED\r\n", "get", "k")
+	c.must("*1\r\n"+null, "exec")
 }
 
 // A row that is written behind the sweeper's position must be found, too.

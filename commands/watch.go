@@ -71,11 +71,7 @@ func (q *Query) watchedKey(w *Watch, name []byte) (*watchedKey, error) {
 		return nil, err
 	}
 	k := &watchedKey{watch: w, db: q.DB, name: string(name), filed: string(key)}
-	record, err := q.data.Get(key)
-	if err != nil || record == nil {
-		return k, err
-	}
-	m, err := types.DecodeMeta(key, record)
+	m, err := types.ReadMeta(q.data, key)
 	if k.expired = m.ExpiredAt(q.Now); !k.expired {
 		k.expireAtMs = m.ExpireAtMs
 	}
@@ -251,12 +247,7 @@ func fateOf(k *watchedKey, old, now types.Meta, nowMs int64) fate {
 
 // physical reads a meta record as it is, past its time or not.
 func (u *Update) physical(space uint32, name string) (types.Meta, error) {
-	key := u.set.keys.AppendMeta(nil, space, []byte(name))
-	record, err := u.txn.Get(key)
-	if err != nil || record == nil {
-		return types.Meta{}, err
-	}
-	return types.DecodeMeta(key, record)
+	return types.ReadMeta(u.txn, u.set.keys.AppendMeta(nil, space, []byte(name)))
 }
 
 // touch makes those Watches dirty whose keys a batch has changed. It runs at the end of the batch's last round, under the lock.

@@ -146,6 +146,15 @@ func (c *Clock) Check() (settled, back bool) {
 	return ahead == 0 && mono >= c.pausedUntil, back
 }
 
+// Settled tells whether keys may be removed for being past their time, without Check's consequences: those are the sweeper's.
+func (c *Clock) Settled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wall, mono := c.read()
+	stepped := (wall - c.wall) - (mono - c.mono)
+	return c.state.Load().ahead == 0 && mono >= c.pausedUntil && stepped >= -backTolerance && stepped <= c.step
+}
+
 func (c *Clock) replace(ahead, last int64) {
 	st := &clockState{ahead: ahead}
 	st.last.Store(last)

@@ -131,13 +131,18 @@ func corruptMeta(key []byte) error {
 // ExpiredAt tells whether the record's time is past. As in Redis, a key still lives in the millisecond of its expireAt.
 func (m *Meta) ExpiredAt(nowMs int64) bool { return m.ExpireAtMs != 0 && nowMs > m.ExpireAtMs }
 
-// Lookup returns the live meta record under a meta key, or the zero Meta.
-func Lookup(r Reader, key []byte, nowMs int64) (Meta, error) {
+// ReadMeta returns the record under a meta key, past its time or not; the zero Meta if there is none.
+func ReadMeta(r Reader, key []byte) (Meta, error) {
 	record, err := r.Get(key)
 	if err != nil || record == nil {
 		return Meta{}, err
 	}
-	m, err := DecodeMeta(key, record)
+	return DecodeMeta(key, record)
+}
+
+// Lookup returns the live meta record under a meta key, or the zero Meta.
+func Lookup(r Reader, key []byte, nowMs int64) (Meta, error) {
+	m, err := ReadMeta(r, key)
 	if err != nil || m.ExpiredAt(nowMs) {
 		return Meta{}, err
 	}
@@ -287,14 +292,13 @@ func (l *Ledger) reschedule(r *Record, expireAtMs int64) (change int64) {
 	if old == expireAtMs {
 		return 0
 	}
-	keyspace, place := MetaKeyspace(r.Key), r.Key[placeOffset:]
 	if old != 0 {
-		l.key = ttl.AppendRow(l.key[:0], keyspace, old, place)
+		l.key = AppendRowOfMeta(l.key[:0], r.Key, old)
 		l.txn.Delete(l.key)
 		change--
 	}
 	if expireAtMs != 0 {
-		l.key = ttl.AppendRow(l.key[:0], keyspace, expireAtMs, place)
+		l.key = AppendRowOfMeta(l.key[:0], r.Key, expireAtMs)
 		l.txn.Put(l.key, ttl.RowValue)
 		change++
 		if expireAtMs < l.nowMs && (l.Due == 0 || expireAtMs < l.Due) {
@@ -314,6 +318,11 @@ func (l *Ledger) release(old, now *Meta) {
 	if collection != 0 && collection != keptCollection {
 		l.putDead(DeadCollection, collection, Reclaim)
 	}
+}
+
+// AppendRowOfMeta appends the expiry row of the key that has a meta key and dies at expireAtMs.
+func AppendRowOfMeta(dst, key []byte, expireAtMs int64) []byte {
+	return ttl.AppendRow(dst, MetaKeyspace(key), expireAtMs, key[placeOffset:])
 }
 
 // AppendMetaOfRow appends the meta key that an expiry row belongs to.
