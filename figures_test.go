@@ -314,7 +314,7 @@ func moveLog(_ *testing.T, w *watcher) {
 		w.ok("SET", "a", "2")
 		w.ok("DEBUG", "SETT", "FLUSH")
 	})
-	w.moves("SAVE", "rdb_last_save_time", func() { w.ok("SAVE") })
+	w.moves("SAVE", "rdb_last_save_time rdb_changes_since_last_save", func() { w.ok("SAVE") })
 	w.ok("DEBUG", "SETT", "PAUSE-FLUSH", "1")
 	w.ok("SET", "a", "3")
 	w.moves("a save that fails", "rdb_last_bgsave_status", func() { w.do("BGSAVE") })

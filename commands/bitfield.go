@@ -276,14 +276,21 @@ func bitField(u *Update) error {
 		return err
 	}
 	u.W.Array(len(ops))
+	grows, changes := f.length > r.StringLen(), 0
 	for i := range ops {
-		if reply, ok := f.apply(&ops[i]); ok {
-			u.W.Int(reply)
-		} else {
+		reply, changed, ok := f.apply(&ops[i])
+		if !ok {
 			u.W.Null()
+			continue
+		}
+		u.W.Int(reply)
+		if changed || grows && writesField(ops[i]) {
+			changes++
 		}
 	}
-	return f.store()
+	err = f.store()
+	u.counts(changes)
+	return err
 }
 
 // fieldPageBytes is how much is read and written around a field: as much as a page of a paged string.
@@ -353,16 +360,16 @@ func (f *fieldPages) loadPage(n int) error {
 }
 
 // apply does an operation, whose field may lie across two pages, or behind the end of the string if it only reads.
-func (f *fieldPages) apply(op *fieldOp) (reply int64, ok bool) {
+func (f *fieldPages) apply(op *fieldOp) (reply int64, changed, ok bool) {
 	from, to := op.bytes()
 	var field, old [9]byte
 	f.each(from, to, func(page *fieldPage, at, i int) { field[i] = page.bytes[at] })
 	old = field
 	reply, ok = op.apply(field[:to-from])
-	if field != old {
+	if changed = field != old; changed {
 		f.each(from, to, func(page *fieldPage, at, i int) { page.bytes[at], page.dirty = field[i], true })
 	}
-	return reply, ok
+	return reply, changed, ok
 }
 
 // each calls do for the bytes of a range that the string has: where in which page they are, and where in the range.

@@ -110,6 +110,7 @@ type Update struct {
 	Query
 	ledger types.Ledger
 	derive *derived // of COPY and BITOP, if it is a batch of its own
+	before int      // the ledger's Changes when the row began
 	remap  remap    // what the batch did to the databases themselves
 }
 
@@ -229,6 +230,15 @@ func (q *Query) stringBytes(m *types.Meta, from, to int) ([]byte, error) {
 	q.value = value
 	return value, err
 }
+
+// begin points the update at one row's arguments.
+func (u *Update) begin(args [][]byte, staged []StagedArg, db int) {
+	u.Query.begin(args, staged, db)
+	u.before = u.ledger.Changes
+}
+
+// counts says how many changes the row is, for rdb_changes_since_last_save, if not as many as it writes and removes keys.
+func (u *Update) counts(changes int) { u.ledger.Changes = u.before + changes }
 
 // open looks a key up in order to write it. That is a use of the key, or its beginning.
 func (u *Update) open(name []byte) (types.Record, error) {

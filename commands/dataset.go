@@ -53,6 +53,7 @@ type Stats struct {
 	Hits, Misses atomic.Uint64 // keys looked up by commands that read: found, not found
 	Expired      atomic.Uint64 // expired keys removed, by the sweeper or by a writer that met them
 	Evaluated    atomic.Uint64 // rows run, steps of MULTI included
+	Changes      atomic.Uint64 // what Redis calls dirty: keys written or removed, elements where there are such
 }
 
 // Call is one command of one connection: made once per connection, used again for each of its commands. It belongs to the goroutine
@@ -233,7 +234,7 @@ func (d *DataSet) begin(c *Call) {
 	c.start, c.proto = c.W.Len(), c.W.Proto
 	c.Seen, c.Wrote = 0, false
 	c.update.hits, c.update.misses = 0, 0
-	c.update.ledger.Expired, c.update.ledger.Due = 0, 0
+	c.update.ledger.Changes, c.update.ledger.Expired, c.update.ledger.Due = 0, 0, 0
 }
 
 // end counts what the last round did, or turns its error into a reply.
@@ -263,6 +264,9 @@ func (d *DataSet) end(c *Call, err error) error {
 
 // count notes what a batch did.
 func (d *DataSet) count(l *types.Ledger) {
+	if l.Changes > 0 {
+		d.stats.Changes.Add(uint64(l.Changes))
+	}
 	if l.Expired > 0 {
 		d.stats.Expired.Add(uint64(l.Expired))
 	}
@@ -362,6 +366,7 @@ func (c *Call) endRound() {
 // record above all, ends the round.
 func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error {
 	effects, mark := u.txn.Savepoint(), u.W.Len()
+	changes := u.ledger.Changes
 	expired, due, adopted, quiet := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted), len(u.ledger.Quiet)
 	u.begin(args, staged, db)
 	var err error
@@ -374,6 +379,7 @@ func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error 
 		return nil
 	}
 	u.txn.Rollback(effects)
+	u.ledger.Changes = changes
 	u.ledger.Expired, u.ledger.Due, u.ledger.Adopted, u.ledger.Quiet = expired, due, u.ledger.Adopted[:adopted], u.ledger.Quiet[:quiet]
 	u.W.Truncate(mark)
 	if err == storage.ErrMiss || !ReplyError(u.W, err) {

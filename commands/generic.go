@@ -188,6 +188,7 @@ func (u *Update) moveKey(replace bool) (moved bool, err error) {
 	}
 	u.set.access.moved(from.Key, to.Key)
 	u.ledger.Move(&from, &to)
+	u.counts(1)
 	return true, nil
 }
 

@@ -83,6 +83,7 @@ func (u *Update) readOrNew(r *types.Record) (*types.HyperLogLog, error) {
 // putHLL makes h the key's value. Of a dense one, which has 12 KiB, only those parts are written that differ from old; the key is a paged string
 // from then on.
 func (u *Update) putHLL(r *types.Record, old []byte, h *types.HyperLogLog) error {
+	defer u.counts(1)
 	value := h.Bytes()
 	if !h.Dense() || len(old) != len(value) {
 		u.ledger.PutEncoded(r, value, r.ExpireAtMs, types.Raw)
@@ -120,20 +121,18 @@ func pfAdd(u *Update) error {
 			return hllError(err)
 		}
 		if header.Dense() {
-			changed, err := u.ledger.AddToDense(&r, u.Args[2:])
-			u.replyChanged(changed)
+			raised, err := u.ledger.AddToDense(&r, u.Args[2:])
+			u.replyRaised(raised)
 			return err
 		}
 	}
 	return u.addAll(&r)
 }
 
-func (u *Update) replyChanged(changed bool) {
-	if changed {
-		u.W.Int(1)
-	} else {
-		u.W.Int(0)
-	}
+// replyRaised is PFADD's reply to how many elements raised a register, a new key being one of them.
+func (u *Update) replyRaised(raised int) {
+	u.counts(raised)
+	u.W.Int(int64(min(raised, 1)))
 }
 
 // addAll adds the elements to the whole HyperLogLog.
@@ -143,21 +142,29 @@ func (u *Update) addAll(r *types.Record) error {
 		return err
 	}
 	old := bytes.Clone(h.Bytes())
-	changed := !r.Exists
+	raised := 0
+	if !r.Exists {
+		raised = 1
+	}
 	for _, element := range u.Args[2:] {
-		raised, err := h.Add(element, u.set.sparseMax())
+		higher, err := h.Add(element, u.set.sparseMax())
 		if err != nil {
 			return hllError(err)
 		}
-		changed = changed || raised
+		if higher {
+			raised++
+		}
 	}
-	u.replyChanged(changed)
-	if !changed {
+	if raised == 0 {
 		u.ledger.MarkRaw(r)
-		return nil
+	} else {
+		h.Forget()
+		if err := u.putHLL(r, old, h); err != nil {
+			return err
+		}
 	}
-	h.Forget()
-	return u.putHLL(r, old, h)
+	u.replyRaised(raised)
+	return nil
 }
 
 func pfCount(q *Query) error {

@@ -113,9 +113,14 @@ func flushAll(u *Update) error {
 // flush gives a database an empty keyspace. One that is empty already keeps its own.
 func (u *Update) flush(db int) error {
 	before, err := types.LookupKeyspace(u.txn, db)
-	if err != nil || u.txn.Tally(before).Keys == 0 {
+	if err != nil {
 		return err
 	}
+	keys := u.txn.Tally(before).Keys
+	if keys == 0 {
+		return nil
+	}
+	u.ledger.Changes += int(keys)
 	after, err := types.RenewKeyspace(u.txn, db)
 	if err != nil {
 		return err
@@ -140,6 +145,7 @@ func swapDB(u *Update) error {
 			return err
 		}
 	}
+	u.counts(1)
 	u.W.Status("OK")
 	return nil
 }

@@ -172,7 +172,14 @@ func (s *session) debug(b *buffers, name []byte, args [][]byte) error {
 	return errDebug(name)
 }
 
-func reload(s *session, _ *buffers, _ [][]byte) error { return s.engine.Hooks.Reload() }
+func reload(s *session, _ *buffers, _ [][]byte) error {
+	now := s.server.beginPoint()
+	err := s.engine.Hooks.Reload()
+	if err == nil {
+		s.server.saver.saved(now)
+	}
+	return err
+}
 
 func debugLog(s *session, _ *buffers, args [][]byte) error {
 	s.server.opts.Logger.Warn("DEBUG LOG", "message", string(args[0]))

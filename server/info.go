@@ -180,10 +180,13 @@ func (r *report) clients() {
 
 func (r *report) persistence() {
 	r.line("loading:%d", oneIf(r.s.engine == nil))
-	running, lastSec := r.s.server.saver.state()
+	running, last := r.s.server.saver.state()
 	saveFailed, rewriteFailed := r.s.server.saver.failed()
+	if r.s.engine != nil {
+		r.line("rdb_changes_since_last_save:%d", r.s.engine.Data.Stats().Changes.Load()-last.changes)
+	}
 	r.line("rdb_bgsave_in_progress:%d", oneIf(running == bgSave))
-	r.line("rdb_last_save_time:%d", lastSec)
+	r.line("rdb_last_save_time:%d", last.sec)
 	r.line("rdb_last_bgsave_status:%s", okUnless(saveFailed))
 	r.line("aof_enabled:1") // sett's log
 	r.line("aof_rewrite_in_progress:%d", oneIf(running == bgRewrite))

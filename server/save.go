@@ -21,7 +21,7 @@ type saver struct {
 	mu        sync.Mutex
 	running   job   // guarded by mu, like the rest
 	scheduled job   // runs next
-	lastSec   int64 // unix time of the last point, or of the start
+	last      point // that was made; at first the start
 
 	saveFailed, rewriteFailed bool // the last BGSAVE, the last BGREWRITEAOF
 }
@@ -35,7 +35,7 @@ const (
 	bgRewrite
 )
 
-func (s *saver) init(start time.Time) { s.lastSec = start.Unix() }
+func (s *saver) init(start time.Time) { s.last.sec = start.Unix() }
 
 // startSave runs a job in the background, unless one runs already: then it is scheduled, if that is wanted. It returns the job that ran before.
 func (s *Server) startSave(j job, schedule bool) (before job) {
@@ -57,18 +57,20 @@ func (s *Server) startSave(j job, schedule bool) (before job) {
 func (s *Server) saveInBackground(p Persistence, j job) {
 	defer s.running.Done()
 	for j != noJob {
-		start := time.Now()
+		now := s.beginPoint()
 		err := p.Save()
 		if err != nil {
 			s.opts.Logger.Error("the data could not be saved in the background", "err", err)
 		}
-		j = s.saver.ended(j, start, err)
+		j = s.saver.ended(j, now, err)
 	}
 }
 
 // ended notes how a job went and returns the next.
-func (v *saver) ended(j job, start time.Time, err error) job {
-	v.saved(start, err)
+func (v *saver) ended(j job, p point, err error) job {
+	if err == nil {
+		v.saved(p)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if j == bgRewrite {
@@ -80,13 +82,21 @@ func (v *saver) ended(j job, start time.Time, err error) job {
 	return v.running
 }
 
-// saved notes a durable point of all that was written before start.
-func (v *saver) saved(start time.Time, err error) {
-	if err == nil {
-		v.mu.Lock()
-		v.lastSec = max(v.lastSec, start.Unix())
-		v.mu.Unlock()
-	}
+// point is a durable point that is about to be made: of all that was written until now.
+type point struct {
+	sec     int64  // unix time
+	changes uint64 // commands.Stats.Changes
+}
+
+func (s *Server) beginPoint() point {
+	return point{time.Now().Unix(), s.engine.Load().Data.Stats().Changes.Load()}
+}
+
+// saved notes that a durable point has been made.
+func (v *saver) saved(p point) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.last = point{max(v.last.sec, p.sec), max(v.last.changes, p.changes)}
 }
 
 // begin counts a goroutine that Shutdown waits for, unless the server stops.
@@ -100,11 +110,11 @@ func (s *Server) begin() bool {
 	return true
 }
 
-// state is what runs now, and when the last point was made.
-func (v *saver) state() (running job, lastSec int64) {
+// state is what runs now, and the last point.
+func (v *saver) state() (running job, last point) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.running, v.lastSec
+	return v.running, v.last
 }
 
 // failed tells how the last jobs went.
@@ -129,13 +139,13 @@ func save(s *session, b *buffers, _ [][]byte) {
 		fail(b, errSaving)
 		return
 	}
-	start := time.Now()
+	now := s.server.beginPoint()
 	if err := s.engine.Persist.Save(); err != nil {
 		s.server.opts.Logger.Error("the data could not be saved", "err", err)
 		fail(b, err)
 		return
 	}
-	v.saved(start, nil)
+	v.saved(now)
 	b.out.Status("OK")
 }
 
@@ -169,6 +179,6 @@ func bgrewriteaof(s *session, b *buffers, _ [][]byte) {
 }
 
 func lastsave(s *session, b *buffers, _ [][]byte) {
-	_, sec := s.server.saver.state()
-	b.out.Int(sec)
+	_, last := s.server.saver.state()
+	b.out.Int(last.sec)
 }

@@ -40,7 +40,7 @@ func TestBackgroundSave(t *testing.T) {
 	t.Parallel()
 	ts, slow := slowSaver(t)
 	c := ts.dial()
-	ts.saver.lastSec = 1000
+	ts.saver.last.sec = 1000
 	inProgress := func(save, rewrite string) {
 		t.Helper()
 		eventually(t, "saving "+save+", rewriting "+rewrite, func() bool {
@@ -67,7 +67,7 @@ func TestBackgroundSave(t *testing.T) {
 	<-slow.began
 	inProgress("1", "0")
 	ts.saver.mu.Lock()
-	ts.saver.lastSec = 1000
+	ts.saver.last.sec = 1000
 	ts.saver.mu.Unlock()
 	slow.end <- errors.New("the disk is on fire")
 	inProgress("0", "0")

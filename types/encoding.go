@@ -33,4 +33,5 @@ func (l *Ledger) MarkRaw(r *Record) {
 	}
 	l.Quiet = append(l.Quiet, l.txn.Len())
 	l.Put(r, m)
+	l.Changes--
 }

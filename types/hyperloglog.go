@@ -164,7 +164,8 @@ func setRegisterIn(b []byte, shift int, value byte) {
 }
 
 // AddToDense is Add for a few elements and a dense HyperLogLog in the store: it reads and writes nothing but their registers.
-func (l *Ledger) AddToDense(r *Record, elements [][]byte) (changed bool, err error) {
+// raised is how many elements raised one.
+func (l *Ledger) AddToDense(r *Record, elements [][]byte) (raised int, err error) {
 	var missed error
 	for round := range 2 {
 		for _, element := range elements {
@@ -175,23 +176,23 @@ func (l *Ledger) AddToDense(r *Record, elements [][]byte) (changed bool, err err
 			case err == storage.ErrMiss:
 				missed = err // ask for the others as well
 			case err != nil:
-				return false, err
+				return 0, err
 			case round == 1 && registerIn(b, shift) < rank:
-				changed = true
+				raised++
 				setRegisterIn(b, shift, rank)
 				if err := l.Splice(r, at, b); err != nil {
-					return false, err
+					return 0, err
 				}
 			}
 		}
 		if missed != nil {
-			return false, missed
+			return 0, missed
 		}
 	}
-	if changed {
+	if raised > 0 {
 		err = l.SpliceByte(r, hllHeaderBytes-1, func(b byte) byte { return b | 1<<7 }) // as Forget
 	}
-	return changed, err
+	return raised, err
 }
 
 // sparseRun is one opcode of the sparse code.

@@ -171,8 +171,11 @@ type Ledger struct {
 	string  []byte  // scratch for a string, or a page of one, that is changed
 	one     [1]byte // scratch for one byte of it
 
-	// Expired counts the expired records removed, Due is the earliest expireAt in the past that a row was written with (0: none):
-	// the sweeper may have walked past it. Both since Begin.
+	// Changes counts the keys written or removed, as often as they are: what Redis calls dirty. A command that counts elements corrects it.
+	Changes int
+
+	// Expired counts the expired records removed, which are no changes; Due is the earliest expireAt in the past that a row was written with (0: none):
+	// the sweeper may have walked past it. All since Begin.
 	Expired int
 	Due     int64
 
@@ -213,7 +216,7 @@ func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, strings StringOptions) {
 	}
 	strings.PackedMaxBytes = min(strings.PackedMaxBytes, strings.ThresholdBytes)
 	l.txn, l.nowMs, l.strings = txn, nowMs, strings
-	l.Expired, l.Due, l.Adopted, l.Quiet = 0, 0, l.Adopted[:0], l.Quiet[:0]
+	l.Changes, l.Expired, l.Due, l.Adopted, l.Quiet = 0, 0, 0, l.Adopted[:0], l.Quiet[:0]
 }
 
 // Open looks the key of a name up in order to write it. An expired record is removed, and the key is absent from then on. A record that can
@@ -228,7 +231,7 @@ func (l *Ledger) Open(key, name []byte) (Record, error) {
 		return r, err
 	}
 	if r.ExpiredAt(l.nowMs) {
-		l.Remove(&r)
+		l.remove(&r)
 		l.Expired++
 	}
 	return r, nil
@@ -236,6 +239,7 @@ func (l *Ledger) Open(key, name []byte) (Record, error) {
 
 // Put makes m the key's record. A blob or collection that the old record owns and m does not is dead.
 func (l *Ledger) Put(r *Record, m Meta) {
+	l.Changes++
 	m.Exists, m.name = true, l.nameOf(r)
 	d := storage.Tally{Bytes: m.bytes()}
 	if r.Exists {
@@ -263,6 +267,11 @@ func (l *Ledger) SetExpire(r *Record, expireAtMs int64) {
 
 // Remove deletes the key and what it owns.
 func (l *Ledger) Remove(r *Record) {
+	l.Changes++
+	l.remove(r)
+}
+
+func (l *Ledger) remove(r *Record) {
 	l.release(&r.Meta, &Meta{})
 	l.drop(r)
 }
