@@ -79,7 +79,7 @@ func refineOutputLimits(old, text string) (string, error) {
 		hard, ok1 := parseBytes(words[1])
 		soft, ok2 := parseBytes(words[2])
 		seconds, ok3 := cLong(words[3])
-		if !ok1 || !ok2 || !ok3 || seconds < 0 {
+		if !ok1 || !ok2 || !ok3 || hard < 0 || soft < 0 || seconds < 0 {
 			return "", refusal("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
 		}
 		limits[class] = class + " " + strconv.FormatInt(hard, 10) + " " + strconv.FormatInt(soft, 10) + " " + strconv.FormatInt(seconds, 10)
@@ -147,7 +147,7 @@ func refinePercentiles(_, text string) (string, error) {
 	words := strings.Split(text, " ")
 	for i, w := range words {
 		p, err := strconv.ParseFloat(w, 64)
-		if err != nil || p != p {
+		if err != nil || p != p || strings.Contains(w, "_") {
 			return "", refusal("Invalid latency-tracking-info-percentiles parameters")
 		}
 		if p < 0 || p > 100 {

@@ -200,7 +200,7 @@ var byteUnits = []struct {
 }
 
 // parseBytes takes what Redis' memtoull takes (no digits at all count as 0), and the binary units by their own names. What
-// does not fit an int64 becomes the largest one, which the range check judges.
+// does not fit an int64 becomes -1, which is in no range.
 func parseBytes(s string) (int64, bool) {
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	unit := strings.ToLower(s[digits:])
@@ -213,7 +213,7 @@ func parseBytes(s string) (int64, bool) {
 		}
 		n, err := strconv.ParseInt(s[:digits], 10, 64)
 		if err != nil || n > math.MaxInt64/u.size {
-			return math.MaxInt64, true
+			return -1, true
 		}
 		return n * u.size, true
 	}
