@@ -1,8 +1,10 @@
 package commands
 
 import (
-	"sett/resp"
+	"bytes"
 	"strconv"
+
+	"sett/resp"
 )
 
 // intArg is resp.ParseInt with the usual error.
@@ -30,8 +32,10 @@ func is(arg []byte, word string) bool {
 	return true
 }
 
-// parseCursor reads SCAN's cursor as C's strtoul does, signs included; Redis refuses only spaces, what follows the digits, and overflow.
+// parseCursor reads SCAN's cursor as C's strtoul does, signs included and up to the first zero byte; Redis refuses only spaces, what follows
+// the digits, and overflow.
 func parseCursor(b []byte) (uint64, bool) {
+	b, _, _ = bytes.Cut(b, []byte{0})
 	digits := b
 	negative := false
 	if len(digits) > 0 && (digits[0] == '-' || digits[0] == '+') {

@@ -55,7 +55,7 @@ func parseBitInt(arg []byte) (t bitInt, err error) {
 	if t.signed {
 		most = 64
 	}
-	n, ok := resp.ParseInt([]byte(cString(arg[1:], len(arg))))
+	n, ok := resp.ParseInt([]byte(CString(arg[1:], len(arg))))
 	if !ok || n < 1 || n > most {
 		return t, ErrBitfieldType
 	}

@@ -85,9 +85,9 @@ func ErrUnknownCommand(args [][]byte) Error {
 		if left <= 0 {
 			break
 		}
-		quoted.WriteString("'" + cString(arg, left) + "' ")
+		quoted.WriteString("'" + CString(arg, left) + "' ")
 	}
-	return Error("ERR unknown command '" + cString(args[0], limit) + "', with args beginning with: " + quoted.String())
+	return Error("ERR unknown command '" + CString(args[0], limit) + "', with args beginning with: " + quoted.String())
 }
 
 // ErrExecRefused is what EXEC answers if it is refused itself: the transaction is gone with it.
@@ -97,12 +97,12 @@ func ErrExecRefused(reason Error) Error {
 
 // ErrUnknownPFDebug is PFDEBUG's answer to a subcommand it does not know.
 func ErrUnknownPFDebug(arg []byte) Error {
-	return Error("ERR Unknown PFDEBUG subcommand '" + cString(arg, len(arg)) + "'")
+	return Error("ERR Unknown PFDEBUG subcommand '" + CString(arg, len(arg)) + "'")
 }
 
 // ErrUnknownSubcommand is what a container answers.
 func ErrUnknownSubcommand(container string, arg []byte) Error {
-	return Error("ERR unknown subcommand '" + cString(arg, 128) + "'. Try " + strings.ToUpper(container) + " HELP.")
+	return Error("ERR unknown subcommand '" + CString(arg, 128) + "'. Try " + strings.ToUpper(container) + " HELP.")
 }
 
 // ErrExpireTime says that the argument for a time is zero, negative or too large.
@@ -112,7 +112,7 @@ func ErrExpireTime(command string) Error {
 
 // ErrUnsupportedOption is EXPIRE's answer to an option it does not know.
 func ErrUnsupportedOption(option []byte) Error {
-	return Error("ERR Unsupported option " + cString(option, len(option)))
+	return Error("ERR Unsupported option " + CString(option, len(option)))
 }
 
 // ErrNameTooLong is ours: Redis has no such limit.
@@ -128,8 +128,8 @@ func ErrStagedMax(bytes, staged, limit int64) Error {
 // ErrDeriveTouched is ours: a long string is read without stopping those who write it.
 const ErrDeriveTouched = Error("TRYAGAIN the string was written again and again while it was read; nothing was changed")
 
-// cString is what C's %.*s shows of an argument: up to its first zero byte.
-func cString(arg []byte, limit int) string {
+// CString is what C's %.*s shows of an argument: up to its first zero byte.
+func CString(arg []byte, limit int) string {
 	arg = arg[:min(len(arg), limit)]
 	for i, c := range arg {
 		if c == 0 {

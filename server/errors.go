@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"fmt"
 
 	"sett/commands"
@@ -86,35 +85,29 @@ func errDebug(subcommand []byte) commands.Error { return errSubcommand("DEBUG", 
 
 // errSubcommand is what a container answers whose subcommand got a number of arguments that its arity allows and it does not.
 func errSubcommand(container string, subcommand []byte) commands.Error {
-	return commands.Error("ERR unknown subcommand or wrong number of arguments for '" + quoted(subcommand, 128) + "'. Try " + container + " HELP.")
+	return commands.Error("ERR unknown subcommand or wrong number of arguments for '" + commands.CString(subcommand, 128) + "'. Try " + container + " HELP.")
 }
 
 func errHelloOption(option []byte) commands.Error {
-	return commands.Error("ERR Syntax error in HELLO option '" + quoted(option, len(option)) + "'")
+	return commands.Error("ERR Syntax error in HELLO option '" + commands.CString(option, len(option)) + "'")
 }
 
 func errClientType(name []byte) commands.Error {
-	return commands.Error("ERR Unknown client type '" + quoted(name, len(name)) + "'")
+	return commands.Error("ERR Unknown client type '" + commands.CString(name, len(name)) + "'")
 }
 
 func errNoSuchUser(name []byte) commands.Error {
-	return commands.Error("ERR No such user '" + quoted(name, len(name)) + "'")
+	return commands.Error("ERR No such user '" + commands.CString(name, len(name)) + "'")
 }
 
 func errSetInfoOption(option []byte) commands.Error {
-	return commands.Error("ERR Unrecognized option '" + quoted(option, len(option)) + "'")
+	return commands.Error("ERR Unrecognized option '" + commands.CString(option, len(option)) + "'")
 }
 
 func errSetInfoText(option []byte) commands.Error {
-	return commands.Error("ERR " + quoted(option, len(option)) + " cannot contain spaces, newlines or special characters.")
-}
-
-// quoted is what C's %.*s shows of an argument.
-func quoted(arg []byte, limit int) string {
-	text, _, _ := bytes.Cut(arg[:min(len(arg), limit)], []byte{0})
-	return string(text)
+	return commands.Error("ERR " + commands.CString(option, len(option)) + " cannot contain spaces, newlines or special characters.")
 }
 
 func errNoSamples(event []byte) commands.Error {
-	return commands.Error("ERR No samples available for event '" + string(event) + "'")
+	return commands.Error("ERR No samples available for event '" + commands.CString(event, len(event)) + "'")
 }
