@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,10 +173,4 @@ func (b *bloom) has(hash uint64) bool {
 func (b *bloom) full() bool {
 	const bitsEach = 10
 	return b.added.Load() > int64(len(b.words))*32/bitsEach
-}
-
-// wrong is the share of absent records that are not ruled out, as the number of records tells.
-func (b *bloom) wrong() float64 {
-	load := float64(b.added.Load()) / float64(len(b.words)/blockWords) // records in a block
-	return math.Pow(1-math.Exp(-load/32), blockWords)
 }

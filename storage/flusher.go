@@ -198,13 +198,15 @@ func (s *Store) retire(g *generation, refs []ref, beside *removal) {
 			s.filter.enter(hash)
 		}
 	}
-	s.filter.remind()
 	if beside != nil {
 		for _, key := range beside.keys {
 			s.cache.forget(s.hash(key), key)
-			s.filter.leave()
+			if filtered(key) {
+				s.filter.leave()
+			}
 		}
 	}
+	s.filter.remind()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	invariant(s.gens[0] == g, "retiring a generation that is not the oldest")
