@@ -103,14 +103,17 @@ func (c *cache) get(hash uint64, key, buf []byte) (out []byte, known, absent boo
 	return buf, true, flags&cachedAbsent != 0
 }
 
-// has tells whether get would know, and counts as a look at the record.
+// has tells whether get would know, and counts as a look at the record. A hit is counted by the get that follows.
 func (c *cache) has(hash uint64, key []byte) bool {
 	s := c.shard(hash)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	i := s.find(hash, key)
 	if i >= 0 {
 		s.record(i)[20] |= cachedRead
+	}
+	s.mu.Unlock()
+	if i < 0 {
+		c.misses.Add(1)
 	}
 	return i >= 0
 }
