@@ -288,9 +288,15 @@ func bitField(u *Update) error {
 			changes++
 		}
 	}
-	err = f.store()
+	first := u.txn.Len()
+	if err := f.store(); err != nil {
+		return err
+	}
 	u.counts(changes)
-	return err
+	if changes == 0 { // the string grew, and Redis tells nobody
+		u.ledger.Hush(first)
+	}
+	return nil
 }
 
 // fieldPageBytes is how much is read and written around a field: as much as a page of a paged string.

@@ -35,3 +35,10 @@ func (l *Ledger) MarkRaw(r *Record) {
 	l.Put(r, m)
 	l.Changes--
 }
+
+// Hush makes the Txn's effects from the first on quiet.
+func (l *Ledger) Hush(first int) {
+	for n := first; n < l.txn.Len(); n++ {
+		l.Quiet = append(l.Quiet, n)
+	}
+}

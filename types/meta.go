@@ -182,7 +182,8 @@ type Ledger struct {
 	// Adopted are the staged blobs that became values since Begin.
 	Adopted []StagedBlob
 
-	// Quiet are the effects, by their number in the Txn, that change how a value counts and not the value: who watches the key is not told.
+	// Quiet are the effects, by their number in the Txn, of which who watches the key is not told: they change how a value counts and not the
+	// value, or Redis does not tell either.
 	Quiet []int
 }
 
