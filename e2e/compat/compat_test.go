@@ -17,11 +17,6 @@ func TestMain(m *testing.M) { os.Exit(process.Main(m)) }
 // protocols that each script runs in.
 var protocols = []int{2, 3}
 
-// needs are commands that scripts cannot do without: while sett lacks one of them, the script is left out.
-var needs = map[string][]string{"lcs": {"lcs"}, "bitop": {"bitop"}, "bitfield": {"bitfield"}, "hyperloglog": {"pfadd"}, "object": {"object|encoding"},
-	"generic": {"pfadd"}, "expire": {"bitfield", "pfadd"}, "transaction": {"pfadd", "reset"}, "connection": {"hello", "lcs"}, "client": {"client|info"},
-	"server": {"memory|usage", "pfadd"}, "observe": {"memory|usage"}}
-
 // cold are the scripts whose replies depend on data.
 var cold = map[string]bool{"bitfield": true, "bitmap": true, "bitop": true, "expire": true, "generic": true, "hyperloglog": true, "keyspace": true, "lcs": true,
 	"object": true, "scan": true, "string": true, "transaction": true}
@@ -51,13 +46,7 @@ func TestScripts(t *testing.T) {
 	for _, proto := range protocols {
 		t.Run(fmt.Sprintf("resp%d", proto), func(t *testing.T) {
 			sett := startSett(t)
-			if proto == 3 && !sett.knows(t, "hello") {
-				t.Skip("no HELLO yet")
-			}
 			for _, s := range scripts {
-				if lacks(t, sett, s) {
-					continue
-				}
 				t.Run(s.name, func(t *testing.T) {
 					compare(t, s, proto, newStage(t, sett, proto), func(*line) error { return nil })
 				})
@@ -66,22 +55,11 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-func lacks(t *testing.T, sett *server, s *script) bool {
-	t.Helper()
-	for _, command := range needs[s.name] {
-		if !sett.knows(t, command) {
-			t.Logf("%s is left out: sett has no %s yet", s.name, command)
-			return true
-		}
-	}
-	return false
-}
-
 // TestScriptsCold is TestScripts with everything in Badger and nothing in memory, again and again.
 func TestScriptsCold(t *testing.T) {
 	sett := startSett(t)
 	for _, s := range readScripts(t) {
-		if !cold[s.name] || lacks(t, sett, s) {
+		if !cold[s.name] {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {

@@ -43,9 +43,6 @@ func TestPrograms(t *testing.T) {
 	failures, programs := 0, process.Size(12, 520)
 	for n := 0; n < programs && failures < 5; n++ {
 		proto := protocols[n%2]
-		if proto == 3 && !sett.knows(t, "hello") {
-			proto = 2
-		}
 		d := &duel{newStage(t, redis, proto), newStage(t, sett, proto)}
 		program := newProgram(rand.New(rand.NewPCG(*seed, uint64(n))), productions)
 		found, err := d.fight(program)

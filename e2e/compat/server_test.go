@@ -71,21 +71,6 @@ func startRedis(t *testing.T) *server {
 	return nil
 }
 
-// knows tells whether the server has a command.
-func (s *server) knows(t *testing.T, command string) bool {
-	t.Helper()
-	l, err := s.dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.conn.Close()
-	got, err := l.do("COMMAND", "INFO", command)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(got.items) == 1 && len(got.items[0].items) > 0
-}
-
 // stage is a server with the connections of a script: each is made when its first command comes.
 type stage struct {
 	server *server
