@@ -203,7 +203,7 @@ func (r *Row) replyDocs(w *resp.Writer) {
 		args, history = r.syntax.args, r.syntax.history
 	}
 	flags := r.docFlags()
-	w.Map(len(texts)/2 + oneIf(len(flags) > 0) + 2*oneIf(r.Deprecated != "") + oneIf(len(history) > 0) + oneIf(len(args) > 0) + oneIf(len(r.Subcommands) > 0))
+	w.Map(len(texts)/2 + 2*count(r.Deprecated != "") + count(len(flags) > 0, len(history) > 0, len(args) > 0, len(r.Subcommands) > 0))
 	for _, text := range texts {
 		w.BulkString(text)
 	}

@@ -91,8 +91,8 @@ func ErrUnknownCommand(args [][]byte) Error {
 }
 
 // ErrExecRefused is what EXEC answers if it is refused itself: the transaction is gone with it.
-func ErrExecRefused(reason Error) Error {
-	return "EXECABORT Transaction discarded because of: " + Error(strings.TrimPrefix(string(reason), "ERR "))
+func ErrExecRefused(why error) Error {
+	return Error("EXECABORT Transaction discarded because of: " + strings.TrimPrefix(why.Error(), "ERR "))
 }
 
 // ErrUnknownPFDebug is PFDEBUG's answer to a subcommand it does not know.

@@ -181,7 +181,7 @@ func (c *client) run(args [][]byte) error {
 	case err != nil:
 		if row = c.h.set.Table().Lookup(args[0]); row != nil && row.Name == "exec" {
 			c.endMulti()
-			return ErrExecRefused(err.(Error))
+			return ErrExecRefused(err)
 		}
 		c.bad = c.multi
 		return err

@@ -159,7 +159,7 @@ func (a *argument) reply(w *resp.Writer) {
 	add(a.since != "", "since", a.since)
 	add(a.deprecated != "", "deprecated_since", a.deprecated)
 	flags := a.flags()
-	w.Map(2 + len(texts)/2 + oneIf(a.keySpec != "") + oneIf(len(flags) > 0) + oneIf(len(a.parts) > 0))
+	w.Map(2 + len(texts)/2 + count(a.keySpec != "", len(flags) > 0, len(a.parts) > 0))
 	for _, text := range []string{"name", a.name, "type", a.kind} {
 		w.BulkString(text)
 	}
@@ -184,11 +184,14 @@ func (a *argument) reply(w *resp.Writer) {
 	}
 }
 
-func oneIf(b bool) int {
-	if b {
-		return 1
+// count tells how many conditions hold.
+func count(conditions ...bool) (n int) {
+	for _, holds := range conditions {
+		if holds {
+			n++
+		}
 	}
-	return 0
+	return n
 }
 
 func (a *argument) flags() (names []string) {

@@ -329,17 +329,14 @@ func clientPause(s *session, b *buffers, args [][]byte) {
 			return
 		}
 	}
-	ms, ok := resp.ParseInt(args[2])
-	now := time.Now().UnixMilli()
-	switch {
-	case !ok:
-		fail(b, errTimeoutNumber)
-	case ms < 0:
-		fail(b, errTimeoutNegative)
-	default:
-		s.server.Pause(now+min(ms, math.MaxInt64-now), all)
-		b.out.Status("OK")
+	ms, err := parseTimeout(args[2])
+	if err != nil {
+		fail(b, err)
+		return
 	}
+	now := time.Now().UnixMilli()
+	s.server.Pause(now+min(ms, math.MaxInt64-now), all)
+	b.out.Status("OK")
 }
 
 func clientUnpause(s *session, b *buffers, _ [][]byte) {

@@ -67,19 +67,6 @@ func errArgTooLong(arg, bytes, limit int) commands.Error {
 	return commands.Error(fmt.Sprintf("ERR argument %d of %d bytes: only the values of strings may be longer than %d bytes (memory_budget / 8)", arg, bytes, limit))
 }
 
-// errExecRefused is what an EXEC answers that was itself refused, which also discards the transaction.
-func errExecRefused(why error) commands.Error {
-	return commands.Error("EXECABORT Transaction discarded because of: " + withoutCode(why.Error()))
-}
-
-// withoutCode leaves "ERR" out, as Redis does when it quotes an error in another.
-func withoutCode(text string) string {
-	if len(text) > 4 && text[:4] == "ERR " {
-		return text[4:]
-	}
-	return text
-}
-
 // errDebug is DEBUG's answer to what it does not know.
 func errDebug(subcommand []byte) commands.Error { return errSubcommand("DEBUG", subcommand) }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"sett/commands"
@@ -20,6 +21,11 @@ func (s *session) enqueue(b *buffers, row *commands.Row) {
 	}
 	b.out.Status("QUEUED")
 	b.hold(0, false)
+}
+
+// runs tells whether a command is of a kind, or an EXEC of one that is.
+func (s *session) runs(row *commands.Row, kind func(*commands.Row) bool) bool {
+	return kind(row) || row.Name == "exec" && slices.ContainsFunc(s.queue.steps, func(step commands.Step) bool { return kind(step.Row) })
 }
 
 func multi(s *session, b *buffers, _ [][]byte) {
@@ -97,7 +103,7 @@ func exec(s *session, b *buffers, _ [][]byte) {
 	if refusal, ok := bytes.CutPrefix(b.out.Bytes()[start:], []byte("-MISCONF ")); ok {
 		text := "MISCONF " + string(refusal)
 		b.out.Truncate(start)
-		fail(b, errExecRefused(commands.Error(text)))
+		fail(b, commands.ErrExecRefused(commands.Error(text)))
 		return
 	}
 	t.finish(start)

@@ -51,20 +51,7 @@ func (s *Server) Pausing() bool { return s.pausing() != nil }
 // mustWait tells whether the present pause holds a command up. EXEC waits if one of its commands would.
 func (s *session) mustWait(row *commands.Row) bool {
 	p := s.server.pausing()
-	if p == nil {
-		return false
-	}
-	if p.all || mayWrite(row) {
-		return true
-	}
-	if row.Name == "exec" {
-		for i := range s.queue.steps {
-			if mayWrite(s.queue.steps[i].Row) {
-				return true
-			}
-		}
-	}
-	return false
+	return p != nil && (p.all || s.runs(row, mayWrite))
 }
 
 func mayWrite(row *commands.Row) bool {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"sett/commands"
@@ -97,7 +96,7 @@ func (s *session) lacksReplicas(row *commands.Row) bool {
 	if limits.MinReplicas == 0 || limits.MinReplicasLagSec == 0 {
 		return false
 	}
-	return row.IsWrite() || row.Name == "exec" && slices.ContainsFunc(s.queue.steps, func(step commands.Step) bool { return step.Row.IsWrite() })
+	return s.runs(row, (*commands.Row).IsWrite)
 }
 
 // wait is WAIT numreplicas timeout: no replica will ever acknowledge, so it takes as long as it may.

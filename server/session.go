@@ -227,7 +227,7 @@ func (s *session) reject(b *buffers, row *commands.Row, err error) {
 	}
 	if row != nil && row.Name == "exec" {
 		s.endMulti()
-		err = errExecRefused(err)
+		err = commands.ErrExecRefused(err)
 	} else if s.multi {
 		s.queueFailed = true
 	}
