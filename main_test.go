@@ -311,7 +311,7 @@ func TestLiveSettings(t *testing.T) {
 // TestEverySettingIsUsed: a key that says what it does is read by this package.
 func TestEverySettingIsUsed(t *testing.T) {
 	var source []byte
-	for _, name := range []string{"main.go", "node.go", "logs.go"} {
+	for _, name := range []string{"main.go", "node.go", "settings.go", "logs.go"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -339,113 +338,6 @@ func (n *node) space() server.Space {
 
 // settings is the configuration as CONFIG uses it.
 type settings struct{ *config.Config }
-
-// registerSettings connects the settings that may change while the server runs with what they change.
-func (n *node) registerSettings() error {
-	cfg := n.cfg
-	limit := func(name string, set func(*server.Limits, config.Value)) {
-		cfg.OnChange(name, func(v config.Value) error {
-			n.server.SetLimits(func(l *server.Limits) { set(l, v) })
-			return nil
-		})
-	}
-	limit("timeout", func(l *server.Limits, v config.Value) { l.TimeoutSec = v.Int() })
-	limit("tcp_keepalive", func(l *server.Limits, v config.Value) { l.KeepAliveSec = v.Int() })
-	limit("client_query_buffer_limit", func(l *server.Limits, v config.Value) { l.MaxQueryBytes = int(v.Bytes()) })
-	limit("client_output_buffer_limit", limitOutput)
-	cfg.OnChange("requirepass", func(v config.Value) error {
-		n.server.SetPassword(v.String())
-		return nil
-	})
-	cfg.OnChange("protected_mode", func(v config.Value) error {
-		n.server.SetProtected(v.Bool())
-		return nil
-	})
-	cfg.OnChangeTogether(tlsSettings, func(value func(string) config.Value) error {
-		if err := n.tls.Change(tlsOptions(value)); err != nil {
-			n.logger.Warn("CONFIG SET of TLS parameters is refused", "err", err)
-			//lint:ignore ST1005 Redis' text
-			return errors.New("Unable to update TLS configuration. Check server logs.")
-		}
-		return nil
-	})
-	cfg.OnChange("loglevel", func(v config.Value) error {
-		n.logs.setLevel(v.String())
-		return nil
-	})
-	cfg.OnChange("maxclients", func(v config.Value) error {
-		possible, err := raiseFileLimit(v.Int(), n.logger)
-		if err == nil && possible < v.Int() {
-			//lint:ignore ST1005 Redis' text
-			err = fmt.Errorf("The operating system is not able to handle the specified number of clients, try with %d", possible)
-		}
-		if err != nil {
-			return err
-		}
-		n.server.SetLimits(func(l *server.Limits) { l.MaxClients = v.Int() })
-		return nil
-	})
-	limit("min_replicas_to_write", func(l *server.Limits, v config.Value) { l.MinReplicas = v.Int() })
-	limit("min_replicas_max_lag", func(l *server.Limits, v config.Value) { l.MinReplicasLagSec = v.Int() })
-	for name, noSave := range map[string]*atomic.Bool{"shutdown_on_sigterm": &n.termNoSave, "shutdown_on_sigint": &n.intNoSave} {
-		set := func(v config.Value) error {
-			noSave.Store(slices.Contains(v.Strings(), "nosave"))
-			return nil
-		}
-		set(cfg.Value(name)) // never fails
-		cfg.OnChange(name, set)
-	}
-	if err := n.registerOOMScore(); err != nil {
-		return err
-	}
-	observe := func(name string, set func(*server.Observation, config.Value)) {
-		cfg.OnChange(name, func(v config.Value) error {
-			n.server.SetObservation(func(o *server.Observation) { set(o, v) })
-			return nil
-		})
-	}
-	observe("slowlog_log_slower_than", func(o *server.Observation, v config.Value) { o.SlowerThanUs = int64(v.Int()) })
-	observe("slowlog_max_len", func(o *server.Observation, v config.Value) { o.SlowlogMaxLen = int64(v.Int()) })
-	observe("latency_monitor_threshold", func(o *server.Observation, v config.Value) { o.LatencyEventMs = int64(v.Int()) })
-	observe("latency_tracking", func(o *server.Observation, v config.Value) { o.LatencyTracking = v.Bool() })
-	observe("latency_tracking_info_percentiles", func(o *server.Observation, v config.Value) { o.Percentiles = percentiles(v.Strings()) })
-	cfg.OnChange("proto_max_bulk_len", func(v config.Value) error {
-		n.server.SetLimits(func(l *server.Limits) { l.MaxBulkBytes = int(v.Bytes()) })
-		n.data.SetMaxBulk(int(v.Bytes()))
-		return nil
-	})
-	for name, set := range map[string]func(config.Value){
-		"maxmemory_policy":     func(v config.Value) { n.data.SetLFU(strings.HasSuffix(v.String(), "-lfu")) },
-		"lfu_log_factor":       func(v config.Value) { n.data.SetLFULogFactor(v.Int()) },
-		"lfu_decay_time":       func(v config.Value) { n.data.SetLFUDecayTime(v.Int()) },
-		"hll_sparse_max_bytes": func(v config.Value) { n.data.SetHLLSparseMax(v.Bytes()) },
-	} {
-		set(cfg.Value(name))
-		cfg.OnChange(name, func(v config.Value) error { set(v); return nil })
-	}
-	cfg.OnChange("appendfsync", func(v config.Value) error {
-		level, err := replication.ParseFsync(v.String())
-		if err != nil {
-			return err
-		}
-		return n.solo.SetFsync(level)
-	})
-	cfg.OnChange("disk_reserve", func(v config.Value) error {
-		n.store.SetDiskReserve(v.Bytes())
-		return nil
-	})
-	if complaints := cfg.Unwired(); len(complaints) > 0 {
-		return fmt.Errorf("settings without effect: %q", complaints)
-	}
-	return nil
-}
-
-func (n *node) registerOOMScore() error {
-	cfg, score := n.cfg, &oomScore{path: "/proc/self/oom_score_adj", logger: n.logger}
-	cfg.OnChange("oom_score_adj", func(v config.Value) error { return score.apply(v, cfg.Value("oom_score_adj_values")) })
-	cfg.OnChange("oom_score_adj_values", func(v config.Value) error { return score.apply(cfg.Value("oom_score_adj"), v) })
-	return score.apply(cfg.Value("oom_score_adj"), cfg.Value("oom_score_adj_values"))
-}
 
 // flushOn tells whether all is written to Badger when a signal ends the process.
 func (n *node) flushOn(s os.Signal) bool {
