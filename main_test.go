@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -306,6 +307,25 @@ func TestLiveSettings(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	p.want("+OK", "SET k v")
+}
+
+// TestFewerFilesThanClients asks for more clients than any system has open files: CONFIG GET says how many may come.
+func TestFewerFilesThanClients(t *testing.T) {
+	t.Parallel()
+	const asked = 4_000_000_000
+	p := start(t, filepath.Join(t.TempDir(), "data"), "--set", fmt.Sprintf("maxclients=%d", asked))
+	port, _ := strconv.Atoi(p.port)
+	c := call(t, port)
+	c.send("CONFIG", "GET", "maxclients")
+	c.reply()
+	c.reply()
+	shown := c.reply()
+	if n, err := strconv.Atoi(shown); err != nil || n <= 0 || n >= asked {
+		t.Errorf("CONFIG GET maxclients: %q", shown)
+	}
+	if got := c.do("CONFIG", "SET", "maxclients", strconv.Itoa(asked)); !strings.HasSuffix(got, "try with "+shown) {
+		t.Errorf("CONFIG GET says %s, CONFIG SET %q", shown, got)
+	}
 }
 
 // TestEverySettingIsUsed: a key that says what it does is read by this package.

@@ -97,6 +97,11 @@ func (n *node) start(fatal func(error)) error {
 	if err := n.registerSettings(); err != nil {
 		return err
 	}
+	if maxClients < cfg.Int("maxclients") { // as in Redis, CONFIG GET says how many may come
+		if err := cfg.Set([]string{"maxclients", strconv.Itoa(maxClients)}); err != nil {
+			return err
+		}
+	}
 	n.server.Serve(n.listeners)
 	n.server.ServeTLS(n.secure)
 	n.listeners, n.secure = nil, nil // they are the server's
