@@ -3,8 +3,10 @@ package types
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -21,6 +23,7 @@ type Checker struct {
 	blobs       map[uint64]*checkedBlob
 	collections map[uint64]*checkedCollection
 	present     *checkedCollection // the one whose records are being told
+	name        hash.Hash          // of the chunks of the blob that is being told, if it may be a name
 	spaces      map[uint32]*checkedSpace
 	dead        map[uint32]bool // keyspaces that the reclaimer may have begun to remove
 	key         []byte
@@ -33,7 +36,8 @@ type checkedBlob struct {
 	length     uint64
 	chunkBytes uint32
 	chunks     uint64
-	owned      bool // a meta record refers to it
+	sum        [8]byte // how the SHA-256 of its bytes begins, if it may be a name
+	owned      bool    // a meta record refers to it
 	dead       bool
 }
 
@@ -74,7 +78,7 @@ type checkedSpace struct {
 func NewChecker(seed *[16]byte) *Checker {
 	c := &Checker{
 		blobs: make(map[uint64]*checkedBlob), collections: make(map[uint64]*checkedCollection),
-		spaces: make(map[uint32]*checkedSpace), dead: make(map[uint32]bool),
+		spaces: make(map[uint32]*checkedSpace), dead: make(map[uint32]bool), name: sha256.New(),
 	}
 	if seed != nil {
 		keys := New(*seed)
@@ -134,7 +138,24 @@ func (c *Checker) chunk(key, value []byte) string {
 		return fmt.Sprintf("a chunk of %d bytes does not fit its blob of %d bytes", len(value), b.length)
 	}
 	b.chunks++
+	if b.mayBeName() {
+		c.sum(b, start, value)
+	}
 	return ""
+}
+
+// mayBeName tells whether a blob is as long as names are that lie in blobs.
+func (b *checkedBlob) mayBeName() bool { return b.length > MaxNameBytes && b.length <= DefaultMaxName }
+
+// sum adds a chunk to the sum of its blob. Chunks come in their order.
+func (c *Checker) sum(b *checkedBlob, start uint64, value []byte) {
+	if start == 0 {
+		c.name.Reset()
+	}
+	c.name.Write(value)
+	if b.chunks == b.wanted() {
+		copy(b.sum[:], c.name.Sum(nil))
+	}
 }
 
 func (c *Checker) deadRecord(key, value []byte) string {
@@ -177,11 +198,11 @@ func (c *Checker) meta(key, value []byte) string {
 		c.key = ttl.AppendRow(c.key[:0], keyspace, m.ExpireAtMs, key[placeOffset:])
 		s.rows += xxhash.Sum64(c.key)
 	}
-	return c.own(&m, c.dead[keyspace])
+	return c.own(key, &m, c.dead[keyspace])
 }
 
 // own takes in what a meta record owns, in a dead keyspace or not.
-func (c *Checker) own(m *Meta, dead bool) string {
+func (c *Checker) own(key []byte, m *Meta, dead bool) string {
 	blob, collection := m.owned()
 	if collection != 0 {
 		k := c.collection(collection)
@@ -199,9 +220,17 @@ func (c *Checker) own(m *Meta, dead bool) string {
 		wrong = c.ownBlob("value", blob, length)
 	}
 	if !m.InKey() {
-		wrong = cmp.Or(wrong, c.ownBlob("name", m.name.id, m.name.length))
+		wrong = cmp.Or(wrong, c.ownBlob("name", m.name.id, m.name.length), c.wrongName(m.name.id, KeyName(key)))
 	}
 	return wrong
+}
+
+// wrongName compares the SHA-256 of a long name with its key. A blob with lost chunks is reported as such.
+func (c *Checker) wrongName(id uint64, sum []byte) string {
+	if b := c.blobs[id]; b != nil && b.mayBeName() && b.chunks == b.wanted() && !bytes.HasPrefix(sum, b.sum[:]) {
+		return fmt.Sprintf("its name, blob %d, is another one's; SCAN and KEYS answer -CORRUPT", id)
+	}
+	return ""
 }
 
 // ownBlob takes in that a meta record owns a blob, for its value or name.

@@ -108,6 +108,7 @@ func TestChecker(t *testing.T) {
 		{"meta record of a paged string missing", drop(keys.AppendMeta(nil, 3, []byte("paged"))), "collection 11 is nobody's: its 3 records"},
 		{"name missing", drop(appendBlobHeader(nil, 10)), "its name, blob 10, is missing"},
 		{"name in pieces", drop(appendBlobChunk(nil, 10, 0)), "blob 10 has 0 of its 1 chunks"},
+		{"name of another", replace(appendBlobChunk(nil, 10, 0), []byte("o"+longName[1:])), "its name, blob 10, is another one's"},
 		{"name not owned", replace(keys.AppendMeta(nil, 3, []byte(longName)), []byte{0, 0, 'x'}), "its name is missing"},
 		{"blob beneath missing", drop(appendBlobHeader(nil, 9)), "blob 9, is missing"},
 		{"page too long", replace(appendPage(nil, 11, 4), make([]byte, 5001-4096)), "does not fit its string"},
