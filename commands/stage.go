@@ -145,6 +145,15 @@ func (d *DataSet) DropStaged(blobs ...types.StagedBlob) {
 	}
 }
 
+// DropArgs is DropStaged for arguments whose command nobody will run.
+func (d *DataSet) DropArgs(staged []StagedArg) {
+	blobs := make([]types.StagedBlob, len(staged))
+	for i, arg := range staged {
+		blobs[i] = arg.Blob
+	}
+	d.DropStaged(blobs...)
+}
+
 // dropStaged is the batch of DropStaged.
 type dropStaged struct {
 	Staging

@@ -101,7 +101,7 @@ func (a *arrival) drop(s *session) {
 }
 
 func (s *session) dropStaged(staged []commands.StagedArg) {
-	for _, arg := range staged {
-		s.engine.Data.DropStaged(arg.Blob)
+	if len(staged) > 0 { // so there is an engine
+		s.engine.Data.DropArgs(staged)
 	}
 }

@@ -58,9 +58,11 @@ func (s *session) endMulti() {
 
 // dropQueued forgets the queue, and what its commands have staged.
 func (s *session) dropQueued() {
+	var staged []commands.StagedArg
 	for i := range s.queue.steps {
-		s.dropStaged(s.queue.steps[i].Staged)
+		staged = append(staged, s.queue.steps[i].Staged...)
 	}
+	s.dropStaged(staged)
 	s.queue.clear()
 }
 
