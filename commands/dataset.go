@@ -20,7 +20,7 @@ type Options struct {
 	Databases int        // databases, 16
 	MaxBulk   int        // longest string, bytes: proto_max_bulk_len, 512 MiB
 	MaxName   int        // longest key, bytes: max_name_bytes, 1 MiB
-	StagedMax int64      // bytes of all values that are arriving: staged_max_bytes, 1 GiB
+	StagedMax int64      // bytes of all values that are arriving: staged_max_bytes, 2 GiB
 	Strings   types.StringOptions
 	Seed      uint64 // of RANDOMKEY and its like; 0: drawn from the system
 
@@ -121,11 +121,9 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 		opts.MaxBulk = 512 << 20
 	}
 	if opts.StagedMax == 0 {
-		opts.StagedMax = 1 << 30
+		opts.StagedMax = 2 << 30
 	}
-	if opts.Strings.ChunkBytes == 0 {
-		opts.Strings.ChunkBytes = types.DefaultChunkBytes
-	}
+	opts.Strings = opts.Strings.Filled()
 	if opts.Seed == 0 {
 		var b [8]byte
 		rand.Read(b[:]) // never fails

@@ -194,6 +194,21 @@ type StringOptions struct {
 	PackedMaxBytes int // longer strings become paged when they are changed in place: packed_max_bytes, 2 KiB; ThresholdBytes at most
 }
 
+// Filled are the options with their defaults filled in.
+func (o StringOptions) Filled() StringOptions {
+	if o.ThresholdBytes == 0 {
+		o.ThresholdBytes = 16 << 10
+	}
+	if o.ChunkBytes == 0 {
+		o.ChunkBytes = DefaultChunkBytes
+	}
+	if o.PackedMaxBytes == 0 {
+		o.PackedMaxBytes = 2 << 10
+	}
+	o.PackedMaxBytes = min(o.PackedMaxBytes, o.ThresholdBytes)
+	return o
+}
+
 // DefaultChunkBytes is the size of a blob's chunks unless blob_chunk says otherwise.
 const DefaultChunkBytes = 64 << 10
 
@@ -206,17 +221,7 @@ type Record struct {
 
 // Begin starts a round.
 func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, strings StringOptions) {
-	if strings.ThresholdBytes == 0 {
-		strings.ThresholdBytes = 16 << 10
-	}
-	if strings.ChunkBytes == 0 {
-		strings.ChunkBytes = DefaultChunkBytes
-	}
-	if strings.PackedMaxBytes == 0 {
-		strings.PackedMaxBytes = 2 << 10
-	}
-	strings.PackedMaxBytes = min(strings.PackedMaxBytes, strings.ThresholdBytes)
-	l.txn, l.nowMs, l.strings = txn, nowMs, strings
+	l.txn, l.nowMs, l.strings = txn, nowMs, strings.Filled()
 	l.Changes, l.Expired, l.Due, l.Adopted, l.Quiet = 0, 0, 0, l.Adopted[:0], l.Quiet[:0]
 }
 
