@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-var recordFrom = flag.String("record", "", "host:port of a redis-server 7.0.15 with DEBUG enabled; it is emptied, and testdata/*.rec are written anew")
+var recordFrom = flag.String("record", "", "host:port of a redis-server 7.0.15 with --enable-debug-command yes --appendonly yes (without it, DEBUG LOADAOF ends it); it is emptied, and testdata/*.rec are written anew")
 
 // recordedStep is a line "N> words" or "N! raw" and the line "N< bytes" that answers it.
 type recordedStep struct {

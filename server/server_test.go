@@ -361,7 +361,7 @@ func readReply(r *bufio.Reader) (string, error) {
 		body := make([]byte, n+2)
 		_, err := io.ReadFull(r, body)
 		return line + string(body), err
-	case '*', '%':
+	case '*', '~', '>', '%':
 		if line[0] == '%' {
 			n *= 2
 		}
