@@ -119,7 +119,7 @@ func watch(t *testing.T) *watcher {
 			t.Error("metrics are served by a node that has stopped")
 		}
 	})
-	return &watcher{caller: call(t, n.port), node: n, metrics: metrics, moved: make(map[string]bool)}
+	return &watcher{caller: call(t, n.plain.Port), node: n, metrics: metrics, moved: make(map[string]bool)}
 }
 
 // look returns all fields and metrics. Of a field with parts, and a metric with labels, only whether any moves is of interest.
@@ -228,7 +228,7 @@ var facts = map[string]string{
 	"redis_version": "of the build", "sett_version": "of the build", "go_version": "of the build", "arch_bits": "of the build",
 	"os": "of the machine", "total_system_memory": "of the machine", "total_system_memory_human": "of the machine",
 	"process_id": "of the process", "run_id": "of the process", "executable": "of the process", "used_memory_startup": "of the process",
-	"mem_allocator": "of the build", "tcp_port": "set at the start", "config_file": "set at the start", "dir": "set at the start",
+	"mem_allocator": "of the build", "config_file": "set at the start", "dir": "set at the start",
 	"memory_budget": "set at the start", "dirty_limit_bytes": "follows from memory_budget", "cache_limit_bytes": "follows from memory_budget",
 	"uptime_in_days": "needs a day", "redis_mode": "one node", "role": "one node", "connected_slaves": "one node", "cluster_enabled": "one node",
 	"cluster_connections": "one node", "evicted_keys": "nothing is evicted",
@@ -256,10 +256,11 @@ func moveServer(_ *testing.T, w *watcher) {
 }
 
 func moveClients(t *testing.T, w *watcher) {
-	w.moves("a client", "connected_clients total_connections_received sett_connected_clients sett_connections_received_total", func() { call(t, w.node.port).do("PING") })
+	w.moves("CONFIG SET port", "tcp_port", func() { w.ok("CONFIG", "SET", "port", strconv.Itoa(freePort(t))) })
+	w.moves("a client", "connected_clients total_connections_received sett_connected_clients sett_connections_received_total", func() { call(t, w.node.plain.Port).do("PING") })
 	w.moves("one too many", "rejected_connections sett_connections_rejected_total", func() {
 		w.ok("CONFIG", "SET", "maxclients", "1")
-		call(t, w.node.port).do("PING")
+		call(t, w.node.plain.Port).do("PING")
 		w.ok("CONFIG", "SET", "maxclients", "100")
 	})
 	w.moves("large buffers", "client_recent_max_input_buffer client_recent_max_output_buffer", func() {
@@ -269,13 +270,13 @@ func moveClients(t *testing.T, w *watcher) {
 	w.moves("limits of clients", "client_query_buffer_limit_disconnections client_output_buffer_limit_disconnections "+
 		"sett_query_limit_disconnections_total sett_output_limit_disconnections_total", func() {
 		w.ok("CONFIG", "SET", "client-query-buffer-limit", "1mb", "client-output-buffer-limit", "normal 100000 0 0")
-		long := call(t, w.node.port)
+		long := call(t, w.node.plain.Port)
 		go long.send("PING", strings.Repeat("x", 2<<20))
 		many := make([]string, 100)
 		for i := range many {
 			many[i] = "k"
 		}
-		call(t, w.node.port).send(append([]string{"MGET"}, many...)...)
+		call(t, w.node.plain.Port).send(append([]string{"MGET"}, many...)...)
 	})
 	w.ok("CONFIG", "SET", "client-query-buffer-limit", "100mb", "client-output-buffer-limit", "normal 0 0 0")
 	w.moves("traffic", "total_net_input_bytes total_net_output_bytes total_reads_processed total_writes_processed instantaneous_ops_per_sec "+
@@ -299,10 +300,10 @@ func moveCommands(_ *testing.T, w *watcher) {
 	})
 	w.moves("a paused client", "blocked_clients", func() {
 		w.ok("CLIENT", "PAUSE", "100000", "WRITE")
-		call(w.t, w.node.port).send("SET", "k", "paused")
+		call(w.t, w.node.plain.Port).send("SET", "k", "paused")
 	})
 	w.ok("CLIENT", "UNPAUSE")
-	w.moves("a panic", "panics sett_panics_total", func() { call(w.t, w.node.port).do("DEBUG", "PANIC") })
+	w.moves("a panic", "panics sett_panics_total", func() { call(w.t, w.node.plain.Port).do("DEBUG", "PANIC") })
 }
 
 func moveLog(_ *testing.T, w *watcher) {
@@ -369,7 +370,7 @@ func moveLarge(t *testing.T, w *watcher) {
 		w.pipeline(10, set)
 		w.ok("DEBUG", "SETT", "FLUSH")
 	})
-	reader, writer := call(t, w.node.port), call(t, w.node.port)
+	reader, writer := call(t, w.node.plain.Port), call(t, w.node.plain.Port)
 	w.moves("a reply that streams", "views sett_views", func() { reader.send("GET", "large:1") })
 	reader.conn.Close() // its view would keep what dies
 	w.moves("a value that arrives", "staged_bytes sett_staged_bytes", func() {

@@ -123,7 +123,7 @@ func serve(args []string, stderr io.Writer) int {
 		return failed(stderr, err)
 	}
 	logger.Info("Ready to accept connections") // as Redis says it: there are programs that wait for this line
-	fmt.Fprintf(stderr, "sett ready port=%d dir=%s replayed=%d\n", n.port, cfg.String("dir"), n.replayed)
+	fmt.Fprintf(stderr, "sett ready port=%d dir=%s replayed=%d\n", n.plain.Port, cfg.String("dir"), n.replayed)
 	flush := true
 	select {
 	case s := <-signals:

@@ -303,10 +303,51 @@ func TestLiveSettings(t *testing.T) {
 	} {
 		p.want("+OK", "CONFIG SET "+set)
 	}
-	if got := p.do("CONFIG SET port 1"); !strings.HasPrefix(got, "-ERR CONFIG SET failed") {
+	if got := p.do("CONFIG SET tls-port 1"); !strings.HasPrefix(got, "-ERR CONFIG SET failed") {
 		t.Errorf("got %q", got)
 	}
 	p.want("+OK", "SET k v")
+}
+
+// TestMovingDoor has a server listen on another port, and on other addresses, while a client stays.
+func TestMovingDoor(t *testing.T) {
+	t.Parallel()
+	p := start(t, filepath.Join(t.TempDir(), "data"))
+	old, _ := strconv.Atoi(p.port)
+	stays := call(t, old)
+	stays.want("+OK", "CONFIG SET bind 127.0.0.1")
+	taken, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
+	failed := "-ERR CONFIG SET failed (possibly related to argument '%s') - %s"
+	stays.want(fmt.Sprintf(failed, "port", "Unable to listen on this port. Check server logs."), "CONFIG SET port "+port)
+	stays.want(fmt.Sprintf(failed, "bind", "Failed to bind to specified addresses."), "CONFIG SET bind 192.0.2.1")
+	p.want("+PONG", "PING") // where it was
+	taken.Close()
+	stays.want("+OK", "CONFIG SET port "+port)
+	if c, err := net.Dial("tcp4", "127.0.0.1:"+p.port); err == nil {
+		c.Close()
+		t.Error("the old port is open")
+	}
+	p.port = port
+	p.want("+PONG", "PING")
+	stays.want("+OK", "CONFIG SET bind \"* -::1\"")
+	p.want("+PONG", "PING")
+	if got := p.do("CONFIG SET port 0"); !strings.Contains(got, "nobody could connect") {
+		t.Errorf("CONFIG SET port 0: %q", got)
+	}
+	stays.want("+PONG", "PING")
+}
+
+// want sends one inline command.
+func (c *caller) want(want, command string) {
+	c.t.Helper()
+	fmt.Fprintf(c.conn, "%s\r\n", command)
+	if got := c.reply(); got != want {
+		c.t.Fatalf("%s: got %q, want %q", command, got, want)
+	}
 }
 
 // TestFewerFilesThanClients asks for more clients than any system has open files: CONFIG GET says how many may come.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -51,11 +50,10 @@ type node struct {
 	metricsListener net.Listener // nil: there is none
 	metrics         *server.HTTP // the same
 
-	listeners []net.Listener // until the server has them
-	secure    []net.Listener // the same of TLS
-	tls       *server.TLS
+	plain, secure server.Door  // TCP, and TLS
+	unix          net.Listener // nil: there is none, or the server has it
+	tls           *server.TLS
 
-	port     int // 0: no plain TCP
 	replayed int
 	halted   atomic.Bool    // DEBUG PAUSE-CRON: the sweeper rests
 	tidying  sync.WaitGroup // what runs when this node begins to evaluate
@@ -102,9 +100,7 @@ func (n *node) start(fatal func(error)) error {
 			return err
 		}
 	}
-	n.server.Serve(n.listeners)
-	n.server.ServeTLS(n.secure)
-	n.listeners, n.secure = nil, nil // they are the server's
+	n.serve()
 	if taken != nil {
 		logger.Warn("nobody can ask for metrics: set metrics_listen to an address that is free, or to nothing", "err", taken)
 	}
@@ -126,31 +122,39 @@ func (n *node) start(fatal func(error)) error {
 func (n *node) listen() (err error) {
 	cfg := n.cfg
 	bind, backlog := cfg.Strings("bind"), cfg.Int("tcp_backlog")
-	if n.port = cfg.Int("port"); n.port != 0 {
-		if n.listeners, err = server.Listen(bind, n.port, backlog); err != nil {
-			return err
-		}
+	n.plain = server.Door{Bind: bind, Port: cfg.Int("port"), Backlog: backlog}
+	if err := n.plain.Open(); err != nil {
+		return err
 	}
 	if n.tls, err = server.NewTLS(cfg.Int("tls_port") != 0, tlsOptions(cfg.Value), n.logger); err != nil {
 		return err
 	}
-	if port := cfg.Int("tls_port"); port != 0 {
-		if n.secure, err = server.Listen(bind, port, backlog); err != nil {
-			return err
-		}
+	n.secure = server.Door{Bind: bind, Port: cfg.Int("tls_port"), Backlog: backlog, TLS: n.tls}
+	if err := n.secure.Open(); err != nil {
+		return err
 	}
 	path, perm := cfg.String("unixsocket"), fs.FileMode(cfg.Int("unixsocketperm"))
 	if path != "" {
-		l, err := server.ListenUnix(path, perm, backlog)
-		if err != nil {
+		if n.unix, err = server.ListenUnix(path, perm, backlog); err != nil {
 			return err
 		}
-		n.listeners = append(n.listeners, l)
 	}
-	if len(n.listeners)+len(n.secure) == 0 {
-		return errors.New("port and tls_port are 0 and there is no unixsocket: nobody could connect")
+	if n.plain.Port == 0 && n.secure.Port == 0 && n.unix == nil {
+		return errNoDoor
 	}
 	return nil
+}
+
+var errNoDoor = errors.New("port and tls_port are 0 and there is no unixsocket: nobody could connect")
+
+// serve lets clients in. The listeners are the server's from here on.
+func (n *node) serve() {
+	n.server.ServeDoor(&n.plain)
+	n.server.ServeDoor(&n.secure)
+	if n.unix != nil {
+		n.server.Serve([]net.Listener{n.unix})
+		n.unix = nil
+	}
 }
 
 var tlsSettings = []string{"tls_cert_file", "tls_key_file", "tls_ca_cert_file", "tls_ca_cert_dir", "tls_auth_clients", "tls_protocols", "tls_ciphers",
@@ -270,7 +274,7 @@ func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error
 		Debug:  server.DebugAccess(cfg.String("enable_debug_command")),
 		Config: settings{cfg},
 		About: server.About{
-			Version: version, RedisVersion: redisVersion, Port: n.port, Dir: cfg.String("dir"), ConfigFile: cfg.SourceFile(), MemoryBudget: cfg.Bytes("memory_budget"),
+			Version: version, RedisVersion: redisVersion, Dir: cfg.String("dir"), ConfigFile: cfg.SourceFile(), MemoryBudget: cfg.Bytes("memory_budget"),
 		},
 		Logger: n.logger,
 		Observation: server.Observation{
@@ -414,8 +418,10 @@ func (n *node) stop(flush bool) error {
 
 // abandon ends what a failed start has begun.
 func (n *node) abandon() {
-	for _, l := range slices.Concat(n.listeners, n.secure) {
-		l.Close()
+	n.plain.Close()
+	n.secure.Close()
+	if n.unix != nil {
+		n.unix.Close()
 	}
 	if n.metricsListener != nil {
 		n.metricsListener.Close()

@@ -71,6 +71,9 @@ func (n *node) registerDoors() {
 		n.server.SetProtected(v.Bool())
 		return nil
 	})
+	n.cfg.OnChangeTogether([]string{"port", "bind"}, func(value func(string) config.Value) error {
+		return n.move(value("bind").Strings(), value("port").Int())
+	})
 	n.cfg.OnChangeTogether(tlsSettings, func(value func(string) config.Value) error {
 		if err := n.tls.Change(tlsOptions(value)); err != nil {
 			n.logger.Warn("CONFIG SET of TLS parameters is refused", "err", err)
@@ -79,6 +82,30 @@ func (n *node) registerDoors() {
 		}
 		return nil
 	})
+}
+
+// move has clients come in elsewhere: all of it, or nothing.
+func (n *node) move(bind []string, port int) error {
+	if port == 0 && n.secure.Port == 0 && n.cfg.String("unixsocket") == "" {
+		return errNoDoor
+	}
+	oldBind, oldPort := n.plain.Bind, n.plain.Port
+	err := n.server.Move(&n.plain, bind, port)
+	if err == nil {
+		if err = n.server.Move(&n.secure, bind, n.secure.Port); err != nil {
+			_ = n.server.Move(&n.plain, oldBind, oldPort) // which logs it
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	n.logger.Warn("CONFIG SET of port or bind is refused", "err", err)
+	if port != oldPort {
+		//lint:ignore ST1005 Redis' text
+		return errors.New("Unable to listen on this port. Check server logs.")
+	}
+	//lint:ignore ST1005 Redis' text
+	return errors.New("Failed to bind to specified addresses.")
 }
 
 // registerObservation is for what is logged and measured.

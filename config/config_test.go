@@ -244,7 +244,7 @@ func TestSetIsAllOrNothing(t *testing.T) {
 		want  string
 	}{
 		{[]string{"maxmemory", "1", "maxclients", "x"}, "ERR CONFIG SET failed (possibly related to argument 'maxclients') - argument couldn't be parsed into an integer"},
-		{[]string{"maxmemory", "1", "port", "7000"}, "ERR CONFIG SET failed (possibly related to argument 'port') - can't set immutable config"},
+		{[]string{"maxmemory", "1", "tls-port", "7000"}, "ERR CONFIG SET failed (possibly related to argument 'tls-port') - can't set immutable config"},
 		{[]string{"maxmemory", "1", "port", "99999"}, "ERR CONFIG SET failed (possibly related to argument 'port') - argument must be between 0 and 65535 inclusive"},
 		{[]string{"maxmemory", "1", "databases", "16"}, "ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config"},
 		{[]string{"maxmemory", "1", "storage.flush_interval", "2s"}, "ERR CONFIG SET failed (possibly related to argument 'storage.flush_interval') - can't set immutable config"},

@@ -63,8 +63,8 @@ var setCases = [][]string{
 
 // ours are the parameters that sett shows or treats differently from Redis, and why.
 var ours = map[string]string{
-	"port":                      "recorded from a test's port; fixed at the start",
-	"bind":                      "redis.conf's default, not the built-in one; fixed at the start",
+	"port":                      "recorded from a test's port",
+	"bind":                      "redis.conf's default, not the built-in one",
 	"dir":                       "its own directory",
 	"proto-max-bulk-len":        "1 MiB in this version",
 	"client-query-buffer-limit": "a share of memory_budget",

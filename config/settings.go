@@ -58,9 +58,9 @@ func observeSettings() []Key {
 
 func clientSettings() []Key {
 	return []Key{
-		{Name: "port", Kind: Int, Default: "6379", Min: 0, Max: 65535, Unit: "port number", Change: Start,
+		{Name: "port", Kind: Int, Default: "6379", Min: 0, Max: 65535, Unit: "port number",
 			Effect: "TCP port for clients, on every address of bind; 0: none."},
-		{Name: "bind", Kind: List, Default: "127.0.0.1 -::1", Unit: "addresses", Change: Start,
+		{Name: "bind", Kind: List, Default: "127.0.0.1 -::1", Unit: "addresses",
 			Effect: "Addresses to listen on. A leading - means: start without it where the machine does not have it. `*` is all IPv4 addresses, " +
 				"`::*` all IPv6 ones.",
 			refine: checkBind},

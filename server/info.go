@@ -23,7 +23,6 @@ import (
 type About struct {
 	Version      string // of sett
 	RedisVersion string // of the Redis that clients may take this server for
-	Port         int
 	Dir          string
 	ConfigFile   string
 	MemoryBudget int64
@@ -144,7 +143,7 @@ func (r *report) server() {
 	r.line("go_version:%s", runtime.Version())
 	r.line("process_id:%d", os.Getpid())
 	r.line("run_id:%s", r.s.server.runID)
-	r.line("tcp_port:%d", about.Port)
+	r.line("tcp_port:%d", r.s.server.port.Load())
 	r.line("server_time_usec:%d", now.UnixMicro())
 	uptimeSec := int64(now.Sub(r.s.server.started).Seconds())
 	r.line("uptime_in_seconds:%d", uptimeSec)

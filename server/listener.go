@@ -125,6 +125,10 @@ func (s *Server) ServeTLS(listeners []net.Listener) { s.serve(listeners, s.opts.
 func (s *Server) serve(listeners []net.Listener, tls *TLS) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.stopping.Load() {
+		closeAll(listeners)
+		return
+	}
 	for _, l := range listeners {
 		s.listeners = append(s.listeners, l)
 		s.running.Add(1)

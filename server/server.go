@@ -108,7 +108,8 @@ type Server struct {
 	buffers      sync.Pool // of *buffers
 	runID        string    // 40 random hex digits, new at each start
 	started      time.Time
-	startupBytes uint64 // memory used before there was data
+	startupBytes uint64       // memory used before there was data
+	port         atomic.Int64 // of clients that do not speak TLS; 0: none
 	stopping     atomic.Bool
 	ending       chan struct{} // closed when the server stops
 	stopOnce     sync.Once
