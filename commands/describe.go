@@ -207,13 +207,7 @@ func (r *Row) replyDocs(w *resp.Writer) {
 	for _, text := range texts {
 		w.BulkString(text)
 	}
-	if len(flags) > 0 {
-		w.BulkString("doc_flags")
-		w.Set(len(flags))
-		for _, flag := range flags {
-			w.Status(flag)
-		}
-	}
+	replyFlags(w, "doc_flags", flags)
 	if r.Deprecated != "" {
 		for _, text := range []string{"deprecated_since", r.Deprecated, "replaced_by", r.ReplacedBy} {
 			w.BulkString(text)

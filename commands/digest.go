@@ -39,16 +39,11 @@ func (r *digestRound) Run() error {
 	c := r.call
 	c.closeView()
 	c.beginRound(&c.reader, nil)
-	r.spaces = r.spaces[:0]
-	for db := range c.d.opts.Databases {
-		space, err := types.LookupKeyspace(&c.reader, db)
-		if err != nil {
-			return err
-		}
-		r.spaces = append(r.spaces, space)
+	var err error
+	if r.spaces, err = c.d.spaces(&c.reader); err == nil {
+		c.view = c.reader.View()
 	}
-	c.view = c.reader.View()
-	return nil
+	return err
 }
 
 func (q *Query) digestKeyspace(v *storage.View, db int, final *[sha1.Size]byte) error {

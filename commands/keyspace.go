@@ -198,16 +198,25 @@ type DatabaseTally struct {
 
 // Tallies counts the databases that are not empty. For Session rows within EXEC.
 func (q *Query) Tallies() (found []DatabaseTally, err error) {
-	for db := range q.set.opts.Databases {
-		space, err := types.LookupKeyspace(q.data, db)
-		if err != nil {
-			return nil, err
-		}
+	spaces, err := q.set.spaces(q.data)
+	for db, space := range spaces {
 		if t := q.data.Tally(space); t.Keys > 0 {
 			found = append(found, DatabaseTally{db, t})
 		}
 	}
-	return found, nil
+	return found, err
+}
+
+// spaces are the keyspaces that the databases stand for, in their order.
+func (d *DataSet) spaces(r types.Reader) ([]uint32, error) {
+	spaces := make([]uint32, d.opts.Databases)
+	for db := range spaces {
+		var err error
+		if spaces[db], err = types.LookupKeyspace(r, db); err != nil {
+			return nil, err
+		}
+	}
+	return spaces, nil
 }
 
 // Tallies counts the databases that are not empty. It sets c.Seen.

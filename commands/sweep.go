@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"slices"
+
 	"sett/resp"
 	"sett/storage"
 	"sett/ttl"
@@ -107,15 +109,7 @@ type expiringRound struct {
 }
 
 func (r *expiringRound) Run() error {
-	r.found = r.found[:0]
-	for db := range r.d.opts.Databases {
-		space, err := types.LookupKeyspace(&r.reader, db)
-		if err != nil {
-			return err
-		}
-		if r.reader.Tally(space).Expires > 0 {
-			r.found = append(r.found, space)
-		}
-	}
-	return nil
+	spaces, err := r.d.spaces(&r.reader)
+	r.found = slices.DeleteFunc(spaces, func(space uint32) bool { return r.reader.Tally(space).Expires == 0 })
+	return err
 }

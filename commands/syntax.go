@@ -171,16 +171,22 @@ func (a *argument) reply(w *resp.Writer) {
 	for _, text := range texts {
 		w.BulkString(text)
 	}
-	if len(flags) > 0 {
-		w.BulkString("flags")
-		w.Set(len(flags))
-		for _, flag := range flags {
-			w.Status(flag)
-		}
-	}
+	replyFlags(w, "flags", flags)
 	if len(a.parts) > 0 {
 		w.BulkString("arguments")
 		replyArguments(w, a.parts)
+	}
+}
+
+// replyFlags writes an entry of a map that is left out if there are no flags.
+func replyFlags(w *resp.Writer, name string, flags []string) {
+	if len(flags) == 0 {
+		return
+	}
+	w.BulkString(name)
+	w.Set(len(flags))
+	for _, flag := range flags {
+		w.Status(flag)
 	}
 }
 

@@ -1,6 +1,9 @@
 package wal
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // pointBytes is how far apart the known places of a segment are: a Read looks through so much of it.
 const pointBytes = 16 << 10
@@ -66,15 +69,7 @@ func find(runs []run, index uint64) (run, point, bool) {
 		return run{}, point{}, false
 	}
 	r := runs[i]
-	p, exact := slices.BinarySearchFunc(r.points, index, func(p point, index uint64) int {
-		switch {
-		case p.index < index:
-			return -1
-		case p.index > index:
-			return 1
-		}
-		return 0
-	})
+	p, exact := slices.BinarySearchFunc(r.points, index, func(p point, index uint64) int { return cmp.Compare(p.index, index) })
 	if !exact {
 		p--
 	}
