@@ -21,7 +21,7 @@ type Options struct {
 	MaxBulk   int        // longest string, bytes: proto_max_bulk_len, 512 MiB
 	MaxName   int        // longest key, bytes: max_name_bytes, 1 MiB
 	StagedMax int64      // bytes of all values that are arriving: staged_max_bytes, 1 GiB
-	Strings   types.StringOptions
+	Values    types.Options
 	Seed      uint64 // of RANDOMKEY and its like; 0: drawn from the system
 
 	// PullBack is told when expiry rows are written with a time in the past: ttl.Sweeper.PullBack.
@@ -119,8 +119,8 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	if opts.StagedMax == 0 {
 		opts.StagedMax = 1 << 30
 	}
-	if opts.Strings.ChunkBytes == 0 {
-		opts.Strings.ChunkBytes = types.DefaultChunkBytes
+	if opts.Values.ChunkBytes == 0 {
+		opts.Values.ChunkBytes = types.DefaultChunkBytes
 	}
 	if opts.Seed == 0 {
 		var b [8]byte
@@ -270,7 +270,7 @@ func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 	u.seed, u.hits, u.misses, u.noTouch = c.seed, 0, 0, c.NoTouch
 	if txn != nil {
 		txn.SetTime(c.now)
-		u.ledger.Begin(txn, c.now, c.d.opts.Strings)
+		u.ledger.Begin(txn, c.now, c.d.opts.Values)
 		u.remap.reset()
 	}
 	return u
