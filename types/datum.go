@@ -11,11 +11,11 @@ import (
 
 // A datum is a name (field, member) or a value (of a field, of a list) inside a packed record, a bucket or a leaf:
 //
-//	inline  uvarint(length·4 + mark·2)      bytes
-//	apart   uvarint(length·4 + mark·2 + 1)  serial(8) · SHA-256(32), if it is a name
+//	inline  uvarint(length·2)      bytes
+//	apart   uvarint(length·2 + 1)  serial(8) · SHA-256(32), if it is a name
 //
 // One that lies apart has its bytes in parts of partBytes under its collection, so it is removed with it. Only a spread collection has such:
-// records that many elements share stay small. The mark is its owner's.
+// records that many elements share stay small.
 const (
 	inlineMaxBytes = 1 << 10
 	partBytes      = 8 << 10
@@ -24,7 +24,6 @@ const (
 type datum struct {
 	bytes  []byte // if it is inline
 	length int
-	mark   bool
 	serial uint64 // of the parts of one that lies apart, else 0
 	sum    []byte // of a name that lies apart: its SHA-256
 }
@@ -32,11 +31,11 @@ type datum struct {
 // takeDatum splits a datum off; what it points to lies in b.
 func takeDatum(b []byte, name bool) (d datum, rest []byte, ok bool) {
 	head, n := binary.Uvarint(b)
-	if n <= 0 || head>>2 > maxStringBytes {
+	if n <= 0 || head>>1 > maxStringBytes {
 		return d, nil, false
 	}
 	b = b[n:]
-	d.length, d.mark = int(head>>2), head&2 != 0
+	d.length = int(head >> 1)
 	if head&1 == 0 {
 		if d.length > len(b) {
 			return d, nil, false
@@ -52,33 +51,25 @@ func takeDatum(b []byte, name bool) (d datum, rest []byte, ok bool) {
 		return d, nil, false
 	}
 	d.serial, d.sum = binary.BigEndian.Uint64(b), b[8:size:size]
-	return d, b[size:], d.serial != 0 && d.length > inlineMaxBytes
+	return d, b[size:], d.serial != 0 && d.length > 0
 }
 
-// appendInline appends a datum that is at most inlineMaxBytes long.
-func appendInline(dst, value []byte, mark bool) []byte {
-	return append(binary.AppendUvarint(dst, datumHead(len(value), mark)), value...)
+// appendInline appends a datum with its bytes.
+func appendInline(dst, value []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(value))<<1), value...)
 }
 
-func datumHead(length int, mark bool) uint64 {
-	head := uint64(length) << 2
-	if mark {
-		head |= 2
-	}
-	return head
-}
-
-// appendDatum appends a datum of a spread collection to dst; the bytes of one that lies apart it writes.
-func (l *Ledger) appendDatum(dst []byte, collection uint64, value []byte, name, mark bool) []byte {
-	if len(value) <= inlineMaxBytes {
-		return appendInline(dst, value, mark)
+// appendDatum appends a datum of a spread collection to dst. One that is longer than limit lies apart: its bytes are written.
+func (l *Ledger) appendDatum(dst []byte, collection uint64, value []byte, limit int, name bool) []byte {
+	if len(value) <= limit || len(value) == 0 {
+		return appendInline(dst, value)
 	}
 	serial := l.txn.NewID()
 	for n := 0; n*partBytes < len(value); n++ {
 		l.key = appendPart(l.key[:0], collection, serial, n)
 		l.txn.Put(l.key, value[n*partBytes:min((n+1)*partBytes, len(value))])
 	}
-	dst = binary.AppendUvarint(dst, datumHead(len(value), mark)|1)
+	dst = binary.AppendUvarint(dst, uint64(len(value))<<1|1)
 	dst = binary.BigEndian.AppendUint64(dst, serial)
 	if name {
 		sum := sha256.Sum256(value)

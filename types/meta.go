@@ -165,6 +165,8 @@ type Ledger struct {
 	key     []byte  // scratch for keys of rows, dead records and blobs
 	value   []byte  // scratch for records
 	payload []byte  // scratch for the payload of a collection's
+	shape   []byte  // … and for its shape
+	edit    Edit
 	string  []byte  // scratch for a string, or a page of one, that is changed
 	one     [1]byte // scratch for one byte of it
 
@@ -189,6 +191,8 @@ type Options struct {
 	// or of more than PackedMaxEntries elements spread. packed_max_bytes, 2 KiB, ThresholdBytes at most; packed_max_entries, 128.
 	PackedMaxBytes   int
 	PackedMaxEntries int
+
+	Keys *Keys // the store's
 }
 
 // DefaultChunkBytes is the size of a blob's chunks unless blob_chunk says otherwise.
