@@ -108,8 +108,9 @@ type Query struct {
 type Update struct {
 	Query
 	ledger types.Ledger
-	derive *derived // of COPY and BITOP, if it is a batch of its own
-	remap  remap    // what the batch did to the databases themselves
+	record types.Record // the one that an Edit changes
+	derive *derived     // of COPY and BITOP, if it is a batch of its own
+	remap  remap        // what the batch did to the databases themselves
 }
 
 // Random is the next number of this call's sequence, which is the same in every round.

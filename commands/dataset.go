@@ -43,6 +43,7 @@ type DataSet struct {
 	staged       staged
 	lcs          atomic.Int64 // bytes of the tables that LCS works on
 	hllSparseMax atomic.Int64 // hll_sparse_max_bytes
+	encodings    Encodings
 }
 
 // Stats are counted since the data set was made.
@@ -131,6 +132,8 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	d.maxBulk.Store(int64(opts.MaxBulk))
 	d.seed.Store(opts.Seed)
 	d.hllSparseMax.Store(3000)
+	d.encodings.reset()
+	d.opts.Values.Keys = &d.keys
 	d.access.init(store.Budget().Access, d.clock.Now())
 	d.watches.byKey = make(map[string][]*watchedKey)
 	return d

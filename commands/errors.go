@@ -42,6 +42,16 @@ const (
 	ErrBitfieldOverflow  = Error("ERR Invalid OVERFLOW type specified")
 	ErrBitfieldReadOnly  = Error("ERR BITFIELD_RO only supports the GET subcommand")
 
+	ErrSampleRange  = Error("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
+	ErrOutOfRange   = Error("ERR value is out of range")
+	ErrNotPositive  = Error("ERR value is out of range, must be positive")
+	ErrReplyTooLong = Error("ERR reply exceeds maximum allowed size (proto-max-bulk-len)")
+	ErrNumKeys      = Error("ERR numkeys should be greater than 0")
+	ErrTooManyKeys  = Error("ERR Number of keys can't be greater than number of args")
+	ErrLimit        = Error("ERR LIMIT can't be negative")
+	ErrHashNotInt   = Error("ERR hash value is not an integer")
+	ErrHashNotFloat = Error("ERR hash value is not a float")
+
 	ErrLCSType     = Error("ERR The specified keys must contain string values")
 	ErrLCSOptions  = Error("ERR If you want both the length and indexes, please just use IDX.")
 	ErrLCSTooLong  = Error("ERR String too long for LCS")

@@ -123,6 +123,8 @@ type KeySpec struct {
 
 func oneKey(flags KeyFlags) []KeySpec { return []KeySpec{{Flags: flags, First: 1, Last: 0, Step: 1}} }
 
-func countedKeys(flags KeyFlags, first int) KeySpec { return KeySpec{Flags: flags, First: first, Step: 1, Counted: true} }
+func countedKeys(flags KeyFlags, first int) KeySpec {
+	return KeySpec{Flags: flags, First: first, Step: 1, Counted: true}
+}
 
 func allKeys(flags KeyFlags) []KeySpec { return []KeySpec{{Flags: flags, First: 1, Last: -1, Step: 1}} }

@@ -103,8 +103,8 @@ func objectEncoding(q *Query) error {
 	})
 }
 
-// encodingOf is the name of a string's encoding in Redis.
-func encodingOf(m *types.Meta) string {
+// stringEncoding is the name of a string's encoding in Redis.
+func stringEncoding(m *types.Meta) string {
 	_, isInt := asInt(m)
 	switch {
 	case m.StringLen() > types.EmbstrBytes || m.Encoding == types.Raw:

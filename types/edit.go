@@ -38,7 +38,7 @@ func (l *Ledger) EditElements(r *Record, of Type) (*Edit, error) {
 	if len(e.open) > fewBuckets {
 		e.open, e.byStart = nil, nil
 	}
-	elements, err := OpenElements(e, l.options.Keys, r.Key, &r.Meta, of)
+	elements, err := openElements(Elements{keys: l.options.Keys, from: e, round: l.txn, key: r.Key, of: of}, &r.Meta)
 	elements.scratch = e.scratch
 	if elements.id == 0 {
 		elements.packed = append(e.packed[:0], elements.packed...)

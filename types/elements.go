@@ -6,18 +6,28 @@ import (
 
 // Elements reads a hash or a set by name. The zero Elements of a type has none.
 type Elements struct {
-	keys *Keys
-	from Getter
-	key  []byte // the meta key, for errors
-	of   Type
+	keys  *Keys
+	from  Getter
+	round Reader        // what they are read from within a round; nil: from view
+	view  *storage.View // … and outside of one
+	key   []byte        // the meta key, for errors
+	of    Type
 	collection
 	table
 	scratch []byte
 }
 
-// OpenElements returns the elements of the live key that m is the meta record of, to be read from g: the round's Reader, or a view.
-func OpenElements(g Getter, keys *Keys, key []byte, m *Meta, of Type) (e Elements, err error) {
-	e = Elements{keys: keys, from: g, key: key, of: of}
+// OpenElements returns the elements of the live key that m is the meta record of, to be read within the present round.
+func OpenElements(r Reader, keys *Keys, key []byte, m *Meta, of Type) (Elements, error) {
+	return openElements(Elements{keys: keys, from: r, round: r, key: key, of: of}, m)
+}
+
+// ViewElements is OpenElements for what a view shows.
+func ViewElements(v *storage.View, keys *Keys, key []byte, m *Meta, of Type) (Elements, error) {
+	return openElements(Elements{keys: keys, from: v, view: v, key: key, of: of}, m)
+}
+
+func openElements(e Elements, m *Meta) (_ Elements, err error) {
 	if !m.Exists {
 		return e, nil
 	}
@@ -41,8 +51,8 @@ func (e *Elements) Len() int64 { return e.count }
 func (e *Elements) Converted() bool { return e.converted }
 
 // Need makes sure that what tells of all these names is in memory: one round fetches all that is not.
-func (e *Elements) Need(r Reader, names [][]byte) error {
-	if e.id == 0 || len(names) < 2 {
+func (e *Elements) Need(names [][]byte) error {
+	if e.id == 0 || len(names) < 2 || e.round == nil {
 		return nil
 	}
 	keys := make([][]byte, len(names))
@@ -50,7 +60,7 @@ func (e *Elements) Need(r Reader, names [][]byte) error {
 		n := e.keys.elementName(name)
 		keys[i] = appendBucket(nil, e.id, e.bucketOf(n.hash))
 	}
-	return r.Need(keys...)
+	return e.round.Need(keys...)
 }
 
 // Find returns the element of a name.
@@ -112,23 +122,26 @@ func (e *Elements) each(entries []byte, f func(el *Element) error) error {
 	return nil
 }
 
-// Each calls f for all elements of a small collection: what it lies in is asked for at once, with what lies apart.
-func (e *Elements) Each(r Reader, f func(el *Element) error) error {
-	if e.id == 0 {
+// Each calls f for all elements, in the order of their hashes if they are spread. Within a round all that they lie in is asked for at once.
+func (e *Elements) Each(f func(el *Element) error) error {
+	switch {
+	case e.id == 0:
 		return e.each(e.packed, f)
+	case e.round == nil:
+		return e.walk(f)
 	}
 	keys := make([][]byte, e.buckets)
 	for i := range keys {
 		keys[i] = appendBucket(nil, e.id, e.bucketAt(uint32(i)))
 	}
-	if err := r.Need(keys...); err != nil {
+	if err := e.round.Need(keys...); err != nil {
 		return err
 	}
 	apart, err := e.apart(keys)
 	if err != nil {
 		return err
 	}
-	if err := r.Need(apart...); err != nil {
+	if err := e.round.Need(apart...); err != nil {
 		return err
 	}
 	for _, key := range keys {
@@ -161,13 +174,9 @@ func (e *Elements) apart(buckets [][]byte) (keys [][]byte, err error) {
 	return keys, nil
 }
 
-// Walk is Each for a view, which e reads from: all elements, in the order of their hashes if they are spread.
-func (e *Elements) Walk(v *storage.View, f func(el *Element) error) error {
-	if e.id == 0 {
-		return e.each(e.packed, f)
-	}
+func (e *Elements) walk(f func(el *Element) error) error {
 	lower := appendElement(nil, e.id, elementBucket)
-	it := v.Iterate(lower, appendElement(nil, e.id, elementBucket+1))
+	it := e.view.Iterate(lower, appendElement(nil, e.id, elementBucket+1))
 	defer it.Close()
 	for ok := it.Seek(lower); ok; ok = it.Next() {
 		if err := e.each(it.Value(), f); err != nil {
@@ -179,7 +188,7 @@ func (e *Elements) Walk(v *storage.View, f func(el *Element) error) error {
 
 // Scan calls f for elements from a place in the order of hashes on, whole buckets of them, until count were shown, and returns where to go on;
 // 0: there are no more. Those of a packed collection are shown at once.
-func (e *Elements) Scan(r Reader, from uint64, count int, f func(el *Element) error) (next uint64, err error) {
+func (e *Elements) Scan(from uint64, count int, f func(el *Element) error) (next uint64, err error) {
 	if e.id == 0 {
 		return 0, e.each(e.packed, f)
 	}
@@ -192,7 +201,7 @@ func (e *Elements) Scan(r Reader, from uint64, count int, f func(el *Element) er
 	for i := first; i < last; i++ {
 		keys = append(keys, appendBucket(nil, e.id, e.bucketAt(i)))
 	}
-	if err := r.Need(keys...); err != nil {
+	if err := e.round.Need(keys...); err != nil {
 		return 0, err
 	}
 	shown := 0
@@ -200,7 +209,7 @@ func (e *Elements) Scan(r Reader, from uint64, count int, f func(el *Element) er
 		if shown >= count {
 			return uint64(e.bucketAt(first + uint32(i))), nil
 		}
-		entries, err := r.Get(key)
+		entries, err := e.from.Get(key)
 		if err != nil {
 			return 0, err
 		}
@@ -221,11 +230,14 @@ func (e *Elements) Scan(r Reader, from uint64, count int, f func(el *Element) er
 	return uint64(e.bucketAt(last)), nil
 }
 
-// randomAtOnce is how many places are looked up at once when one that was drawn is not in memory: most that are drawn are empty.
-const randomAtOnce = 16
+// Of the places that are drawn, most are empty: when one is not in memory, as many are asked for at once as it will take to find some elements.
+const (
+	drawsAnElement = 8
+	drawsAtOnce    = 4096
+)
 
-// Random returns one of the elements, each with the same chance. There must be one.
-func (e *Elements) Random(r Reader, next func() uint64) (el Element, err error) {
+// Random returns one of the elements, each with the same chance. There must be one. picks is how many will be asked for, this one included.
+func (e *Elements) Random(next func() uint64, picks int) (el Element, err error) {
 	if e.id == 0 {
 		return e.nth(e.packed, int(next()%uint64(e.count)))
 	}
@@ -233,7 +245,7 @@ func (e *Elements) Random(r Reader, next func() uint64) (el Element, err error) 
 		start, place := e.draw(next)
 		entries, err := e.bucket(start)
 		if err == storage.ErrMiss {
-			return el, e.needDrawn(r, start, next)
+			return el, e.needDrawn(start, min(picks, drawsAtOnce/drawsAnElement)*drawsAnElement, next)
 		}
 		if err != nil {
 			return el, err
@@ -251,13 +263,13 @@ func (e *Elements) draw(next func() uint64) (start uint32, place int) {
 }
 
 // needDrawn asks for a bucket and for those that will be drawn next.
-func (e *Elements) needDrawn(r Reader, start uint32, next func() uint64) error {
-	keys := [][]byte{appendBucket(nil, e.id, start)}
-	for range randomAtOnce {
+func (e *Elements) needDrawn(start uint32, draws int, next func() uint64) error {
+	keys := make([][]byte, 0, draws+1)
+	for keys = append(keys, appendBucket(nil, e.id, start)); len(keys) <= draws; {
 		start, _ := e.draw(next)
 		keys = append(keys, appendBucket(nil, e.id, start))
 	}
-	return r.Need(keys...)
+	return e.round.Need(keys...)
 }
 
 func (e *Elements) nth(entries []byte, n int) (el Element, err error) {
