@@ -16,7 +16,7 @@ import (
 //	  directory  s collection(8) 1 directory(4)                              which pages exist: bitmap; see page.go
 //	  page       s collection(8) 2 page(4)                                   bytes of a string
 //	  bucket     s collection(8) 3 hash(4)                                   elements by name: see table.go
-//	  node       s collection(8) 4 node(4)                                   elements by rank, or what lies above them: see tree.go
+//	  node       s collection(8) 4 node(8)                                   elements by rank, or what lies above them: see tree.go
 //	  part       s collection(8) 5 serial(8) number(4)                       bytes of a large element: see datum.go
 //	blob header  B blob(8)                                                   length(8) chunk size(4)
 //	blob chunk   b blob(8) chunk(4)                                          bytes
@@ -56,8 +56,9 @@ const (
 	elementNode      = 4
 	elementPart      = 5
 
-	elementBytes = 14 // length of the key of each but the last
-	partKeyBytes = 22 // … and of that
+	elementBytes = 14 // length of the key of each but the last two
+	nodeKeyBytes = 18 // … of a node: a queue uses a number up for every 2 KiB that pass through it
+	partKeyBytes = 22 // … and of a part
 	blobKeyBytes = 13 // of a chunk of a blob
 )
 
@@ -171,8 +172,8 @@ func appendBucket(dst []byte, collection uint64, start uint32) []byte {
 	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementBucket), start)
 }
 
-func appendNode(dst []byte, collection uint64, node uint32) []byte {
-	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementNode), node)
+func appendNode(dst []byte, collection, node uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendElement(dst, collection, elementNode), node)
 }
 
 func appendPart(dst []byte, collection, serial uint64, n int) []byte {
