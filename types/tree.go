@@ -131,10 +131,10 @@ func (k *treeKind) elementSize(b []byte) int {
 	}
 	size += k.prefix
 	switch {
-	case head&1 == 0 && head>>2 > inlineMaxBytes || head>>2 > maxStringBytes:
+	case head&1 == 0 && head>>1 > inlineMaxBytes || head>>1 > maxStringBytes:
 		return 0
 	case head&1 == 0:
-		size += int(head >> 2)
+		size += int(head >> 1)
 	case k.name:
 		size += serialBytes + sha256.Size
 	default:

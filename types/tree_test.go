@@ -60,7 +60,7 @@ func (g *grove) splice(i, j int64, behind bool, elements ...[]byte) {
 			if len(e)-g.kind.prefix > inlineMaxBytes {
 				apart += int64(len(e) - g.kind.prefix)
 			}
-			insert = l.appendDatum(insert, 5, e[g.kind.prefix:], g.kind.name, false)
+			insert = l.appendDatum(insert, 5, e[g.kind.prefix:], inlineMaxBytes, g.kind.name)
 		}
 		if err := g.tree.splice(l, total, i, j, insert, int64(len(elements)), behind); err != nil {
 			return err
