@@ -39,6 +39,7 @@ type DataSet struct {
 	seed         atomic.Uint64
 	stats        Stats
 	access       accesses
+	parking      parking
 	watches      watches
 	staged       staged
 	lcs          atomic.Int64 // bytes of the tables that LCS works on
@@ -65,9 +66,13 @@ type Call struct {
 
 	Staged []StagedArg // arguments that are in the store already; the call settles what becomes of them
 
+	// Ready is called when a command that waited was served, by whoever did, with no lock held. A Call without it does not wait.
+	Ready func()
+
 	// Results of Do and Exec.
-	Seen  uint64 // the reply may leave once this position is committed
-	Wrote bool   // the call is part of the log
+	Parked *Waiter // the command waits, and has no reply yet
+	Seen   uint64  // the reply may leave once this position is committed
+	Wrote  bool    // the call is part of the log
 
 	d      *DataSet
 	now    int64
@@ -78,6 +83,7 @@ type Call struct {
 	txn    storage.Txn
 	update Update
 	view   *storage.View
+	claims []*Waiter // served in the present round
 
 	// Of Exec and Watch only.
 	steps   []Step
@@ -135,6 +141,7 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	d.encodings.reset()
 	d.opts.Values.Keys = &d.keys
 	d.access.init(store.Budget().Access, d.clock.Now())
+	d.parking.init()
 	d.watches.byKey = make(map[string][]*watchedKey)
 	return d
 }
@@ -227,7 +234,7 @@ func (d *DataSet) begin(c *Call) {
 	c.now = d.clock.Now()
 	c.seed = mix(d.seed.Add(0x9e3779b97f4a7c15))
 	c.start, c.proto = c.W.Len(), c.W.Proto
-	c.Seen, c.Wrote = 0, false
+	c.Seen, c.Wrote, c.Parked = 0, false, nil
 	c.update.hits, c.update.misses = 0, 0
 	c.update.ledger.Expired, c.update.ledger.Due = 0, 0
 }
@@ -235,6 +242,7 @@ func (d *DataSet) begin(c *Call) {
 // end counts what the last round did, or turns its error into a reply.
 func (d *DataSet) end(c *Call, err error) error {
 	u := &c.update
+	c.settleClaims(err == nil)
 	if u.hits > 0 {
 		d.stats.Hits.Add(uint64(u.hits))
 	}
@@ -266,7 +274,9 @@ func (d *DataSet) end(c *Call, err error) error {
 func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 	c.W.Truncate(c.start)
 	c.W.Proto = c.proto
+	c.settleClaims(false)
 	u := &c.update
+	u.waiter = nil
 	// Whoever evaluated before us may have looked at the clock after us: time goes with the order of the lock.
 	c.now = max(c.now, c.d.clock.Last())
 	u.Now, u.W, u.set, u.data, u.txn = c.now, c.W, c.d, data, txn
@@ -334,24 +344,35 @@ func (r *writeRound) Run() error {
 	c := (*Call)(r)
 	u := c.beginRound(&c.txn, &c.txn)
 	u.begin(c.Args, c.Staged, c.DB)
+	u.blocking, u.mayPark = c.Row.Blocking, c.Ready != nil
 	if err := c.Row.Write(u); err != nil {
 		return u.afterMiss(c.Row, err)
 	}
-	c.endRound()
+	w := u.waiter
+	if err := c.endRound(); err != nil || w == nil {
+		return err
+	}
+	w.Row, w.ready = c.Row, c.Ready
+	c.d.parking.file(w)
+	c.Parked = w
 	return nil
 }
 
-// endRound is the last thing under the lock, when all effects of the batch are known.
-func (c *Call) endRound() {
-	c.Wrote = c.txn.Wrote()
-	if c.Wrote {
+// endRound is the last thing under the lock, when all effects of the batch are known but those of the clients that it serves.
+func (c *Call) endRound() error {
+	if err := c.serve(&c.update); err != nil {
+		return err
+	}
+	if c.Wrote = c.txn.Wrote(); c.Wrote {
 		c.d.watches.touch(&c.update)
 	}
+	return nil
 }
 
 // run runs one row within a batch. An error that can be a reply is written as one and leaves nothing else behind; any other, a missing
 // record above all, ends the round.
 func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error {
+	u.blocking, u.mayPark = row.Blocking, false
 	effects, mark := u.txn.Savepoint(), u.W.Len()
 	expired, due, adopted, quiet := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted), len(u.ledger.Quiet)
 	u.begin(args, staged, db)
