@@ -49,7 +49,6 @@ const (
 	ErrNumKeys        = Error("ERR numkeys should be greater than 0")
 	ErrTooManyKeys    = Error("ERR Number of keys can't be greater than number of args")
 	ErrLimit          = Error("ERR LIMIT can't be negative")
-	ErrLongRange      = ErrSampleRange
 	ErrIndexRange     = Error("ERR index out of range")
 	ErrRankZero       = Error("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list")
 	ErrCountNegative  = Error("ERR COUNT can't be negative")

@@ -243,11 +243,8 @@ func (u *Update) pop(left bool) error {
 		return ErrArity(oneOf(left, "lpop", "rpop"))
 	case len(u.Args) == 3:
 		var err error
-		if count, err = intArg(u.Args[2]); err != nil {
+		if count, err = positiveArg(u.Args[2], ErrNotPositive); err != nil {
 			return err
-		}
-		if count < 0 {
-			return ErrNotPositive
 		}
 	}
 	s, err := u.editList(u.Args[1])
@@ -510,14 +507,12 @@ func lRem(u *Update) error {
 	if err != nil {
 		return err
 	}
-	if count == -count && count != 0 {
-		return ErrLongRange
-	}
+	limit := max(count, -count, 0) // all, if there is no number -count: C's is below 0, and never reached
 	s, err := u.editList(u.Args[1])
 	if err != nil {
 		return err
 	}
-	removed, err := s.Remove(&u.ledger, u.Args[3], max(count, -count), count < 0)
+	removed, err := s.Remove(&u.ledger, u.Args[3], limit, count < 0)
 	if err != nil {
 		return err
 	}
@@ -548,11 +543,8 @@ func (p *positions) parse(args [][]byte) error {
 			if p.rank, err = intArg(value); err != nil {
 				return err
 			}
-			switch {
-			case p.rank == 0:
+			if p.rank == 0 {
 				return ErrRankZero
-			case p.rank == -p.rank:
-				return ErrLongRange
 			}
 		case is(option, "count"):
 			p.count, err = positiveArg(value, ErrCountNegative)
@@ -567,6 +559,9 @@ func (p *positions) parse(args [][]byte) error {
 	}
 	if p.rank < 0 {
 		p.backward, p.rank = true, -p.rank
+	}
+	if p.rank < 0 { // there is no number -rank: C's is below 0, any match comes behind it, and none is the count-th
+		p.count = min(p.count, 0)
 	}
 	return nil
 }
@@ -756,4 +751,16 @@ func lMPop(u *Update) error {
 	}
 	u.W.NullArray()
 	return nil
+}
+
+// copyList gives to the list of from. It must fit into a batch.
+func (u *Update) copyList(from, to *types.Record) error {
+	s, err := u.openList(&from.Meta)
+	if err == nil && s.Bytes() > u.set.store.Budget().BatchMax {
+		err = storage.ErrTooLarge
+	}
+	if err != nil {
+		return err
+	}
+	return u.ledger.CopyList(s, from, to)
 }
