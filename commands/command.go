@@ -94,12 +94,15 @@ type Query struct {
 	state      scanState // what Read leaves to Long
 	bits       bitScan   // the same, of BITCOUNT and BITPOS
 	lcs        lcsState  // of LCS
+	listState  listState // of LRANGE and LPOS
 	replied    bool      // Read has replied itself: Long does not run
 	memo       bool      // Row.Memo is to run
 	noTouch    bool      // looking keys up is no use of them
 
 	seed         uint64 // state of Random
 	hits, misses int    // of the present round
+
+	elementsOf *types.ListValue // scratch for the list at hand; nil: none yet
 
 	streams *streams // strings that this round's replies stream; nil: none yet
 

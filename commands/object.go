@@ -118,7 +118,7 @@ func stringEncoding(m *types.Meta) string {
 // asInt reads a string whose bytes are a number in its canonical form.
 func asInt(m *types.Meta) (int64, bool) {
 	value, ok := m.Inline()
-	if !ok || len(value) > maxIntChars {
+	if !ok || m.Type != types.String || len(value) > maxIntChars {
 		return 0, false
 	}
 	return resp.ParseInt(value)

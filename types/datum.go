@@ -131,3 +131,20 @@ func (d *datum) isName(name []byte, sum *[sha256.Size]byte) bool {
 	}
 	return bytes.Equal(d.sum, sum[:])
 }
+
+// copyParts copies what lies apart of a datum to another collection.
+func (l *Ledger) copyParts(d *datum, from, to uint64) error {
+	for n := 0; d.serial != 0 && n*partBytes < d.length; n++ {
+		l.key = appendPart(l.key[:0], from, d.serial, n)
+		part, err := l.txn.Get(l.key)
+		if err != nil {
+			return err
+		}
+		if len(part) == 0 {
+			return corruptCollection(l.key, "a part of an element is missing")
+		}
+		l.key = appendPart(l.key[:0], to, d.serial, n)
+		l.txn.Put(l.key, part)
+	}
+	return nil
+}

@@ -153,6 +153,9 @@ func (m *Meta) bytes() int64 {
 	return c.valueBytes()
 }
 
+// ValueBytes is what the value adds to the keyspace's counter of bytes.
+func (m *Meta) ValueBytes() int64 { return m.bytes() }
+
 // Ledger is the door through which meta records are written. What must agree with them – the keyspace's counters, the expiry rows, the
 // dead records of blobs and collections – it writes itself, so that no command can forget it.
 //

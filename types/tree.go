@@ -394,11 +394,40 @@ func (t *tree) walkBelow(g Getter, level int, entries []byte, f func(node uint64
 	return nil
 }
 
+// copyTo writes all nodes, and what lies apart, under another collection.
+func (t *tree) copyTo(l *Ledger, collection uint64) error {
+	return t.walk(l.txn, func(node uint64, level int, entries []byte) error {
+		t.key = appendNode(t.key[:0], collection, node)
+		l.value = append(append(l.value[:0], byte(level)), entries...)
+		l.txn.Put(t.key, l.value)
+		for level == 0 && t.apart > 0 && len(entries) > 0 {
+			d, rest, ok := t.kind.takeElement(entries)
+			if !ok {
+				return t.corruptAbove(0)
+			}
+			if err := l.copyParts(&d, t.collection, collection); err != nil {
+				return err
+			}
+			entries = rest
+		}
+		return nil
+	})
+}
+
+// takeElement splits an element off and returns its datum.
+func (k *treeKind) takeElement(b []byte) (d datum, rest []byte, ok bool) {
+	if len(b) < k.prefix {
+		return d, nil, false
+	}
+	return takeDatum(b[k.prefix:], k.name)
+}
+
 // treeEdit is one splice.
 type treeEdit struct {
 	insert   []byte
 	count    int64 // elements in insert
 	behind   bool
+	parted   bool // what lies apart of the old elements was seen to
 	push     int  // +1: insert goes behind all elements, -1: before all
 	atEnds   bool // it changes the first or the last elements: small leaves are left alone
 	left     bool // insert is still to be placed
@@ -408,7 +437,20 @@ type treeEdit struct {
 // splice replaces the elements [i, j) of total by count others, which are in insert, one behind the other. Between two children new elements
 // go to the one before, or to the one behind. What lies apart of the old ones is removed; what of the new ones lies apart the caller adds to t.apart.
 func (t *tree) splice(l *Ledger, total, i, j int64, insert []byte, count int64, behind bool) error {
-	t.edit = treeEdit{insert: insert, count: count, behind: behind, left: count > 0, atEnds: i == 0 || j == total, smallest: t.kind.leafBytes}
+	t.edit = treeEdit{insert: insert, count: count, behind: behind}
+	return t.run(l, total, i, j)
+}
+
+// rewrite is splice for elements of one leaf of which some stay: whoever calls it has removed what lies apart of the others.
+func (t *tree) rewrite(l *Ledger, total, i, j int64, kept []byte, count int64) error {
+	t.edit = treeEdit{insert: kept, count: count, parted: true}
+	return t.run(l, total, i, j)
+}
+
+func (t *tree) run(l *Ledger, total, i, j int64) error {
+	t.edit.left = t.edit.count > 0
+	t.edit.atEnds = i == 0 || j == total
+	t.edit.smallest = t.kind.leafBytes
 	if i == j {
 		switch i {
 		case total:
@@ -417,7 +459,7 @@ func (t *tree) splice(l *Ledger, total, i, j int64, insert []byte, count int64, 
 			t.edit.push = -1
 		}
 	}
-	err := t.spliceRoot(l, total+count-(j-i), i, j)
+	err := t.spliceRoot(l, total+t.edit.count-(j-i), i, j)
 	t.forget()
 	t.slim()
 	if err == storage.ErrMiss {
@@ -606,12 +648,8 @@ func (k *treeKind) skip(b []byte, n int64) (size int, ok bool) {
 
 // dropParts removes what lies apart of elements.
 func (t *tree) dropParts(l *Ledger, elements []byte) error {
-	for t.apart > 0 && len(elements) > 0 {
-		size := t.kind.elementSize(elements)
-		if size == 0 {
-			return t.corruptAbove(0)
-		}
-		d, _, ok := takeDatum(elements[t.kind.prefix:size], t.kind.name)
+	for t.apart > 0 && !t.edit.parted && len(elements) > 0 {
+		d, rest, ok := t.kind.takeElement(elements)
 		if !ok || d.serial != 0 && int64(d.length) > t.apart {
 			return t.corruptAbove(0)
 		}
@@ -619,7 +657,7 @@ func (t *tree) dropParts(l *Ledger, elements []byte) error {
 			t.apart -= int64(d.length)
 			l.dropDatum(t.collection, &d)
 		}
-		elements = elements[size:]
+		elements = rest
 	}
 	return nil
 }
