@@ -46,7 +46,7 @@ type Row struct {
 	// Stages tells whether argument i of n may be staged. Its handler reads it with put or argument only. Nil: none may.
 	Stages func(n, i int) bool
 
-	// Blocking is what the row has whose clients may wait; its Write is block.
+	// Blocking is what a row has whose clients may wait.
 	Blocking *Blocking
 
 	// Derives says that the row makes a string from others, and may stage it: COPY and BITOP.
@@ -116,11 +116,12 @@ type Update struct {
 	ledger types.Ledger
 	record types.Record // the one that an Edit changes
 
-	blocking *Blocking // of the row that runs
-	mayPark  bool      // it is a command of its own
-	waiter   *Waiter   // what it waits as
-	derive   *derived  // of COPY and BITOP, if it is a batch of its own
-	remap    remap     // what the batch did to the databases themselves
+	mayPark      bool     // it is a command of its own, whose client can wait
+	waiter       *Waiter  // what it waits as
+	serving      bool     // it runs for a client that waits
+	foundNothing bool     // … and goes on waiting
+	derive       *derived // of COPY and BITOP, if it is a batch of its own
+	remap        remap    // what the batch did to the databases themselves
 }
 
 // Random is the next number of this call's sequence, which is the same in every round.

@@ -344,7 +344,7 @@ func (r *writeRound) Run() error {
 	c := (*Call)(r)
 	u := c.beginRound(&c.txn, &c.txn)
 	u.begin(c.Args, c.Staged, c.DB)
-	u.blocking, u.mayPark = c.Row.Blocking, c.Ready != nil
+	u.mayPark = c.Ready != nil
 	if err := c.Row.Write(u); err != nil {
 		return u.afterMiss(c.Row, err)
 	}
@@ -372,7 +372,7 @@ func (c *Call) endRound() error {
 // run runs one row within a batch. An error that can be a reply is written as one and leaves nothing else behind; any other, a missing
 // record above all, ends the round.
 func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error {
-	u.blocking, u.mayPark = row.Blocking, false
+	u.mayPark = false
 	effects, mark := u.txn.Savepoint(), u.W.Len()
 	expired, due, adopted, quiet := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted), len(u.ledger.Quiet)
 	u.begin(args, staged, db)

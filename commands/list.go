@@ -664,20 +664,24 @@ func lMove(u *Update) error {
 	if err != nil {
 		return err
 	}
-	return u.moveElement(from, to)
+	return u.moveOrNull(from, to)
 }
 
-func rPopLPush(u *Update) error { return u.moveElement(false, true) }
+func rPopLPush(u *Update) error { return u.moveOrNull(false, true) }
+
+func (u *Update) moveOrNull(fromLeft, toLeft bool) error {
+	moved, err := u.moveElement(fromLeft, toLeft)
+	if err == nil && !moved {
+		u.W.Null()
+	}
+	return err
+}
 
 // moveElement takes an element off one list and pushes it onto another, or onto the same.
-func (u *Update) moveElement(fromLeft, toLeft bool) error {
+func (u *Update) moveElement(fromLeft, toLeft bool) (moved bool, err error) {
 	s, err := u.editList(u.Args[1])
-	if err != nil {
-		return err
-	}
-	if s.Len() == 0 {
-		u.W.Null()
-		return nil
+	if err != nil || s.Len() == 0 {
+		return false, err
 	}
 	i := int64(0)
 	if !fromLeft {
@@ -685,18 +689,18 @@ func (u *Update) moveElement(fromLeft, toLeft bool) error {
 	}
 	value, err := s.At(u.data, i)
 	if err != nil {
-		return s.Fetch(u.data, err, i, i+1)
+		return false, s.Fetch(u.data, err, i, i+1)
 	}
 	u.W.Bulk(value)
 	same := bytes.Equal(u.Args[1], u.Args[2])
 	if !same || s.Len() > 1 && fromLeft != toLeft {
 		if err := s.Splice(&u.ledger, i, i+1); err != nil {
-			return err
+			return false, err
 		}
 		if !same {
 			s.Save(&u.ledger)
 			if s, err = u.editList(u.Args[2]); err != nil {
-				return err // what the first list has lost it has again
+				return false, err // what the first list has lost it has again
 			}
 		}
 		i = 0
@@ -704,53 +708,76 @@ func (u *Update) moveElement(fromLeft, toLeft bool) error {
 			i = s.Len()
 		}
 		if err := s.Splice(&u.ledger, i, i, value); err != nil {
-			return err
+			return false, err
 		}
 	}
 	s.Save(&u.ledger)
-	return nil
+	return true, nil
 }
 
 func lMPop(u *Update) error {
-	keys, err := positiveArg(u.Args[1], ErrNumKeys)
-	if err != nil || keys == 0 {
-		return ErrNumKeys
-	}
-	if keys > int64(len(u.Args)-3) {
-		return ErrSyntax
-	}
-	options := u.Args[2+keys:]
-	left, err := atLeft(options[0])
+	p, err := parseMPop(u.Args[1:])
 	if err != nil {
 		return err
 	}
-	count := int64(1)
+	popped, err := u.popMany(&p)
+	if err == nil && !popped {
+		u.W.NullArray()
+	}
+	return err
+}
+
+// mPop is what LMPOP and BLMPOP ask for.
+type mPop struct {
+	names [][]byte
+	left  bool
+	count int64
+}
+
+// parseMPop reads a number of keys and what follows it.
+func parseMPop(args [][]byte) (p mPop, err error) {
+	keys, err := positiveArg(args[0], ErrNumKeys)
+	if err != nil || keys == 0 {
+		return p, ErrNumKeys
+	}
+	if keys > int64(len(args)-2) {
+		return p, ErrSyntax
+	}
+	p.names, p.count = args[1:1+keys], 1
+	options := args[1+keys:]
+	if p.left, err = atLeft(options[0]); err != nil {
+		return p, err
+	}
 	switch options = options[1:]; {
 	case len(options) == 0:
 	case !is(options[0], "count") || len(options) == 1:
-		return ErrSyntax
+		return p, ErrSyntax
 	default:
-		if count, err = positiveArg(options[1], ErrCountZero); err != nil || count == 0 {
-			return ErrCountZero
+		if p.count, err = positiveArg(options[1], ErrCountZero); err != nil || p.count == 0 {
+			return p, ErrCountZero
 		}
 		if len(options) > 2 {
-			return ErrSyntax
+			return p, ErrSyntax
 		}
 	}
-	for _, name := range u.Args[2 : 2+keys] {
+	return p, nil
+}
+
+// popMany takes elements off the first of the lists that there is.
+func (u *Update) popMany(p *mPop) (popped bool, err error) {
+	for _, name := range p.names {
 		s, err := u.editList(name)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if s.Len() > 0 {
 			u.W.Array(2)
 			u.W.Bulk(name)
-			u.W.Array(int(min(count, s.Len())))
-			return u.take(s, left, count)
+			u.W.Array(int(min(p.count, s.Len())))
+			return true, u.take(s, p.left, p.count)
 		}
 	}
-	u.W.NullArray()
-	return nil
+	return false, nil
 }
 
 // copyList gives to the list of from. It must fit into a batch.

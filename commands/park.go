@@ -13,16 +13,10 @@ import (
 // the same hold of the lock and as part of the same batch, in the order in which the clients came. So nobody can take the element in between,
 // and it is lost to no one: only the reply waits for the commit.
 
-// Blocking is what a row has whose clients wait for a key. Its Write is block.
+// Blocking is what a row has whose clients may wait. Its Write takes what it finds, or ends in Update.wait.
 type Blocking struct {
-	// Keys are the arguments that name the keys it waits for.
-	Keys func(args [][]byte) [][]byte
-	// Timeout is how long it waits at most, in ms; 0: for ever. The arguments are checked by it.
-	Timeout func(args [][]byte) (ms int64, err error)
-	// Serve takes from one key what the command is after, and replies. served is false if there is nothing.
-	Serve func(u *Update, key []byte) (served bool, err error)
-	// Nothing is the reply if nothing comes.
-	Nothing func(w *resp.Writer)
+	On     types.Type                               // what a key must become to be looked at
+	Narrow func(args [][]byte, key []byte) [][]byte // the arguments that ask for one of the keys alone
 }
 
 // Waiter is a client that waits. Its fields but reply and seen do not change.
@@ -68,28 +62,18 @@ func (p *parking) init() {
 	p.byKey = make(map[string][]*Waiter)
 }
 
-// block is the Write of all rows that have Blocking.
-func block(u *Update) error {
-	b, names := u.blocking, [][]byte(nil)
-	timeoutMs, err := b.Timeout(u.Args)
-	if err != nil {
-		return err
-	}
-	names = b.Keys(u.Args)
-	for _, name := range names {
-		if done, err := b.Serve(u, name); done || err != nil {
-			return err
-		}
-	}
-	if !u.mayPark {
-		b.Nothing(u.W)
+// wait is how a row ends that found nothing: its client waits for one of the keys. Within a transaction or a script nobody waits:
+// then it writes the reply that says so.
+func (u *Update) wait(names [][]byte, timeoutMs int64, nothing func()) error {
+	u.foundNothing = true
+	if u.serving {
 		return nil
 	}
-	return u.park(names, timeoutMs)
-}
-
-// park has the call wait. The waiter is filed at the end of the round, under the same hold of the lock, so nothing can come in between.
-func (u *Update) park(names [][]byte, timeoutMs int64) error {
+	if !u.mayPark {
+		nothing()
+		return nil
+	}
+	// The waiter is filed at the end of the round, under the same hold of the lock, so nothing can come in between.
 	w := &Waiter{Args: cloneArgs(u.Args), TimeoutMs: timeoutMs, db: u.DB}
 	w.reply.Proto = u.W.Proto
 	for _, name := range names {
@@ -225,12 +209,15 @@ func (r *readyKeys) take() []string {
 // serveKey serves those who wait for a key, while there is one.
 func (c *Call) serveKey(u *Update, key string) error {
 	for _, w := range c.d.parking.waitersOf(key) {
-		record, err := u.txn.Get([]byte(key))
+		m, err := types.Lookup(u.txn, []byte(key), u.Now)
 		if err != nil {
 			return err
 		}
-		if record == nil {
+		if !m.Exists {
 			return nil
+		}
+		if m.Type != w.Row.Blocking.On {
+			continue // it waits for something else
 		}
 		if err := c.serveWaiter(u, w, key); err != nil {
 			return err
@@ -257,19 +244,14 @@ func (c *Call) serveWaiter(u *Update, w *Waiter, key string) error {
 		return nil
 	}
 	c.claims = append(c.claims, w)
-	outer, savepoint := u.Query, u.txn.Savepoint()
 	w.reply.Reset()
-	u.W = &w.reply
-	u.begin(w.Args, nil, w.db)
-	done, err := w.Row.Blocking.Serve(u, w.nameOf(key))
-	if !done || err != nil {
-		u.txn.Rollback(savepoint)
+	outer := u.Query
+	u.W, u.serving, u.foundNothing = &w.reply, true, false
+	err := u.run(w.Row, w.Row.Blocking.Narrow(w.Args, w.nameOf(key)), nil, w.db)
+	u.W, u.Args, u.staged, u.DB, u.spaceKnown, u.serving = outer.W, outer.Args, outer.staged, outer.DB, false, false
+	if u.foundNothing || err != nil {
 		c.claims = c.claims[:len(c.claims)-1]
 		p.settle(w, waits)
-	}
-	u.W, u.Args, u.staged, u.DB, u.spaceKnown = outer.W, outer.Args, outer.staged, outer.DB, false
-	if _, refused := err.(Error); refused {
-		return nil // of another type: it goes on waiting
 	}
 	return err
 }
