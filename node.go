@@ -228,10 +228,12 @@ func (n *node) newDataSet() *commands.Table {
 		MaxBulk:   int(cfg.Bytes("proto_max_bulk_len")),
 		MaxName:   int(cfg.Bytes("storage.max_name_bytes")),
 		StagedMax: cfg.Bytes("storage.staged_max_bytes"),
-		Strings: types.StringOptions{
+		Values: types.Options{
 			ThresholdBytes: int(cfg.Bytes("storage.value_threshold")),
 			ChunkBytes:     int(cfg.Bytes("storage.blob_chunk")),
 			PackedMaxBytes: int(cfg.Bytes("storage.packed_max_bytes")),
+
+			PackedMaxEntries: cfg.Int("storage.packed_max_entries"),
 		},
 		Hold:     func() bool { return n.server.Pausing() },
 		PullBack: func(expireAtMs int64) { n.sweeper.PullBack(expireAtMs) },

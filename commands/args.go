@@ -54,3 +54,11 @@ func parseCursor(b []byte) (uint64, bool) {
 	}
 	return n, true
 }
+
+// oneIf is 1 if b is true, and 0 if not.
+func oneIf(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -62,7 +62,7 @@ func (h *house) audit() {
 			if err != nil {
 				h.t.Fatal(err)
 			}
-			want.Bytes += int64(len(name) + m.StringLen())
+			want.Bytes += int64(len(name)) + m.ValueBytes()
 			if m.ExpireAtMs != 0 {
 				want.Expires++
 				rows[string(ttl.AppendRow(nil, space, m.ExpireAtMs, key[5:]))] = true

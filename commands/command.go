@@ -46,6 +46,9 @@ type Row struct {
 	// Stages tells whether argument i of n may be staged. Its handler reads it with put or argument only. Nil: none may.
 	Stages func(n, i int) bool
 
+	// Blocking is what a row has whose clients may wait.
+	Blocking *Blocking
+
 	// Derives says that the row makes a string from others, and may stage it: COPY and BITOP.
 	Derives bool
 
@@ -91,6 +94,7 @@ type Query struct {
 	state      scanState // what Read leaves to Long
 	bits       bitScan   // the same, of BITCOUNT and BITPOS
 	lcs        lcsState  // of LCS
+	listState  listState // of LRANGE and LPOS
 	replied    bool      // Read has replied itself: Long does not run
 	memo       bool      // Row.Memo is to run
 	noTouch    bool      // looking keys up is no use of them
@@ -98,6 +102,8 @@ type Query struct {
 	seed         uint64   // state of Random
 	hits, misses int      // of the present round
 	expired      [][]byte // the expiry rows of keys past their time that the present round met
+
+	elementsOf *types.ListValue // scratch for the list at hand; nil: none yet
 
 	streams *streams // strings that this round's replies stream; nil: none yet
 
@@ -109,9 +115,15 @@ type Query struct {
 type Update struct {
 	Query
 	ledger types.Ledger
-	derive *derived // of COPY and BITOP, if it is a batch of its own
-	before int      // the ledger's Changes when the row began
-	remap  remap    // what the batch did to the databases themselves
+	record types.Record // the one that an Edit changes
+
+	mayPark      bool     // it is a command of its own, whose client can wait
+	waiter       *Waiter  // what it waits as
+	serving      bool     // it runs for a client that waits
+	foundNothing bool     // … and goes on waiting
+	derive       *derived // of COPY and BITOP, if it is a batch of its own
+	before       int      // the ledger's Changes when the row began
+	remap        remap    // what the batch did to the databases themselves
 }
 
 // Random is the next number of this call's sequence, which is the same in every round.

@@ -32,15 +32,23 @@ func copyKey(u *Update) error {
 		u.W.Int(0)
 		return nil
 	}
-	if from.Type != types.String {
-		return ErrWrongType
-	}
-	if err := u.copyStringTo(&from, &to); err != nil {
+	if err := u.copyTo(&from, &to); err != nil {
 		return err
 	}
 	u.set.access.made(to.Key, u.Now)
 	u.W.Int(1)
 	return nil
+}
+
+// copyTo gives to what from holds, and its time to live.
+func (u *Update) copyTo(from, to *types.Record) error {
+	switch from.Type {
+	case types.String:
+		return u.copyStringTo(from, to)
+	case types.List:
+		return u.copyList(from, to)
+	}
+	return ErrWrongType
 }
 
 // copyStringTo gives to the string of from. A long one is staged, if the row is a batch of its own; else it must fit into one.

@@ -21,7 +21,7 @@ type Options struct {
 	MaxBulk   int        // longest string, bytes: proto_max_bulk_len, 512 MiB
 	MaxName   int        // longest key, bytes: max_name_bytes, 1 MiB
 	StagedMax int64      // bytes of all values that are arriving: staged_max_bytes, 2 GiB
-	Strings   types.StringOptions
+	Values    types.Options
 	Seed      uint64 // of RANDOMKEY and its like; 0: drawn from the system
 
 	// Hold, if set, tells that no key may be removed now because a command that reads met it past its time: CLIENT PAUSE.
@@ -42,10 +42,12 @@ type DataSet struct {
 	seed         atomic.Uint64
 	stats        Stats
 	access       accesses
+	parking      parking
 	watches      watches
 	staged       staged
 	lcs          atomic.Int64 // bytes of the tables that LCS works on
 	hllSparseMax atomic.Int64 // hll_sparse_max_bytes
+	encodings    Encodings
 }
 
 // Stats are counted since the data set was made.
@@ -68,9 +70,13 @@ type Call struct {
 
 	Staged []StagedArg // arguments that are in the store already; the call settles what becomes of them
 
+	// Ready is called when a command that waited was served, by whoever did, with no lock held. A Call without it does not wait.
+	Ready func()
+
 	// Results of Do and Exec.
-	Seen  uint64 // the reply may leave once this position is committed
-	Wrote bool   // the call is part of the log
+	Parked *Waiter // the command waits, and has no reply yet
+	Seen   uint64  // the reply may leave once this position is committed
+	Wrote  bool    // the call is part of the log
 
 	d      *DataSet
 	now    int64
@@ -81,6 +87,7 @@ type Call struct {
 	txn    storage.Txn
 	update Update
 	view   *storage.View
+	claims []*Waiter // served in the present round
 
 	// Of Exec and Watch only.
 	steps   []Step
@@ -123,7 +130,7 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	if opts.StagedMax == 0 {
 		opts.StagedMax = 2 << 30
 	}
-	opts.Strings = opts.Strings.Filled()
+	opts.Values = opts.Values.Filled()
 	if opts.Seed == 0 {
 		var b [8]byte
 		rand.Read(b[:]) // never fails
@@ -133,7 +140,10 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	d.maxBulk.Store(int64(opts.MaxBulk))
 	d.seed.Store(opts.Seed)
 	d.hllSparseMax.Store(3000)
+	d.encodings.reset()
+	d.opts.Values.Keys = &d.keys
 	d.access.init(store.Budget().Access, d.clock.Now())
+	d.parking.init()
 	d.watches.byKey = make(map[string][]*watchedKey)
 	return d
 }
@@ -230,7 +240,7 @@ func (d *DataSet) begin(c *Call) {
 	c.now = d.clock.Now()
 	c.seed = mix(d.seed.Add(0x9e3779b97f4a7c15))
 	c.start, c.proto = c.W.Len(), c.W.Proto
-	c.Seen, c.Wrote = 0, false
+	c.Seen, c.Wrote, c.Parked = 0, false, nil
 	c.update.hits, c.update.misses = 0, 0
 	c.update.ledger.Changes, c.update.ledger.Expired, c.update.ledger.Due = 0, 0, 0
 }
@@ -238,6 +248,7 @@ func (d *DataSet) begin(c *Call) {
 // end counts what the last round did, or turns its error into a reply.
 func (d *DataSet) end(c *Call, err error) error {
 	u := &c.update
+	c.settleClaims(err == nil)
 	if u.hits > 0 {
 		d.stats.Hits.Add(uint64(u.hits))
 	}
@@ -277,14 +288,16 @@ func (d *DataSet) count(l *types.Ledger) {
 func (c *Call) beginRound(data types.Reader, txn *storage.Txn) *Update {
 	c.W.Truncate(c.start)
 	c.W.Proto = c.proto
+	c.settleClaims(false)
 	u := &c.update
+	u.waiter = nil
 	// Whoever evaluated before us may have looked at the clock after us: time goes with the order of the lock.
 	c.now = max(c.now, c.d.clock.Last())
 	u.Now, u.W, u.set, u.data, u.txn = c.now, c.W, c.d, data, txn
 	u.seed, u.hits, u.misses, u.expired, u.noTouch = c.seed, 0, 0, u.expired[:0], c.NoTouch
 	if txn != nil {
 		txn.SetTime(c.now)
-		u.ledger.Begin(txn, c.now, c.d.opts.Strings)
+		u.ledger.Begin(txn, c.now, c.d.opts.Values)
 		u.remap.reset()
 	}
 	return u
@@ -345,24 +358,35 @@ func (r *writeRound) Run() error {
 	c := (*Call)(r)
 	u := c.beginRound(&c.txn, &c.txn)
 	u.begin(c.Args, c.Staged, c.DB)
+	u.mayPark = c.Ready != nil
 	if err := c.Row.Write(u); err != nil {
 		return u.afterMiss(c.Row, err)
 	}
-	c.endRound()
+	w := u.waiter
+	if err := c.endRound(); err != nil || w == nil {
+		return err
+	}
+	w.Row, w.ready = c.Row, c.Ready
+	c.d.parking.file(w)
+	c.Parked = w
 	return nil
 }
 
-// endRound is the last thing under the lock, when all effects of the batch are known.
-func (c *Call) endRound() {
-	c.Wrote = c.txn.Wrote()
-	if c.Wrote {
+// endRound is the last thing under the lock, when all effects of the batch are known but those of the clients that it serves.
+func (c *Call) endRound() error {
+	if err := c.serve(&c.update); err != nil {
+		return err
+	}
+	if c.Wrote = c.txn.Wrote(); c.Wrote {
 		c.d.watches.touch(&c.update)
 	}
+	return nil
 }
 
 // run runs one row within a batch. An error that can be a reply is written as one and leaves nothing else behind; any other, a missing
 // record above all, ends the round.
 func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error {
+	u.mayPark = false
 	effects, mark := u.txn.Savepoint(), u.W.Len()
 	changes := u.ledger.Changes
 	expired, due, adopted, quiet := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted), len(u.ledger.Quiet)

@@ -160,6 +160,18 @@ func (s *KeySpec) reply(w *resp.Writer) {
 	w.BulkString("find_keys")
 	w.Map(2)
 	w.BulkString("type")
+	if s.Counted {
+		w.BulkString("keynum")
+		w.BulkString("spec")
+		w.Map(3)
+		w.BulkString("keynumidx")
+		w.Int(0)
+		w.BulkString("firstkey")
+		w.Int(1)
+		w.BulkString("keystep")
+		w.Int(int64(s.Step))
+		return
+	}
 	w.BulkString("range")
 	w.BulkString("spec")
 	w.Map(3)

@@ -83,15 +83,38 @@ func digestKey(v *storage.View, name []byte, m *types.Meta) (digest [sha1.Size]b
 // mixValue adds what a key holds: type, value, and whether it has a time to live.
 func mixValue(digest *[sha1.Size]byte, v *storage.View, m *types.Meta) error {
 	mixDigest(digest, binary.BigEndian.AppendUint32(nil, uint32(m.Type)))
-	sum, err := sumString(v, m)
+	var err error
+	switch m.Type {
+	case types.String:
+		var sum [sha1.Size]byte
+		sum, err = sumString(v, m)
+		mixSum(digest, sum)
+	case types.List:
+		err = mixList(digest, v, m)
+	}
 	if err != nil {
 		return err
 	}
-	mixSum(digest, sum)
 	if m.ExpireAtMs != 0 {
 		xorDigest(digest, []byte("!!expire!!"))
 	}
 	return nil
+}
+
+func mixList(digest *[sha1.Size]byte, v *storage.View, m *types.Meta) error {
+	var s types.ListValue
+	err := s.Open(m)
+	for range s.Len() {
+		var value []byte
+		if _, err = s.Next(v); err == nil {
+			value, err = s.Value(v)
+		}
+		if err != nil {
+			return err
+		}
+		mixDigest(digest, value)
+	}
+	return err
 }
 
 // DigestValues is what DEBUG DIGEST-VALUE answers for c.Args: for each key the digest of what it holds, zeros if there is no such key. It

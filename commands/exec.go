@@ -66,8 +66,7 @@ func (r *execRound) Run() error {
 		}
 		step.Took = time.Since(start)
 	}
-	c.endRound()
-	return nil
+	return c.endRound()
 }
 
 // afterMiss has the keys of all further steps fetched as well, if a step met one that is not in memory: a transaction on many cold

@@ -116,8 +116,15 @@ type KeySpec struct {
 	Flags             KeyFlags
 	First, Last, Step int
 	Notes             string
+
+	// Counted: argument First is a number, and as many keys follow it.
+	Counted bool
 }
 
 func oneKey(flags KeyFlags) []KeySpec { return []KeySpec{{Flags: flags, First: 1, Last: 0, Step: 1}} }
+
+func countedKeys(flags KeyFlags, first int) KeySpec {
+	return KeySpec{Flags: flags, First: first, Step: 1, Counted: true}
+}
 
 func allKeys(flags KeyFlags) []KeySpec { return []KeySpec{{Flags: flags, First: 1, Last: -1, Step: 1}} }

@@ -435,7 +435,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("-seed=%d -steps=%d", *seed, *steps)
 	d := dice{rand.New(rand.NewPCG(*seed, 1))}
-	h := newHouse(t, Options{Strings: types.StringOptions{ThresholdBytes: 64, ChunkBytes: 48}})
+	h := newHouse(t, Options{Values: types.Options{ThresholdBytes: 64, ChunkBytes: 48}})
 	m := &model{now: h.hands.now()}
 	for db := range m.dbs {
 		m.dbs[db] = map[string]entry{}

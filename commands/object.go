@@ -103,8 +103,8 @@ func objectEncoding(q *Query) error {
 	})
 }
 
-// encodingOf is the name of a string's encoding in Redis.
-func encodingOf(m *types.Meta) string {
+// stringEncoding is the name of a string's encoding in Redis.
+func stringEncoding(m *types.Meta) string {
 	_, isInt := asInt(m)
 	switch {
 	case m.StringLen() > types.EmbstrBytes || m.Encoding == types.Raw:
@@ -118,7 +118,7 @@ func encodingOf(m *types.Meta) string {
 // asInt reads a string whose bytes are a number in its canonical form.
 func asInt(m *types.Meta) (int64, bool) {
 	value, ok := m.Inline()
-	if !ok || len(value) > maxIntChars {
+	if !ok || m.Type != types.String || len(value) > maxIntChars {
 		return 0, false
 	}
 	return resp.ParseInt(value)

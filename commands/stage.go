@@ -67,7 +67,7 @@ func (s *stageBegin) Run() error {
 
 // Write adds the next bytes of the value. After an error the value is lost.
 func (s *Staging) Write(p []byte) error {
-	full := max(1, stageBatchBytes/s.d.opts.Strings.ChunkBytes) * s.d.opts.Strings.ChunkBytes
+	full := max(1, stageBatchBytes/s.d.opts.Values.ChunkBytes) * s.d.opts.Values.ChunkBytes
 	for len(p) > 0 {
 		n := min(len(p), full-len(s.buf))
 		s.buf = append(s.buf, p[:n]...)
@@ -116,7 +116,7 @@ func (r *stageChunks) Run() error {
 func (s *Staging) beginRound() {
 	now := max(s.d.clock.Now(), s.d.clock.Last())
 	s.txn.SetTime(now)
-	s.ledger.Begin(&s.txn, now, s.d.opts.Strings)
+	s.ledger.Begin(&s.txn, now, s.d.opts.Values)
 }
 
 // update submits a batch and waits for it: a value arrives no faster than the log takes it.

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"sett/resp"
 	"slices"
 	"strings"
 )
@@ -19,7 +20,7 @@ const maxNameBytes = 32
 func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
-		stringRows(), bitmapRows(), hyperLogLogRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
+		stringRows(), listRows(), hashRows(), blockingRows(), setRows(), bitmapRows(), hyperLogLogRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
 		replicationRows(), clusterRows(), observeRows(),
 	} {
 		for _, row := range family {
@@ -57,6 +58,9 @@ func (t *Table) Len() int { return t.ids }
 // complete derives what follows from the rest of the row, and checks the row's own rules.
 func (r *Row) complete() {
 	r.Categories |= r.Flags.implied()
+	if slices.ContainsFunc(r.Keys, func(s KeySpec) bool { return s.Counted }) {
+		r.Flags |= FlagMovableKeys
+	}
 	r.First, r.Last, r.Step = legacyRange(r.Keys)
 	kinds := 0
 	for _, is := range []bool{r.Read != nil, r.Write != nil, r.Session} {
@@ -75,6 +79,7 @@ func (r *Row) complete() {
 
 // legacyRange is the one range of positions that covers the key specifications, as COMMAND has shown it since before there were any.
 func legacyRange(specs []KeySpec) (first, last, step int) {
+	specs = slices.DeleteFunc(slices.Clone(specs), func(s KeySpec) bool { return s.Counted })
 	if len(specs) == 0 {
 		return 0, 0, 0
 	}
@@ -147,7 +152,14 @@ func (r *Row) KeyPositions(args [][]byte, f func(i int, flags KeyFlags)) bool {
 			s.Flags = r.variableFlags(args)
 		}
 		last := s.First + s.Last
-		if s.Last < 0 {
+		switch {
+		case s.Counted:
+			n, ok := resp.ParseInt(args[s.First])
+			if !ok || n < 1 || n >= int64(len(args)-s.First) {
+				return false
+			}
+			s.First, last = s.First+1, s.First+int(n)
+		case s.Last < 0:
 			last = len(args) + s.Last
 		}
 		if last >= len(args) || s.First > last {

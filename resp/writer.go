@@ -98,6 +98,14 @@ func (w *Writer) NullArray() { w.null("*-1\r\n") }
 // Array opens an array: n replies follow.
 func (w *Writer) Array(n int) { w.number('*', int64(n)) }
 
+// SetAt is ArrayAt for a set.
+func (w *Writer) SetAt(at, n int) {
+	w.ArrayAt(at, n)
+	if w.Proto >= 3 {
+		w.buf[at] = '~'
+	}
+}
+
 // ArrayAt opens an array in front of the n replies written since Len() was at. It moves them once, so it is for those who
 // learn n only at the end.
 func (w *Writer) ArrayAt(at, n int) {

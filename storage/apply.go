@@ -125,7 +125,7 @@ func (s *Store) putEntry(index uint64, h entryHead, payload []byte) (pos uint64,
 	before := g.bytes()
 	put := func(payload []byte) {
 		if err == nil {
-			err = effects(payload, func(key, value []byte) { s.putEffect(g, key, value, pos) })
+			err = effects(payload, func(e logged) error { return s.putEffect(g, e, pos) })
 		}
 	}
 	if h.is(flagPart) {
@@ -155,11 +155,18 @@ func (s *Store) putEntry(index uint64, h entryHead, payload []byte) (pos uint64,
 	return pos, nil
 }
 
-func (s *Store) putEffect(g *generation, key, value []byte, pos uint64) {
-	g.put(uint32(s.hash(key)), key, value, pos, s.views.newest.Load())
-	if keyspace, t, ok := decodeTally(key, value); ok {
+func (s *Store) putEffect(g *generation, e logged, pos uint64) (err error) {
+	hash, value := uint32(s.hash(e.key)), e.value
+	if e.patch != nil {
+		if value, err = e.patch.apply(g.value(hash, e.key)); err != nil {
+			return fmt.Errorf("record %q: %w", e.key, err)
+		}
+	}
+	g.put(hash, e.key, value, pos, s.views.newest.Load())
+	if keyspace, t, ok := decodeTally(e.key, value); ok {
 		s.tallies[keyspace] = counter{t, pos}
 	}
+	return nil
 }
 
 func (s *Store) payloadAt(index uint64) ([]byte, error) {

@@ -10,7 +10,9 @@ import (
 // An entry is what one append to the log carries: some whole batches, or a part of a large one, or nothing but the close flag.
 //
 //	header: format(1) level(1) flags(2) group(2) 2 unused · term(8) · number(8) · time ms(8) · payload length(4) · crc32c(4)
-//	payload: effects, one behind the other: kind(1) · key length(uvarint) · key · for a put: value length(uvarint) · value
+//	payload: effects, one behind the other: kind(1) · key length(uvarint) · key, and then
+//	  put    value length(uvarint) · value
+//	  patch  at(uvarint) · removed(uvarint) · inserted length(uvarint) · inserted; see patch.go
 //
 // The checksum covers header and payload. All integers are little-endian but those inside keys. The counters that its batches changed
 // are puts at the payload's end, one for each keyspace: the value as of the entry's last batch.
@@ -18,7 +20,7 @@ const (
 	// FormatEntry is the version of this layout. A node that meets a higher one stops instead of guessing.
 	FormatEntry = 1
 	// FeatureLevel is the highest level of effects that this node understands and writes.
-	FeatureLevel = 1
+	FeatureLevel = 2
 
 	entryHeaderBytes = 40
 )
@@ -31,7 +33,7 @@ const (
 	flagCommit             // … its last part
 )
 
-// Kinds of effects. patch and delete-range are reserved.
+// Kinds of effects. delete-range is reserved.
 const (
 	effectPut    = 1
 	effectDelete = 2
@@ -124,25 +126,42 @@ func appendDelete(buf, key []byte) []byte {
 	return append(buf, key...)
 }
 
-// effects calls f for every effect of a payload, in order; value is nil for a deletion. Bytes point into the payload.
-func effects(payload []byte, f func(key, value []byte)) error {
+var errMalformedEffect = errors.New("log entry holds a malformed effect")
+
+// logged is an effect as the log carries it.
+type logged struct {
+	key   []byte
+	value []byte // of a put; nil: deleted, unless it is a patch
+	patch *patch
+}
+
+// effects calls f for every effect of a payload, in order, until one fails. Bytes point into the payload.
+func effects(payload []byte, f func(e logged) error) error {
 	for len(payload) > 0 {
 		kind := payload[0]
 		key, rest, ok := field(payload[1:])
 		if !ok || len(key) == 0 || len(key) > MaxKeyBytes {
-			return errors.New("log entry holds a malformed effect")
+			return errMalformedEffect
 		}
-		var value []byte
+		e := logged{key: key}
 		switch kind {
 		case effectPut:
-			if value, rest, ok = field(rest); !ok || len(value) == 0 {
-				return errors.New("log entry holds a malformed effect")
+			if e.value, rest, ok = field(rest); !ok || len(e.value) == 0 {
+				return errMalformedEffect
 			}
+		case effectPatch:
+			var p patch
+			if p, rest, ok = takePatch(rest); !ok {
+				return errMalformedEffect
+			}
+			e.patch = &p
 		case effectDelete:
 		default:
 			return fmt.Errorf("%w (effect of kind %d)", errNewerEntry, kind)
 		}
-		f(key, value)
+		if err := f(e); err != nil {
+			return err
+		}
 		payload = rest
 	}
 	return nil

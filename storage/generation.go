@@ -94,6 +94,14 @@ func (g *generation) get(hash uint32, key []byte) []byte {
 	return p.at(getRef(p.at(e), entryNewest))
 }
 
+// value returns what the generation knows of a key's value: nil if it is deleted, or not known.
+func (g *generation) value(hash uint32, key []byte) []byte {
+	if v := g.get(hash, key); v != nil {
+		return versionValue(v)
+	}
+	return nil
+}
+
 // getAt returns the newest version of a key at or before a position, or nil.
 func (g *generation) getAt(hash uint32, key []byte, pos uint64) []byte {
 	e := g.find(hash, key)
@@ -160,10 +168,19 @@ func (g *generation) overwrite(e ref, value []byte, pos, keepFrom uint64) {
 	if keepFrom == 0 {
 		prev = 0
 	}
-	n := g.arena.alloc(versionHeader + len(value))
+	size := align8(versionHeader + len(value) + growth(len(value)))
+	n := g.arena.alloc(size)
 	p = g.arena.chunks
-	writeVersion(p.at(n), value, pos, prev, align8(versionHeader+len(value))-versionHeader)
+	writeVersion(p.at(n), value, pos, prev, size-versionHeader)
 	putRef(eb, entryNewest, n)
+}
+
+// growth is the room that an overwritten value gets to grow further: one that grows with each batch must not be written anew each time.
+func growth(n int) int {
+	if n < 64 || n > chunkBytes/2 {
+		return 0
+	}
+	return n / 4
 }
 
 func writeVersion(v, value []byte, pos uint64, prev ref, capacity int) {

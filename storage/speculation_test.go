@@ -113,9 +113,16 @@ func (h *history) write() error {
 		tx.Put(fmt.Appendf(nil, "id%d", id), []byte("1"))
 		for range 1 + h.rng.IntN(3) {
 			key := fmt.Appendf(nil, "k%d", h.rng.IntN(20))
-			if h.rng.IntN(4) == 0 {
+			switch h.rng.IntN(4) {
+			case 0:
 				tx.Delete(key)
-			} else {
+			case 1: // a patch, if the generation has it
+				value, err := tx.Get(key)
+				if err != nil {
+					return err
+				}
+				tx.Put(key, []byte(edited(h.rng, string(value))))
+			default:
 				tx.Put(key, fmt.Appendf(nil, "%d", id))
 			}
 		}
@@ -351,15 +358,25 @@ func (l *memLog) model() (state map[string]string, tallies map[uint32]Tally) {
 			parts = [][]byte{payload}
 		}
 		for _, p := range parts {
-			effects(p, func(key, value []byte) {
-				if ks, t, ok := decodeTally(key, value); ok {
+			err := effects(p, func(e logged) (err error) {
+				key, value := string(e.key), e.value
+				if e.patch != nil {
+					if value, err = e.patch.apply([]byte(state[key])); err != nil {
+						return err
+					}
+				}
+				if ks, t, ok := decodeTally(e.key, value); ok {
 					tallies[ks] = t
 				} else if value == nil {
-					delete(state, string(key))
+					delete(state, key)
 				} else {
-					state[string(key)] = string(value)
+					state[key] = string(value)
 				}
+				return nil
 			})
+			if err != nil {
+				panic(err)
+			}
 		}
 		parts = nil
 	}

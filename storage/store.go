@@ -206,12 +206,12 @@ func (s *Store) submit(t *Txn) error {
 			s.seal(g)
 			g, start = s.active(), len(s.tail.buf)
 		}
-		g.put(uint32(e.hash), key, value, pos, keep)
 		if value == nil {
 			s.tail.buf = appendDelete(s.tail.buf, key)
 		} else {
-			s.tail.buf = appendPut(s.tail.buf, key, value)
+			s.tail.buf = appendChange(s.tail.buf, key, g.value(uint32(e.hash), key), value)
 		}
+		g.put(uint32(e.hash), key, value, pos, keep)
 	}
 	s.tail.push(queued{pos: pos, start: start, end: len(s.tail.buf), timeMs: s.lastMs}, s.count(g, t, pos))
 	s.tail.mu.Unlock()

@@ -206,7 +206,15 @@ func testModel(t *testing.T, rng *rand.Rand) {
 			var tx Txn
 			changes := map[string]string{}
 			for range 1 + rng.IntN(4) {
-				changes[key()] = map[bool]string{true: "", false: fmt.Sprint(rng.IntN(1000), string(make([]byte, rng.IntN(50))))}[rng.IntN(3) == 0]
+				k := key()
+				switch rng.IntN(6) {
+				case 0, 1:
+					changes[k] = ""
+				case 2: // a change of what is there, which the log carries as a patch
+					changes[k] = edited(rng, model[k])
+				default:
+					changes[k] = fmt.Sprint(rng.IntN(1000), string(make([]byte, rng.IntN(50))))
+				}
 			}
 			err := s.Update(&tx, step(func() error {
 				for k, v := range changes {

@@ -152,8 +152,11 @@ func cutEffects(b []byte, size int) int {
 	for len(b)-len(rest) < size && len(rest) > 0 {
 		kind := rest[0]
 		_, rest, _ = field(rest[1:])
-		if kind == effectPut {
+		switch kind {
+		case effectPut:
 			_, rest, _ = field(rest)
+		case effectPatch:
+			_, rest, _ = takePatch(rest)
 		}
 	}
 	return len(b) - len(rest)

@@ -55,6 +55,9 @@ type checkedCollection struct {
 	directories map[int]directory // the pages that were not met yet; nil once all records of the collection were told
 	lost        int               // pages that a directory has and the store has not
 	strays      int               // pages that no directory has
+
+	tree  *checkedTree
+	wrong string // with its tree as a whole
 }
 
 // leave closes the books of a collection.
@@ -65,6 +68,9 @@ func (k *checkedCollection) leave() {
 		}
 	}
 	k.directories = nil
+	if k.tree != nil && !k.dead {
+		k.wrong, k.tree = k.tree.leave(), nil
+	}
 }
 
 // checkedSpace is what was found in a keyspace. rows is the sum of the hashes of all expiry rows that its meta records ask for, minus those
@@ -209,7 +215,13 @@ func (c *Checker) own(key []byte, m *Meta, dead bool) string {
 		if !dead && (k.owned || k.dead) {
 			return fmt.Sprintf("its collection %d belongs to another key or is dead", collection)
 		}
-		k.owned, k.dead, k.length = true, k.dead || dead, m.StringLen()
+		k.owned, k.dead = true, k.dead || dead
+		if m.Type == String {
+			k.length = m.StringLen()
+		}
+		if wrong := k.plant(m); wrong != "" {
+			return wrong
+		}
 	}
 	if dead {
 		return ""
@@ -259,7 +271,7 @@ func (c *Checker) collection(id uint64) *checkedCollection {
 
 // element takes in a directory or a page. What is wrong with a collection as a whole is said at the end.
 func (c *Checker) element(key, value []byte) string {
-	if len(key) != elementBytes {
+	if len(key) < 10 || len(key) != elementKeyBytes[key[9]] {
 		return "malformed key of an element"
 	}
 	k := c.collection(binary.BigEndian.Uint64(key[1:]))
@@ -272,12 +284,19 @@ func (c *Checker) element(key, value []byte) string {
 	k.records++
 	n := int(binary.BigEndian.Uint32(key[elementBytes-4:]))
 	switch key[9] {
+	case elementNode, elementPart:
+		return k.treeRecord(key, value)
 	case elementDirectory:
 		return k.addDirectory(n, value)
 	case elementPage:
 		return k.addPage(n, value)
 	}
 	return "malformed key of an element"
+}
+
+// elementKeyBytes are the lengths of the keys of elements, by kind.
+var elementKeyBytes = [256]int{
+	elementDirectory: elementBytes, elementPage: elementBytes, elementBucket: elementBytes, elementNode: nodeKeyBytes, elementPart: partKeyBytes,
 }
 
 func (k *checkedCollection) addDirectory(n int, value []byte) string {
@@ -344,16 +363,16 @@ func (c *Checker) End(tallies map[uint32]storage.Tally, nextID uint64) (wrong []
 }
 
 func (c *Checker) endCollections(nextID uint64) (wrong []string) {
-	if c.present != nil {
-		c.present.leave()
-	}
 	for id, k := range c.collections {
+		k.leave() // also one of which there are no records
 		switch {
 		case id >= nextID:
 			wrong = append(wrong, fmt.Sprintf("collection %d is there, but the next id is %d: new values would mix with it", id, nextID))
 		case k.dead:
 		case !k.owned:
 			wrong = append(wrong, fmt.Sprintf("collection %d is nobody's: its %d records take space for ever", id, k.records))
+		case k.wrong != "":
+			wrong = append(wrong, fmt.Sprintf("collection %d %s", id, k.wrong))
 		case k.lost > 0:
 			wrong = append(wrong, fmt.Sprintf("collection %d, a string, has lost %d pages; reading them answers -CORRUPT", id, k.lost))
 		case k.strays > 0:

@@ -12,9 +12,12 @@ import (
 //
 //	record       key                                                         value
 //	meta         m keyspace(4) slot(2) hash(4) form(1) userkey               see meta.go
-//	element      s collection(8) kind(1) suffix                              later: fields, members, scores, positions
+//	element      s collection(8) kind(1) suffix
 //	  directory  s collection(8) 1 directory(4)                              which pages exist: bitmap; see page.go
 //	  page       s collection(8) 2 page(4)                                   bytes of a string
+//	  bucket     s collection(8) 3 hash(4)                                   elements by name: see table.go
+//	  node       s collection(8) 4 node(8)                                   elements by rank, or what lies above them: see tree.go
+//	  part       s collection(8) 5 serial(8) number(4)                       bytes of a large element: see datum.go
 //	blob header  B blob(8)                                                   length(8) chunk size(4)
 //	blob chunk   b blob(8) chunk(4)                                          bytes
 //	expiry       x keyspace(4) expireAt(8) kind(1) slot hash form userkey    1; encoded in ttl/index.go
@@ -49,8 +52,13 @@ const MaxNameBytes = 32<<10 - 64
 const (
 	elementDirectory = 1
 	elementPage      = 2
+	elementBucket    = 3
+	elementNode      = 4
+	elementPart      = 5
 
-	elementBytes = 14 // length of the key of either
+	elementBytes = 14 // length of the key of each but the last two
+	nodeKeyBytes = 18 // … of a node: a queue uses a number up for every 2 KiB that pass through it
+	partKeyBytes = 22 // … and of a part
 	blobKeyBytes = 13 // of a chunk of a blob
 )
 
@@ -158,6 +166,19 @@ func appendDirectory(dst []byte, collection uint64, directory int) []byte {
 
 func appendPage(dst []byte, collection uint64, page int) []byte {
 	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementPage), uint32(page))
+}
+
+func appendBucket(dst []byte, collection uint64, start uint32) []byte {
+	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementBucket), start)
+}
+
+func appendNode(dst []byte, collection, node uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendElement(dst, collection, elementNode), node)
+}
+
+func appendPart(dst []byte, collection, serial uint64, n int) []byte {
+	dst = binary.BigEndian.AppendUint64(appendElement(dst, collection, elementPart), serial)
+	return binary.BigEndian.AppendUint32(dst, uint32(n))
 }
 
 // AppendDead appends the key of a dead record.

@@ -42,7 +42,7 @@ type Reader interface {
 //
 //	type(4 bits) format(4 bits) · flags(1) · expireAt ms(8), if flagged · name's blob id(8) length(8), if flagged · payload
 //
-// and the payload of a string is in string.go.
+// and the payload of a string is in string.go, that of a collection in collection.go.
 type Meta struct {
 	Exists     bool // false in the zero Meta: there is no such key
 	Type       Type
@@ -118,7 +118,7 @@ func DecodeMeta(key, record []byte) (Meta, error) {
 			return Meta{}, corruptMeta(key)
 		}
 	}
-	if m.Type == String && !m.validString() || m.Type != String && m.Encoding != Natural {
+	if m.Type == String && !m.validString() || m.Type != String && !m.validCollection() {
 		return Meta{}, corruptMeta(key)
 	}
 	return m, nil
@@ -154,8 +154,12 @@ func (m *Meta) bytes() int64 {
 	if m.Type == String {
 		return int64(m.StringLen())
 	}
-	return int64(len(m.Payload))
+	c := m.collection()
+	return c.valueBytes()
 }
+
+// ValueBytes is what the value adds to the keyspace's counter of bytes.
+func (m *Meta) ValueBytes() int64 { return m.bytes() }
 
 // Ledger is the door through which meta records are written. What must agree with them – the keyspace's counters, the expiry rows, the
 // dead records of blobs and collections – it writes itself, so that no command can forget it.
@@ -165,9 +169,12 @@ func (m *Meta) bytes() int64 {
 type Ledger struct {
 	txn     *storage.Txn
 	nowMs   int64
-	strings StringOptions
-	key     []byte  // scratch for keys of rows, dead records and blobs
-	value   []byte  // scratch for records
+	options Options
+	key     []byte // scratch for keys of rows, dead records and blobs
+	value   []byte // scratch for records
+	payload []byte // scratch for the payload of a collection's
+	shape   []byte // … and for its shape
+	edit    Edit
 	string  []byte  // scratch for a string, or a page of one, that is changed
 	one     [1]byte // scratch for one byte of it
 
@@ -187,15 +194,21 @@ type Ledger struct {
 	Quiet []int
 }
 
-// StringOptions says how strings are stored. Zero fields get the defaults of config.toml.
-type StringOptions struct {
+// Options say how values are stored. Zero fields get the defaults of config.toml.
+type Options struct {
 	ThresholdBytes int // longer strings are blobs: value_threshold, 16 KiB
 	ChunkBytes     int // size of a blob's chunks: blob_chunk, 64 KiB
-	PackedMaxBytes int // longer strings become paged when they are changed in place: packed_max_bytes, 2 KiB; ThresholdBytes at most
+
+	// PackedMaxBytes is what a meta record may hold: longer strings become paged when they are changed in place, collections of more bytes
+	// or of more than PackedMaxEntries elements spread. packed_max_bytes, 2 KiB, ThresholdBytes at most; packed_max_entries, 128.
+	PackedMaxBytes   int
+	PackedMaxEntries int
+
+	Keys *Keys // the store's
 }
 
 // Filled are the options with their defaults filled in.
-func (o StringOptions) Filled() StringOptions {
+func (o Options) Filled() Options {
 	if o.ThresholdBytes == 0 {
 		o.ThresholdBytes = 16 << 10
 	}
@@ -204,6 +217,9 @@ func (o StringOptions) Filled() StringOptions {
 	}
 	if o.PackedMaxBytes == 0 {
 		o.PackedMaxBytes = 2 << 10
+	}
+	if o.PackedMaxEntries == 0 {
+		o.PackedMaxEntries = 128
 	}
 	o.PackedMaxBytes = min(o.PackedMaxBytes, o.ThresholdBytes)
 	return o
@@ -220,8 +236,8 @@ type Record struct {
 }
 
 // Begin starts a round.
-func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, strings StringOptions) {
-	l.txn, l.nowMs, l.strings = txn, nowMs, strings.Filled()
+func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, options Options) {
+	l.txn, l.nowMs, l.options = txn, nowMs, options.Filled()
 	l.Changes, l.Expired, l.Due, l.Adopted, l.Quiet = 0, 0, 0, l.Adopted[:0], l.Quiet[:0]
 }
 

@@ -144,7 +144,7 @@ func (l *Ledger) Splice(r *Record, offset int, piece []byte) error {
 		m.Encoding = m.rawEncoding()
 		l.Put(r, m)
 		return nil
-	case end <= l.strings.PackedMaxBytes:
+	case end <= l.options.PackedMaxBytes:
 		return l.spliceInline(r, offset, piece, end)
 	case end > maxStringBytes:
 		return storage.ErrTooLarge

@@ -51,14 +51,14 @@ func (l *Ledger) putDead(kind byte, id uint64, state byte) {
 func (l *Ledger) putBlobHeader(id, length uint64) {
 	var header [blobHeaderBytes]byte
 	binary.BigEndian.PutUint64(header[:], length)
-	binary.BigEndian.PutUint32(header[8:], uint32(l.strings.ChunkBytes))
+	binary.BigEndian.PutUint32(header[8:], uint32(l.options.ChunkBytes))
 	l.key = appendBlobHeader(l.key[:0], id)
 	l.txn.Put(l.key, header[:])
 }
 
 func (l *Ledger) putBlobChunks(id uint64, n int, bytes []byte) (chunks int) {
 	for ; len(bytes) > 0; chunks++ {
-		chunk := bytes[:min(len(bytes), l.strings.ChunkBytes)]
+		chunk := bytes[:min(len(bytes), l.options.ChunkBytes)]
 		bytes = bytes[len(chunk):]
 		l.key = appendBlobChunk(l.key[:0], id, uint32(n+chunks))
 		l.txn.Put(l.key, chunk)

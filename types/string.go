@@ -55,8 +55,12 @@ func (m *Meta) owned() (blob, collection uint64) {
 	if m.OwnsBlobs {
 		blob, _ = m.blob()
 	}
-	if m.Type == String && m.Format == formatPaged {
+	switch {
+	case !m.Exists:
+	case m.Type == String && m.Format == formatPaged:
 		_, collection = m.paged()
+	case m.Type != String && m.Format == formatSpread:
+		collection = m.collection().id
 	}
 	return blob, collection
 }
@@ -211,7 +215,7 @@ func (l *Ledger) PutEncoded(r *Record, value []byte, expireAtMs int64, e Encodin
 	if len(value) <= EmbstrBytes {
 		m.Encoding = e // a longer one is raw anyway
 	}
-	if len(value) <= l.strings.ThresholdBytes {
+	if len(value) <= l.options.ThresholdBytes {
 		l.Put(r, m)
 		return
 	}

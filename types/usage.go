@@ -6,8 +6,8 @@ import (
 	"sett/ttl"
 )
 
-// Usage is how many bytes the records of a key have, their keys included: the meta record, the expiry row, a long name, and the value's blob
-// or pages. Pages may be shorter than 1 KiB: the first samples of them are read, the others taken to be like those.
+// Usage is how many bytes the records of a key have, their keys included: the meta record, the expiry row, a long name, and the value's blob,
+// pages or nodes. Pages may be shorter than 1 KiB: the first samples of them are read, the others taken to be like those.
 func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
 	bytes = int64(len(key) + len(AppendMetaRecord(nil, m)))
 	if m.ExpireAtMs != 0 {
@@ -36,7 +36,71 @@ func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) 
 		}
 		bytes += n
 	}
+	if m.Type == List && m.Format == formatSpread {
+		n, err := listUsage(r, m, samples)
+		if err != nil {
+			return 0, err
+		}
+		bytes += n
+	}
 	return bytes, nil
+}
+
+// listUsage reads the nodes above the leaves, or the first samples of each level, and takes the others to be like those. Elements that lie
+// apart count as if they filled their parts.
+func listUsage(r Reader, m *Meta, samples int) (bytes int64, err error) {
+	c := m.collection()
+	var t tree
+	if !t.open(&listTree, c.id, c.shape, c.bytes) {
+		return 0, t.corrupt(0, 0)
+	}
+	bytes = c.bytes + (t.apart+partBytes-1)/partBytes*partKeyBytes
+	nodes, read := 1.0, [][]byte{t.root} // of the level at hand: how many there are, and those that were read
+	for level := t.height; level > 0; level-- {
+		var below []uint64
+		for _, entries := range read {
+			for len(entries) > 0 {
+				c, size := t.kind.takeChild(entries)
+				if size == 0 {
+					return 0, t.corruptAbove(level)
+				}
+				below, entries = append(below, c.node), entries[size:]
+			}
+		}
+		nodes *= float64(len(below)) / float64(len(read))
+		if level == 1 {
+			break
+		}
+		if read, err = t.sample(r, level-1, below, samples); err != nil {
+			return 0, err
+		}
+		size := 0
+		for _, entries := range read {
+			size += nodeKeyBytes + 1 + len(entries)
+		}
+		bytes += int64(float64(size) * nodes / float64(len(read)))
+	}
+	return bytes + int64(nodes*(nodeKeyBytes+1)), nil
+}
+
+// sample reads the first nodes of some.
+func (t *tree) sample(r Reader, level int, nodes []uint64, samples int) (read [][]byte, err error) {
+	nodes = nodes[:min(len(nodes), max(1, samples))]
+	keys := make([][]byte, len(nodes))
+	for i, node := range nodes {
+		keys[i] = appendNode(nil, t.collection, node)
+	}
+	if err := r.Need(keys...); err != nil {
+		return nil, err
+	}
+	for _, node := range nodes {
+		entries, err := t.load(r, node, level)
+		if err != nil {
+			return nil, err
+		}
+		read = append(read, entries)
+	}
+	return read, nil
 }
 
 // blobUsage needs the header alone: chunks are full but for the last.

@@ -67,6 +67,37 @@ const grammar = `
  1 SETRANGE <hll> { 0 | 4 | 5 | 8 | 15 } { H | a | 0 }
  1 DEL <hll>
 
+25 LPUSH <list> <element> +
+25 RPUSH <list> <element> +
+ 4 RPUSH <list> <longElement> +
+ 5 LPUSHX <list> <element> +
+ 5 RPUSHX <list> <element> +
+10 LPOP <list> [ <count> ]
+10 RPOP <list> [ <count> ]
+ 5 LLEN <list>
+10 LINDEX <list> <index>
+10 LSET <list> <index> <element>
+20 LRANGE <list> <index> <index>
+ 3 LRANGE <list> 0 -1
+ 4 LTRIM <list> <index> <index>
+10 LINSERT <list> { BEFORE | AFTER } <element> <element>
+12 LREM <list> <int> <element>
+ 3 LREM <list> { 0 | 1 | -1 | 2 | -2 } <element>
+12 LPOS <list> <element> [ RANK { 1 | 2 | -1 | -2 | <int> } ] [ COUNT <count> ] [ MAXLEN <count> ]
+10 LMOVE <list> <list> { LEFT | RIGHT } { LEFT | RIGHT }
+ 8 RPOPLPUSH <list> <list>
+10 LMPOP { 1 <list> | 2 <list> <list> | 3 <key> <list> <list> } { LEFT | RIGHT } [ COUNT <count> ]
+ 2 LPUSH <key> <element>
+ 1 LPOP <key>
+ 1 LMOVE <list> <key> LEFT RIGHT
+ 2 GET <list>
+ 4 COPY <list> <list> [ REPLACE ]
+ 2 RENAME <list> <list>
+ 2 EXPIRE <list> <seconds>
+ 1 TYPE <list>
+ 1 OBJECT ENCODING <list>
+ 1 DEL <list>
+
 10 DEL <key> +
  5 UNLINK <key> +
  8 EXISTS <key> +
@@ -78,7 +109,7 @@ const grammar = `
  2 COPY <hll> <hll> [ REPLACE ]
  8 MOVE <key> <db>
  3 KEYS <pattern>
- 2 SCAN 0 [ MATCH <pattern> ] COUNT 1000 [ TYPE { string | hash } ]
+ 2 SCAN 0 [ MATCH <pattern> ] COUNT 1000 [ TYPE { string | hash | list } ]
  2 RANDOMKEY
  3 DBSIZE
 10 OBJECT ENCODING <key>
@@ -304,6 +335,15 @@ func (w *writer) terminal(name string) string {
 			return pick(w, []string{"", "\x00", strings.Repeat("long name ", 30)})
 		}
 		return "k" + w.digits(6)
+	case "list":
+		return "l" + w.digits(4)
+	case "element":
+		if w.IntN(3) > 0 {
+			return pick(w, []string{"a", "b", "c", "", "1", "2", "x\x00"})
+		}
+		return w.value()
+	case "longElement":
+		return strings.Repeat(pick(w, []string{"p", "q"}), 1020+w.IntN(10)+w.IntN(2)*8000)
 	case "short":
 		return "s" + w.digits(3)
 	case "hll":

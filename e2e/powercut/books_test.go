@@ -22,7 +22,7 @@ const nowMs = 1
 func slotKey(slot int) []byte { return fmt.Appendf(nil, "!staged%d", slot) }
 
 func (b *books) last() (uint64, error) {
-	b.types.Begin(&b.txn, nowMs, types.StringOptions{})
+	b.types.Begin(&b.txn, nowMs, types.Options{})
 	value, err := b.txn.Get([]byte(systemKey))
 	return ticketOf(value), err
 }

@@ -1,0 +1,135 @@
+package types
+
+import (
+	"encoding/binary"
+
+	"sett/storage"
+)
+
+// A list, set, hash or sorted set is packed, all its elements in the meta record, or spread over records of its own; it spreads once and
+// stays so:
+//
+//	format packed  payload: state(1) count(uvarint) · elements, one behind the other
+//	format spread  payload: state(1) count(uvarint) · collection id(8) bytes(uvarint) · shape
+//
+// An element is made of datums (datum.go). The shape says where a spread collection's elements are found: table.go has that of names (hash,
+// set), tree.go that of an order (list), and a sorted set has both.
+const (
+	formatPacked = 0
+	formatSpread = 1
+
+	stateConverted = 1 << 0 // Redis would have given up the smaller encoding, which it never takes back
+)
+
+// collection is the payload of a collection's meta record taken apart.
+type collection struct {
+	converted bool
+	count     int64  // elements
+	packed    []byte // the elements, if they are packed
+	id        uint64 // of a spread one
+	bytes     int64  // of a spread one's elements
+	shape     []byte // of a spread one
+}
+
+func (m *Meta) validCollection() bool {
+	_, ok := parseCollection(m.Format, m.Payload)
+	return ok && m.Encoding == Natural && !m.OwnsBlobs
+}
+
+// collection takes the payload apart. DecodeMeta has seen that it can be.
+func (m *Meta) collection() collection {
+	c, _ := parseCollection(m.Format, m.Payload)
+	return c
+}
+
+func parseCollection(format byte, payload []byte) (c collection, ok bool) {
+	if len(payload) < 2 || payload[0]&^stateConverted != 0 {
+		return c, false
+	}
+	c.converted = payload[0]&stateConverted != 0
+	count, n := binary.Uvarint(payload[1:])
+	if n <= 0 || count == 0 || count > 1<<62 {
+		return c, false
+	}
+	c.count = int64(count)
+	rest := payload[1+n:]
+	switch format {
+	case formatPacked:
+		c.packed = rest
+		return c, true
+	case formatSpread:
+		if len(rest) < 9 {
+			return c, false
+		}
+		c.id = binary.BigEndian.Uint64(rest)
+		bytes, n := binary.Uvarint(rest[8:])
+		if n <= 0 || bytes > 1<<62 || c.id == 0 {
+			return c, false
+		}
+		c.bytes, c.shape = int64(bytes), rest[8+n:]
+		return c, true
+	}
+	return c, false
+}
+
+// appendPayload appends the payload of a collection's meta record to dst.
+func (c *collection) appendPayload(dst []byte) []byte {
+	state := byte(0)
+	if c.converted {
+		state |= stateConverted
+	}
+	dst = binary.AppendUvarint(append(dst, state), uint64(c.count))
+	if c.id == 0 {
+		return append(dst, c.packed...)
+	}
+	dst = binary.BigEndian.AppendUint64(dst, c.id)
+	dst = binary.AppendUvarint(dst, uint64(c.bytes))
+	return append(dst, c.shape...)
+}
+
+// format is that of the meta record.
+func (c *collection) format() byte {
+	if c.id == 0 {
+		return formatPacked
+	}
+	return formatSpread
+}
+
+// valueBytes is what the elements add to the keyspace's counter of bytes.
+func (c *collection) valueBytes() int64 {
+	if c.id == 0 {
+		return int64(len(c.packed))
+	}
+	return c.bytes
+}
+
+// Count is the number of a collection's elements; 0 if there is no such key.
+func (m *Meta) Count() int64 {
+	if !m.Exists {
+		return 0
+	}
+	c := m.collection()
+	return c.count
+}
+
+// Converted tells whether Redis would have given up the smaller encoding of the collection.
+func (m *Meta) Converted() bool {
+	c := m.collection()
+	return c.converted
+}
+
+// putCollection makes c the key's value, and leaves its time to live as it is. An empty collection is none: the key goes.
+func (l *Ledger) putCollection(r *Record, t Type, c *collection) {
+	if c.count == 0 {
+		if r.Exists {
+			l.Remove(r)
+		}
+		return
+	}
+	l.payload = c.appendPayload(l.payload[:0])
+	l.Put(r, Meta{Type: t, Format: c.format(), ExpireAtMs: r.ExpireAtMs, Payload: l.payload})
+}
+
+func corruptCollection(key []byte, reason string) error {
+	return &storage.CorruptError{Key: append([]byte(nil), key...), Reason: reason}
+}

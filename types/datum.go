@@ -1,0 +1,150 @@
+package types
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+
+	"sett/storage"
+)
+
+// A datum is a name (field, member) or a value (of a field, of a list) inside a packed record, a bucket or a leaf:
+//
+//	inline  uvarint(length·2)      bytes
+//	apart   uvarint(length·2 + 1)  serial(8) · SHA-256(32), if it is a name
+//
+// One that lies apart has its bytes in parts of partBytes under its collection, so it is removed with it. Only a spread collection has such:
+// records that many elements share stay small.
+const (
+	inlineMaxBytes = 1 << 10
+	partBytes      = 8 << 10
+)
+
+type datum struct {
+	bytes  []byte // if it is inline
+	length int
+	serial uint64 // of the parts of one that lies apart, else 0
+	sum    []byte // of a name that lies apart: its SHA-256
+}
+
+// takeDatum splits a datum off; what it points to lies in b.
+func takeDatum(b []byte, name bool) (d datum, rest []byte, ok bool) {
+	head, n := binary.Uvarint(b)
+	if n <= 0 || head>>1 > maxStringBytes {
+		return d, nil, false
+	}
+	b = b[n:]
+	d.length = int(head >> 1)
+	if head&1 == 0 {
+		if d.length > len(b) {
+			return d, nil, false
+		}
+		d.bytes = b[:d.length:d.length]
+		return d, b[d.length:], true
+	}
+	size := 8
+	if name {
+		size += sha256.Size
+	}
+	if len(b) < size {
+		return d, nil, false
+	}
+	d.serial, d.sum = binary.BigEndian.Uint64(b), b[8:size:size]
+	return d, b[size:], d.serial != 0 && d.length > 0
+}
+
+// appendInline appends a datum with its bytes.
+func appendInline(dst, value []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(value))<<1), value...)
+}
+
+// appendDatum appends a datum of a spread collection to dst. One that is longer than limit lies apart: its bytes are written.
+func (l *Ledger) appendDatum(dst []byte, collection uint64, value []byte, limit int, name bool) []byte {
+	if len(value) <= limit || len(value) == 0 {
+		return appendInline(dst, value)
+	}
+	serial := l.txn.NewID()
+	for n := 0; n*partBytes < len(value); n++ {
+		l.key = appendPart(l.key[:0], collection, serial, n)
+		l.txn.Put(l.key, value[n*partBytes:min((n+1)*partBytes, len(value))])
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(value))<<1|1)
+	dst = binary.BigEndian.AppendUint64(dst, serial)
+	if name {
+		sum := sha256.Sum256(value)
+		dst = append(dst, sum[:]...)
+	}
+	return dst
+}
+
+// dropDatum removes the bytes of a datum that lies apart.
+func (l *Ledger) dropDatum(collection uint64, d *datum) {
+	if d.serial == 0 {
+		return
+	}
+	for n := 0; n*partBytes < d.length; n++ {
+		l.key = appendPart(l.key[:0], collection, d.serial, n)
+		l.txn.Delete(l.key)
+	}
+}
+
+// needs appends the keys of the parts that hold a datum's bytes.
+func (d *datum) needs(keys [][]byte, collection uint64) [][]byte {
+	if d.serial != 0 {
+		for n := 0; n*partBytes < d.length; n++ {
+			keys = append(keys, appendPart(nil, collection, d.serial, n))
+		}
+	}
+	return keys
+}
+
+// appendTo appends the datum's bytes to dst.
+func (d *datum) appendTo(dst []byte, g Getter, collection uint64) ([]byte, error) {
+	if d.serial == 0 {
+		return append(dst, d.bytes...), nil
+	}
+	var scratch [partKeyBytes]byte
+	for n := 0; n*partBytes < d.length; n++ {
+		key := appendPart(scratch[:0], collection, d.serial, n)
+		part, err := g.Get(key)
+		if err != nil {
+			return dst, err
+		}
+		if want := min(partBytes, d.length-n*partBytes); len(part) != want {
+			return dst, &storage.CorruptError{
+				Key: bytes.Clone(key), Reason: fmt.Sprintf("part %d of an element of %d bytes has %d bytes of %d", n, d.length, len(part), want),
+			}
+		}
+		dst = append(dst, part...)
+	}
+	return dst, nil
+}
+
+// isName tells whether a datum that is a name is this one. sum is the SHA-256 of a name too long to be inline.
+func (d *datum) isName(name []byte, sum *[sha256.Size]byte) bool {
+	if d.length != len(name) {
+		return false
+	}
+	if d.serial == 0 {
+		return bytes.Equal(d.bytes, name)
+	}
+	return bytes.Equal(d.sum, sum[:])
+}
+
+// copyParts copies what lies apart of a datum to another collection.
+func (l *Ledger) copyParts(d *datum, from, to uint64) error {
+	for n := 0; d.serial != 0 && n*partBytes < d.length; n++ {
+		l.key = appendPart(l.key[:0], from, d.serial, n)
+		part, err := l.txn.Get(l.key)
+		if err != nil {
+			return err
+		}
+		if len(part) == 0 {
+			return corruptCollection(l.key, "a part of an element is missing")
+		}
+		l.key = appendPart(l.key[:0], to, d.serial, n)
+		l.txn.Put(l.key, part)
+	}
+	return nil
+}

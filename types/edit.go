@@ -1,0 +1,375 @@
+package types
+
+import "encoding/binary"
+
+// Edit changes the elements of a hash or a set. What it changes it keeps to itself until Save, which writes every touched bucket once, and the
+// meta record. A Ledger has one at a time.
+type Edit struct {
+	Elements
+	l       *Ledger
+	r       *Record
+	open    []openBucket // buckets read so far; what they hold is as it will be
+	byStart map[uint32]int
+	entry   []byte // scratch for an entry
+	changed bool
+}
+
+// openBucket is a bucket in an Edit's hands.
+type openBucket struct {
+	start   uint32
+	entries []byte
+	count   int
+	stored  bool // it has a record
+	dirty   bool
+}
+
+// A bucket beyond fullBucketBytes takes values by reference only: no record of the LSM may reach 32 KiB.
+const fullBucketBytes = 8 << 10
+
+// fewBuckets are searched one by one.
+const fewBuckets = 8
+
+// EditElements begins to change the elements of a record that is one of type of, or does not exist.
+func (l *Ledger) EditElements(r *Record, of Type) (*Edit, error) {
+	e := &l.edit
+	for i := range e.open {
+		e.open[i].entries = e.open[i].entries[:0]
+	}
+	if len(e.open) > fewBuckets {
+		e.open, e.byStart = nil, nil
+	}
+	elements, err := openElements(Elements{keys: l.options.Keys, from: e, round: l.txn, key: r.Key, of: of}, &r.Meta)
+	elements.scratch = e.scratch
+	if elements.id == 0 {
+		elements.packed = append(e.packed[:0], elements.packed...)
+	} else {
+		elements.packed = e.packed[:0]
+	}
+	*e = Edit{Elements: elements, l: l, r: r, open: e.open[:0], byStart: e.byStart, entry: e.entry}
+	clear(e.byStart)
+	return e, err
+}
+
+// Get is how its Elements read: the buckets in its hands before all others.
+func (e *Edit) Get(key []byte) ([]byte, error) {
+	if len(key) == elementBytes && key[9] == elementBucket {
+		if b := e.find(binary.BigEndian.Uint32(key[10:])); b != nil {
+			return b.entries, nil
+		}
+	}
+	return e.l.txn.Get(key)
+}
+
+func (e *Edit) find(start uint32) *openBucket {
+	if len(e.open) > fewBuckets {
+		if i, ok := e.byStart[start]; ok {
+			return &e.open[i]
+		}
+		return nil
+	}
+	for i := range e.open {
+		if e.open[i].start == start {
+			return &e.open[i]
+		}
+	}
+	return nil
+}
+
+// load takes a bucket into its hands.
+func (e *Edit) load(start uint32) (*openBucket, error) {
+	if b := e.find(start); b != nil {
+		return b, nil
+	}
+	e.l.key = appendBucket(e.l.key[:0], e.id, start)
+	entries, err := e.l.txn.Get(e.l.key)
+	if err != nil {
+		return nil, err
+	}
+	n, ok := countEntries(e.of, entries)
+	if !ok {
+		return nil, e.corrupt()
+	}
+	b := e.add(start)
+	b.entries, b.count, b.stored = append(b.entries, entries...), n, entries != nil
+	return b, nil
+}
+
+// add puts an empty bucket into its hands.
+func (e *Edit) add(start uint32) *openBucket {
+	if n := len(e.open); n < cap(e.open) {
+		e.open = e.open[:n+1]
+		e.open[n] = openBucket{start: start, entries: e.open[n].entries[:0]}
+	} else {
+		e.open = append(e.open, openBucket{start: start})
+	}
+	n := len(e.open) - 1
+	switch {
+	case n == fewBuckets:
+		if e.byStart == nil {
+			e.byStart = make(map[uint32]int)
+		}
+		for i := range e.open {
+			e.byStart[e.open[i].start] = i
+		}
+	case n > fewBuckets:
+		e.byStart[start] = n
+	}
+	return &e.open[n]
+}
+
+// Put sets the element of a name; of a set, the value is nil. added tells whether there was none.
+func (e *Edit) Put(name, value []byte) (added bool, err error) {
+	n := e.keys.elementName(name)
+	if e.id == 0 {
+		old, at, found, ok := find(e.of, e.packed, &n)
+		if !ok {
+			return false, e.corrupt()
+		}
+		if len(name) <= inlineMaxBytes && len(value) <= inlineMaxBytes {
+			e.entry = e.appendInlineEntry(e.entry[:0], name, value)
+			e.packed = splice(e.packed, at, len(old.raw), e.entry)
+			e.count += int64(1 - boolInt(found))
+			e.changed = true
+			if e.count <= int64(e.l.options.PackedMaxEntries) && len(e.packed) <= e.l.options.PackedMaxBytes {
+				return !found, nil
+			}
+			return !found, e.spread()
+		}
+		if err := e.spread(); err != nil {
+			return false, err
+		}
+	}
+	return e.putSpread(&n, value)
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (e *Edit) appendInlineEntry(dst, name, value []byte) []byte {
+	dst = appendInline(dst, name)
+	if e.of == Hash {
+		dst = appendInline(dst, value)
+	}
+	return dst
+}
+
+// splice exchanges n bytes of b for others.
+func splice(b []byte, at, n int, by []byte) []byte {
+	if d := len(by) - n; d > 0 {
+		b = append(b, by[:d]...) // the bytes do not matter
+		copy(b[at+len(by):], b[at+n:len(b)-d])
+	} else if d < 0 {
+		copy(b[at+len(by):], b[at+n:])
+		b = b[:len(b)+d]
+	}
+	copy(b[at:], by)
+	return b
+}
+
+func (e *Edit) putSpread(n *elementName, value []byte) (added bool, err error) {
+	b, err := e.load(e.bucketOf(n.hash))
+	if err != nil {
+		return false, err
+	}
+	old, at, found, ok := find(e.of, b.entries, n)
+	if !ok {
+		return false, e.corrupt()
+	}
+	// A name that lies apart stays where it is; a value that does is written anew.
+	e.entry = e.entry[:0]
+	switch {
+	case found && old.name.serial != 0:
+		e.entry = append(e.entry, old.raw[:len(old.raw)-e.valuePartOf(&old)]...)
+	default:
+		e.entry = e.l.appendDatum(e.entry, e.id, n.bytes, inlineMaxBytes, true)
+	}
+	if e.of == Hash {
+		e.l.dropDatum(e.id, &old.value)
+		limit := inlineMaxBytes
+		if len(b.entries)+len(e.entry)+len(value) > fullBucketBytes {
+			limit = 0 // many large ones met by chance
+		}
+		e.entry = e.l.appendDatum(e.entry, e.id, value, limit, false)
+	}
+	b.entries = splice(b.entries, at, len(old.raw), e.entry)
+	b.dirty, e.changed = true, true
+	e.size += int64(len(e.entry) - len(old.raw))
+	e.bytes += int64(len(n.bytes)+len(value)) - old.bytes()
+	if !found {
+		b.count++
+		e.count++
+		e.widest = max(e.widest, uint32(b.count))
+	}
+	return !found, e.grow()
+}
+
+// valuePartOf is how many bytes of an entry its value takes.
+func (e *Edit) valuePartOf(el *Element) int {
+	_, rest, _ := takeDatum(el.raw, true)
+	return len(rest)
+}
+
+// Remove removes the element of a name, if there is one.
+func (e *Edit) Remove(name []byte) (removed bool, err error) {
+	n := e.keys.elementName(name)
+	if e.id == 0 {
+		old, at, found, ok := find(e.of, e.packed, &n)
+		if !ok {
+			return false, e.corrupt()
+		}
+		if found {
+			e.packed = splice(e.packed, at, len(old.raw), nil)
+			e.count--
+			e.changed = true
+		}
+		return found, nil
+	}
+	b, err := e.load(e.bucketOf(n.hash))
+	if err != nil {
+		return false, err
+	}
+	old, at, found, ok := find(e.of, b.entries, &n)
+	if !ok {
+		return false, e.corrupt()
+	}
+	if !found {
+		return false, nil
+	}
+	e.l.dropDatum(e.id, &old.name)
+	e.l.dropDatum(e.id, &old.value)
+	e.size -= int64(len(old.raw))
+	e.bytes -= old.bytes()
+	b.entries = splice(b.entries, at, len(old.raw), nil)
+	b.count--
+	e.count--
+	b.dirty, e.changed = true, true
+	return true, e.shrink()
+}
+
+// spread gives packed elements buckets.
+func (e *Edit) spread() error {
+	packed := e.packed
+	e.id = e.l.txn.NewID()
+	e.bytes = 0
+	e.table = table{size: int64(len(packed))}
+	e.buckets = e.wanted(max(e.count, 1))
+	e.changed = true
+	for len(packed) > 0 {
+		el, rest, ok := takeElement(e.of, packed)
+		if !ok {
+			return e.corrupt()
+		}
+		start := e.bucketOf(e.keys.hashOf(&el))
+		b := e.find(start)
+		if b == nil {
+			b = e.add(start)
+		}
+		b.entries, b.dirty = append(b.entries, el.raw...), true
+		b.count++
+		e.widest = max(e.widest, uint32(b.count))
+		e.bytes += el.bytes()
+		packed = rest
+	}
+	e.widest = max(e.widest, 1)
+	return nil
+}
+
+// perChange is how many buckets one change of an element divides or joins at most, so that none takes long. It keeps up: each change moves what
+// is wanted by one at most.
+const perChange = 2
+
+func (e *Edit) grow() error {
+	for range perChange {
+		if e.buckets >= e.wanted(e.count) {
+			return nil
+		}
+		k, i := e.level()
+		lower, upper := halves(k, i)
+		if _, err := e.load(lower); err != nil {
+			return err
+		}
+		if e.find(upper) == nil { // unless it was joined to the lower one just now
+			e.add(upper) // may move from
+		}
+		from, to := e.find(lower), e.find(upper)
+		kept := from.entries[:0]
+		for rest := from.entries; len(rest) > 0; {
+			el, after, ok := takeElement(e.of, rest)
+			if !ok {
+				return e.corrupt()
+			}
+			if e.keys.hashOf(&el) >= upper {
+				to.entries = append(to.entries, el.raw...)
+				to.count++
+			} else {
+				kept = append(kept, el.raw...)
+			}
+			rest = after
+		}
+		from.entries, from.count = kept, from.count-to.count
+		from.dirty, to.dirty = true, true
+		e.buckets++
+	}
+	return nil
+}
+
+func (e *Edit) shrink() error {
+	for range perChange {
+		if e.buckets <= 2*e.wanted(max(e.count, 1))+bucketEntries {
+			return nil
+		}
+		e.buckets--
+		k, i := e.level()
+		lower, upper := halves(k, i)
+		_, err := e.load(upper)
+		if err == nil {
+			_, err = e.load(lower)
+		}
+		from, to := e.find(upper), e.find(lower)
+		if err != nil || len(from.entries)+len(to.entries) > fullBucketBytes {
+			e.buckets++
+			return err
+		}
+		to.entries, to.count = append(to.entries, from.entries...), to.count+from.count
+		from.entries, from.count = from.entries[:0], 0
+		from.dirty, to.dirty = true, true
+		e.widest = max(e.widest, uint32(to.count))
+	}
+	return nil
+}
+
+// Convert notes that Redis would give up the smaller encoding.
+func (e *Edit) Convert() {
+	if !e.converted {
+		e.converted, e.changed = true, true
+	}
+}
+
+// Save writes what has changed. The record is as it was if nothing has; it is gone if no element is left.
+func (e *Edit) Save() {
+	if !e.changed {
+		return
+	}
+	for i := range e.open {
+		b := &e.open[i]
+		if !b.dirty || e.count == 0 {
+			continue
+		}
+		e.l.key = appendBucket(e.l.key[:0], e.id, b.start)
+		switch {
+		case len(b.entries) > 0:
+			e.l.txn.Put(e.l.key, b.entries)
+		case b.stored:
+			e.l.txn.Delete(e.l.key)
+		}
+	}
+	if e.id != 0 {
+		e.l.shape = e.appendShape(e.l.shape[:0])
+		e.shape = e.l.shape
+	}
+	e.l.putCollection(e.r, e.of, &e.collection)
+}

@@ -1,0 +1,550 @@
+package types
+
+import (
+	"cmp"
+	"encoding/binary"
+
+	"sett/storage"
+)
+
+// ListValue is a list, opened to be read (Open) or changed (Edit … Save). Its elements are datums, in the meta record or in the leaves of a tree.
+//
+// It is also a cursor, which stands between two elements: MoveTo, then Next or Prev. Whatever it returns is valid until the next call.
+type ListValue struct {
+	c      collection
+	tree   tree
+	record *Record // to be changed
+
+	at     int64 // the cursor stands before this element
+	datum  datum // the one it passed last
+	run    []byte
+	runAt  int64 // run are the elements from this one on, up to the end of the packed record or of the leaf; -1: none
+	walked int64 // leaves that the cursor came to since MoveTo
+	halted bool  // what lies apart of the element was not in memory
+
+	starts  []int // where the elements begin in the leaf [back, back + len(starts)), for Prev
+	backOf  []byte
+	back    int64
+	value   []byte // an element that lies apart
+	insert  []byte // elements on their way into the list
+	packed  []byte
+	shape   []byte
+	matches []int64
+}
+
+// listTree is how the tree of a list looks.
+var listTree = treeKind{leafBytes: 2<<10 + 16} // two elements of 1 KiB fit into a leaf
+
+// Open points it at a list, or at none.
+func (s *ListValue) Open(m *Meta) error {
+	s.c, s.record = collection{}, nil
+	s.MoveTo(0)
+	if !m.Exists {
+		return nil
+	}
+	s.c = m.collection()
+	if s.c.id != 0 && !s.tree.open(&listTree, s.c.id, s.c.shape, s.c.bytes) {
+		return s.tree.corrupt(0, 0)
+	}
+	return nil
+}
+
+// Edit points it at a list, or at none, in order to change it: Save writes its meta record.
+func (s *ListValue) Edit(r *Record) error {
+	err := s.Open(&r.Meta)
+	s.record = r
+	return err
+}
+
+// Save writes the meta record. A list that has become empty goes.
+func (s *ListValue) Save(l *Ledger) {
+	if s.c.id != 0 {
+		s.shape = s.tree.appendShape(s.shape[:0])
+		s.c.shape, s.c.bytes = s.shape, s.tree.bytes+s.tree.apart
+	}
+	l.putCollection(s.record, List, &s.c)
+}
+
+// Len is the number of elements.
+func (s *ListValue) Len() int64 { return s.c.count }
+
+// Bytes is about how many bytes they have.
+func (s *ListValue) Bytes() int64 { return s.c.valueBytes() }
+
+// MoveTo moves the cursor before element i, or behind the last one.
+func (s *ListValue) MoveTo(i int64) {
+	s.at, s.runAt, s.walked, s.halted = i, -1, 0, false
+	s.starts, s.backOf = s.starts[:0], nil
+}
+
+// Next passes an element; ok is false if there is none.
+func (s *ListValue) Next(g Getter) (ok bool, err error) {
+	if s.at >= s.c.count {
+		return false, nil
+	}
+	if s.runAt != s.at || len(s.run) == 0 {
+		if err := s.load(g, s.at); err != nil {
+			return false, err
+		}
+	}
+	if s.datum, s.run, ok = takeDatum(s.run, false); !ok {
+		return false, s.corrupt()
+	}
+	s.at++
+	s.runAt = s.at
+	return true, nil
+}
+
+// load makes run the elements from the one at i on.
+func (s *ListValue) load(g Getter, i int64) error {
+	entries, first, err := s.leaf(g, i)
+	if err != nil {
+		return err
+	}
+	skipped, ok := listTree.skip(entries, i-first)
+	if !ok {
+		return s.corrupt()
+	}
+	s.run, s.runAt = entries[skipped:], i
+	s.walked++
+	return nil
+}
+
+// leaf returns the elements among which i is, and the number of the first.
+func (s *ListValue) leaf(g Getter, i int64) (entries []byte, first int64, err error) {
+	if s.c.id == 0 {
+		return s.c.packed, 0, nil
+	}
+	err = s.tree.seek(g, i)
+	return s.tree.levels[0].entries, s.tree.levels[0].first, err
+}
+
+// Prev passes the element before the cursor; ok is false if there is none.
+func (s *ListValue) Prev(g Getter) (ok bool, err error) {
+	if s.at <= 0 {
+		return false, nil
+	}
+	i := s.at - 1
+	if i < s.back || i >= s.back+int64(len(s.starts)) {
+		if err := s.loadBack(g, i); err != nil {
+			return false, err
+		}
+	}
+	if s.datum, _, ok = takeDatum(s.backOf[s.starts[i-s.back]:], false); !ok {
+		return false, s.corrupt()
+	}
+	s.at = i
+	return true, nil
+}
+
+func (s *ListValue) loadBack(g Getter, i int64) error {
+	s.starts = s.starts[:0]
+	entries, first, err := s.leaf(g, i)
+	if err != nil {
+		return err
+	}
+	for at := 0; at < len(entries); {
+		size := listTree.elementSize(entries[at:])
+		if size == 0 {
+			return s.corrupt()
+		}
+		s.starts = append(s.starts, at)
+		at += size
+	}
+	s.back, s.backOf = first, entries
+	s.walked++
+	if i-first >= int64(len(s.starts)) {
+		return s.corrupt()
+	}
+	return nil
+}
+
+func (s *ListValue) corrupt() error {
+	if s.c.id != 0 {
+		return s.tree.corruptAbove(0)
+	}
+	return corruptCollection(nil, "a packed list is damaged")
+}
+
+// Index is the place of the element that was passed last by Next.
+func (s *ListValue) Index() int64 { return s.at - 1 }
+
+// Value is the element that was passed last.
+func (s *ListValue) Value(g Getter) (value []byte, err error) {
+	if s.datum.serial == 0 {
+		return s.datum.bytes, nil
+	}
+	s.value, err = s.datum.appendTo(s.value[:0], g, s.c.id)
+	return s.value, err
+}
+
+// Is tells whether the element that was passed last is this one.
+func (s *ListValue) Is(g Getter, value []byte) (bool, error) {
+	if s.datum.length != len(value) {
+		return false, nil
+	}
+	own, err := s.Value(g)
+	s.halted = err != nil
+	return err == nil && string(own) == string(value), err
+}
+
+// At returns element i, which there must be.
+func (s *ListValue) At(g Getter, i int64) ([]byte, error) {
+	s.MoveTo(i)
+	if ok, err := s.Next(g); !ok {
+		return nil, cmp.Or(err, s.corrupt())
+	}
+	return s.Value(g)
+}
+
+// Fetch asks for all records that hold the elements [i, j), if err is that one of them is not in memory, and returns err.
+func (s *ListValue) Fetch(r Reader, err error, i, j int64) error {
+	if err != storage.ErrMiss || s.c.id == 0 {
+		return err
+	}
+	if err := s.tree.need(r, i, j, true); err != nil || s.tree.apart == 0 {
+		return cmp.Or(err, storage.ErrMiss)
+	}
+	var keys [][]byte
+	for s.MoveTo(i); s.at < j; {
+		if _, err := s.Next(r); err != nil {
+			return err
+		}
+		keys = s.datum.needs(keys, s.c.id)
+	}
+	return cmp.Or(r.Need(keys...), storage.ErrMiss)
+}
+
+// FetchAhead asks for what a walk will need next, if err is that the cursor came to something that is not in memory, and returns err. Nobody
+// knows where the walk will end, so it asks for more each time: 64 leaves (some 10,000 short elements), then 16 times those that it has
+// seen. A command has four rounds, of which the meta record and inner nodes may take two: a walk through a cold list that is longer than
+// a hundred thousand elements or so reads on with the lock held, leaf by leaf.
+func (s *ListValue) FetchAhead(r Reader, err error, backward bool) error {
+	if err != storage.ErrMiss || s.c.id == 0 {
+		return err
+	}
+	if s.halted {
+		return cmp.Or(r.Need(s.datum.needs(nil, s.c.id)...), err)
+	}
+	perLeaf := 1 + s.c.count*int64(listTree.leafBytes)/max(1, s.tree.bytes)
+	ahead := max(64, 16*s.walked) * perLeaf
+	from, to := s.at, min(s.c.count, s.at+ahead)
+	if backward {
+		from, to = max(0, s.at-ahead), s.at
+	}
+	return cmp.Or(s.tree.need(r, from, to, true), err)
+}
+
+// Push puts elements before the first or behind the last one, one after the other.
+func (s *ListValue) Push(l *Ledger, values [][]byte, left bool) error {
+	if left {
+		return s.splice(l, 0, 0, values, true)
+	}
+	return s.splice(l, s.c.count, s.c.count, values, false)
+}
+
+// Splice replaces the elements [i, j) by others.
+func (s *ListValue) Splice(l *Ledger, i, j int64, values ...[]byte) error {
+	return s.splice(l, i, j, values, false)
+}
+
+func (s *ListValue) splice(l *Ledger, i, j int64, values [][]byte, reversed bool) error {
+	s.MoveTo(0)
+	switch {
+	case len(values) == 0 && i == j:
+		return nil
+	case len(values) == 0 && j-i == s.c.count:
+		s.c.count = 0
+		return nil
+	case s.c.id == 0:
+		return s.splicePacked(l, i, j, values, reversed)
+	}
+	apart := s.encode(l, s.insert[:0], values, reversed)
+	err := s.tree.splice(l, s.c.count, i, j, s.insert, int64(len(values)), false)
+	s.tree.apart += apart
+	s.c.count += int64(len(values)) - (j - i)
+	s.slim()
+	return err
+}
+
+// slim gives up scratch that only an unusually large change needs.
+func (s *ListValue) slim() {
+	if cap(s.insert) > 64<<10 {
+		s.insert = nil
+	}
+	if cap(s.value) > 64<<10 {
+		s.value = nil
+	}
+}
+
+// encode makes insert the elements, and returns how many bytes of them lie apart.
+func (s *ListValue) encode(l *Ledger, insert []byte, values [][]byte, reversed bool) (apart int64) {
+	for n := range values {
+		value := values[n]
+		if reversed {
+			value = values[len(values)-1-n]
+		}
+		if len(value) > inlineMaxBytes {
+			apart += int64(len(value))
+		}
+		insert = l.appendDatum(insert, s.c.id, value, inlineMaxBytes, false)
+	}
+	s.insert = insert
+	return apart
+}
+
+// splicePacked is splice for a packed list: what it becomes is packed too, or spread once and for all.
+func (s *ListValue) splicePacked(l *Ledger, i, j int64, values [][]byte, reversed bool) error {
+	old := s.c.packed
+	from, ok := len(old), true
+	if i < s.c.count {
+		from, ok = listTree.skip(old, i)
+	}
+	size, ok2 := listTree.skip(old[from:], j-i)
+	if !ok || !ok2 {
+		return s.corrupt()
+	}
+	to := from + size
+	count, bytes := s.c.count+int64(len(values))-(j-i), len(old)-size
+	fits := true
+	for _, value := range values {
+		bytes += datumBytes(len(value))
+		fits = fits && len(value) <= inlineMaxBytes
+	}
+	if !fits || count > int64(l.options.PackedMaxEntries) || bytes > l.options.PackedMaxBytes {
+		return s.spread(l, old[:from], old[to:], count, values, reversed)
+	}
+	s.c.count = count
+	switch {
+	case len(values) == 0 && from == 0:
+		s.c.packed = old[to:]
+	case len(values) == 0 && to == len(old):
+		s.c.packed = old[:from]
+	default: // into the scratch that does not hold what the list was
+		s.encode(l, append(s.insert[:0], old[:from]...), values, reversed)
+		s.packed, s.insert = append(s.insert, old[to:]...), s.packed
+		s.c.packed = s.packed
+	}
+	return nil
+}
+
+// spread makes a packed list one of records: head, values and tail are its elements.
+func (s *ListValue) spread(l *Ledger, head, tail []byte, count int64, values [][]byte, reversed bool) error {
+	s.c.id = l.txn.NewID()
+	s.tree.begin(&listTree, s.c.id)
+	apart := s.encode(l, append(s.insert[:0], head...), values, reversed)
+	s.insert = append(s.insert, tail...)
+	err := s.tree.splice(l, 0, 0, 0, s.insert, count, false)
+	s.tree.apart = apart
+	s.c.packed, s.c.count = nil, count
+	s.slim()
+	return err
+}
+
+// keptShare is how much larger what goes must be than what stays for a list to be made anew from what stays, and at least rebuiltBytes.
+const (
+	keptShare    = 16
+	rebuiltBytes = 64 << 10
+)
+
+// Keep removes all elements but [i, j). If that is nearly all of a long list, what stays moves to a collection of its own, and the old one is
+// left to the reclaimer.
+func (s *ListValue) Keep(l *Ledger, i, j int64) error {
+	if i >= j {
+		s.c.count = 0
+		return nil
+	}
+	kept := j - i
+	if s.c.id != 0 && s.c.bytes > rebuiltBytes && (s.c.count-kept)/keptShare > kept {
+		return s.rebuild(l, i, j)
+	}
+	if err := s.Splice(l, j, s.c.count); err != nil {
+		return err
+	}
+	return s.Splice(l, 0, i)
+}
+
+func (s *ListValue) rebuild(l *Ledger, i, j int64) error {
+	s.packed = s.packed[:0]
+	id, apart := l.txn.NewID(), int64(0)
+	for s.MoveTo(i); s.at < j; {
+		_, err := s.Next(l.txn)
+		var value []byte
+		if err == nil {
+			value, err = s.Value(l.txn)
+		}
+		if err != nil {
+			return s.Fetch(l.txn, err, i, j)
+		}
+		if len(value) > inlineMaxBytes {
+			apart += int64(len(value))
+		}
+		s.packed = l.appendDatum(s.packed, id, value, inlineMaxBytes, false)
+	}
+	s.c.id, s.c.count = id, j-i
+	s.tree.begin(&listTree, id)
+	err := s.tree.splice(l, 0, 0, 0, s.packed, s.c.count, false)
+	s.tree.apart = apart
+	s.packed = nil
+	return err
+}
+
+// Find moves the cursor behind the first element that is value; found is false if there is none.
+func (s *ListValue) Find(r Reader, value []byte) (found bool, err error) {
+	s.MoveTo(0)
+	for {
+		ok, err := s.Next(r)
+		if err == nil && ok {
+			found, err = s.Is(r, value)
+		}
+		if err != nil {
+			return false, s.FetchAhead(r, err, false)
+		}
+		if !ok || found {
+			return found, nil
+		}
+	}
+}
+
+// Remove removes the elements that are value: the first limit ones, or the last ones, or, if limit is 0, all.
+func (s *ListValue) Remove(l *Ledger, value []byte, limit int64, backward bool) (removed int64, err error) {
+	if err := s.match(l.txn, value, limit, backward); err != nil {
+		return 0, err
+	}
+	removed = int64(len(s.matches))
+	if removed == s.c.count {
+		s.c.count = 0
+		return removed, nil
+	}
+	for err == nil && len(s.matches) > 0 { // from the last one on, so that the places of the others stay what they are
+		err = s.removeFromLeaf(l)
+	}
+	if cap(s.matches) > 4<<10 {
+		s.matches = nil
+	}
+	return removed, err
+}
+
+// match makes s.matches the places of the elements that are value, in ascending order.
+func (s *ListValue) match(r Reader, value []byte, limit int64, backward bool) error {
+	s.matches = s.matches[:0]
+	s.MoveTo(0)
+	step := s.Next
+	if backward {
+		s.MoveTo(s.c.count)
+		step = s.Prev
+	}
+	for limit == 0 || int64(len(s.matches)) < limit {
+		ok, err := step(r)
+		found := false
+		if err == nil && ok {
+			found, err = s.Is(r, value)
+		}
+		switch {
+		case err != nil:
+			return s.FetchAhead(r, err, backward)
+		case !ok:
+			limit = -1
+		case found && backward:
+			s.matches = append(s.matches, s.at)
+		case found:
+			s.matches = append(s.matches, s.at-1)
+		}
+		if limit < 0 {
+			break
+		}
+	}
+	if backward {
+		for i, j := 0, len(s.matches)-1; i < j; i, j = i+1, j-1 {
+			s.matches[i], s.matches[j] = s.matches[j], s.matches[i]
+		}
+	}
+	return nil
+}
+
+// removeFromLeaf removes those matches that are in the same leaf as the last one, all at once.
+func (s *ListValue) removeFromLeaf(l *Ledger) error {
+	last := len(s.matches) - 1
+	_, first, err := s.leaf(l.txn, s.matches[last])
+	if err != nil {
+		return err
+	}
+	n := last
+	for n > 0 && s.matches[n-1] >= first {
+		n--
+	}
+	i, j := s.matches[n], s.matches[last]+1
+	s.insert = s.insert[:0]
+	kept := int64(0)
+	for s.MoveTo(i); s.at < j; {
+		at, before := s.at, s.run
+		if s.runAt != at || len(before) == 0 {
+			if err := s.load(l.txn, at); err != nil {
+				return err
+			}
+			before = s.run
+		}
+		if _, err := s.Next(l.txn); err != nil {
+			return err
+		}
+		if s.matches[n] == at {
+			n++
+			s.dropDatum(l)
+			continue
+		}
+		s.insert = append(s.insert, before[:len(before)-len(s.run)]...)
+		kept++
+	}
+	s.matches = s.matches[:len(s.matches)-int(j-i-kept)]
+	return s.replace(l, i, j, kept)
+}
+
+func (s *ListValue) dropDatum(l *Ledger) {
+	if s.datum.serial != 0 {
+		l.dropDatum(s.c.id, &s.datum)
+		s.tree.apart -= int64(s.datum.length)
+	}
+}
+
+// replace puts the kept elements in s.insert in the place of [i, j). What lies apart of them stays.
+func (s *ListValue) replace(l *Ledger, i, j, kept int64) error {
+	s.MoveTo(0)
+	if s.c.id != 0 {
+		err := s.tree.rewrite(l, s.c.count, i, j, s.insert, kept)
+		s.c.count -= j - i - kept
+		return err
+	}
+	from, _ := listTree.skip(s.c.packed, i)
+	size, _ := listTree.skip(s.c.packed[from:], j-i)
+	s.packed = append(append(append(s.packed[:0], s.c.packed[:from]...), s.insert...), s.c.packed[from+size:]...)
+	s.c.packed = s.packed
+	s.c.count -= j - i - kept
+	return nil
+}
+
+// datumBytes is how many bytes a datum has that is inline.
+func datumBytes(length int) int {
+	var scratch [binary.MaxVarintLen64]byte
+	return binary.PutUvarint(scratch[:], uint64(length)<<1) + length
+}
+
+// CopyList makes a copy of the list from the value of to.
+func (l *Ledger) CopyList(s *ListValue, from, to *Record) error {
+	if err := s.Edit(from); err != nil {
+		return err
+	}
+	if s.c.id != 0 {
+		id := l.txn.NewID()
+		if err := s.tree.copyTo(l, id); err != nil {
+			return s.Fetch(l.txn, err, 0, s.c.count)
+		}
+		s.c.id, s.tree.collection = id, id
+	}
+	expireAtMs := from.ExpireAtMs
+	s.record = to
+	s.Save(l)
+	if to.ExpireAtMs != expireAtMs {
+		l.SetExpire(to, expireAtMs)
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package types
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/bits"
+)
+
+// A table finds the elements of a collection by name: the fields of a hash, the members of a set.
+//
+// Packed, it is a list of entries in the order in which they came. Spread, its entries lie in buckets, about bucketEntries or bucketBytes in
+// each, by linear hashing in the order of hashes: of n buckets, with 2^k ≤ n < 2^(k+1), the first n-2^k of the 2^k equal ranges of hashes
+// are divided in two. So n tells where every name is; one bucket is divided, or two are joined, when a name comes or goes; and whoever
+// walks the buckets by their lowest hash, which is their key, may stop and go on after any number of such changes. An empty bucket has no
+// record. A random element is that of a random place in a random bucket, drawn again if the bucket is not that full: each is as likely.
+//
+//	entry  name(datum) · of a hash: value(datum)
+//	shape  buckets(uvarint) · entries of the fullest bucket there ever was(uvarint) · bytes of all entries(uvarint)
+const (
+	bucketEntries = 8
+	bucketBytes   = 256
+	maxBuckets    = 1 << 30
+)
+
+// table is the shape of a spread one.
+type table struct {
+	buckets uint32
+	widest  uint32
+	size    int64 // bytes of all entries
+}
+
+func (t *table) appendShape(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(t.buckets))
+	dst = binary.AppendUvarint(dst, uint64(t.widest))
+	return binary.AppendUvarint(dst, uint64(t.size))
+}
+
+// takeTable splits the shape of a table off.
+func takeTable(b []byte) (t table, rest []byte, ok bool) {
+	var v [3]uint64
+	for i := range v {
+		n := 0
+		if v[i], n = binary.Uvarint(b); n <= 0 {
+			return t, nil, false
+		}
+		b = b[n:]
+	}
+	if v[0] == 0 || v[0] > maxBuckets || v[1] == 0 || v[1] > 1<<31 || v[2] > 1<<62 {
+		return t, nil, false
+	}
+	return table{uint32(v[0]), uint32(v[1]), int64(v[2])}, b, true
+}
+
+// wanted is how many buckets a table should have.
+func (t *table) wanted(count int64) uint32 {
+	n := max(count/bucketEntries, t.size/bucketBytes)
+	return uint32(min(max(n, 1), count, maxBuckets))
+}
+
+// level is k, and how many ranges of that level are divided.
+func (t *table) level() (k int, divided uint32) {
+	k = bits.Len32(t.buckets) - 1
+	return k, t.buckets - 1<<k
+}
+
+// bucketOf returns the lowest hash of the bucket of a hash.
+func (t *table) bucketOf(hash uint32) (start uint32) {
+	k, divided := t.level()
+	if uint64(hash)>>(32-k) < uint64(divided) {
+		k++
+	}
+	return uint32(uint64(hash) >> (32 - k) << (32 - k))
+}
+
+// bucketAt returns the lowest hash of bucket i, in the order of hashes.
+func (t *table) bucketAt(i uint32) (start uint32) {
+	k, divided := t.level()
+	if i < 2*divided {
+		return uint32(uint64(i) << (31 - k))
+	}
+	return uint32(uint64(i-divided) << (32 - k))
+}
+
+// indexOf is the inverse of bucketAt.
+func (t *table) indexOf(start uint32) uint32 {
+	k, divided := t.level()
+	if i := uint64(start) >> (32 - k); i >= uint64(divided) {
+		return uint32(i) + divided
+	}
+	return uint32(uint64(start) >> (31 - k))
+}
+
+// halves are the two buckets that division i at level k makes of one.
+func halves(k int, i uint32) (lower, upper uint32) {
+	return uint32(uint64(i) << (32 - k)), uint32((2*uint64(i) + 1) << (31 - k))
+}
+
+// Element is one of a hash or a set. It points into memory that is valid as long as that of the record it was read from.
+type Element struct {
+	name, value datum
+	raw         []byte // the whole entry
+}
+
+// takeElement splits an entry off.
+func takeElement(of Type, b []byte) (e Element, rest []byte, ok bool) {
+	if e.name, rest, ok = takeDatum(b, true); !ok {
+		return e, nil, false
+	}
+	if of == Hash {
+		if e.value, rest, ok = takeDatum(rest, false); !ok {
+			return e, nil, false
+		}
+	}
+	e.raw = b[: len(b)-len(rest) : len(b)-len(rest)]
+	return e, rest, true
+}
+
+// bytes is what an element adds to the collection's.
+func (e *Element) bytes() int64 { return int64(e.name.length + e.value.length) }
+
+// elementName is a name that is looked for.
+type elementName struct {
+	bytes []byte
+	hash  uint32
+	sum   [sha256.Size]byte // of a long one
+}
+
+func (k *Keys) elementName(name []byte) (n elementName) {
+	n.bytes = name
+	if len(name) > inlineMaxBytes {
+		n.sum = sha256.Sum256(name)
+		n.hash = k.hash(n.sum[:])
+	} else {
+		n.hash = k.hash(name)
+	}
+	return n
+}
+
+// hashOf is the hash of an element's name, whether it lies inline or apart.
+func (k *Keys) hashOf(e *Element) uint32 {
+	if e.name.serial != 0 {
+		return k.hash(e.name.sum)
+	}
+	return k.hash(e.name.bytes)
+}
+
+// find returns the entry of a name among entries, with at, where it begins there. ok is false if there is none; err if they are malformed.
+func find(of Type, entries []byte, name *elementName) (e Element, at int, found, ok bool) {
+	for rest := entries; len(rest) > 0; {
+		at := len(entries) - len(rest)
+		if e, rest, ok = takeElement(of, rest); !ok {
+			return e, 0, false, false
+		}
+		if e.name.isName(name.bytes, &name.sum) {
+			return e, at, true, true
+		}
+	}
+	return Element{}, len(entries), false, true
+}
+
+// countEntries is the number of entries; ok is false if they are malformed.
+func countEntries(of Type, entries []byte) (n int, ok bool) {
+	for len(entries) > 0 {
+		if _, entries, ok = takeElement(of, entries); !ok {
+			return 0, false
+		}
+		n++
+	}
+	return n, true
+}

@@ -1,0 +1,926 @@
+package types
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"sett/storage"
+)
+
+// A tree keeps the elements of a spread collection in an order, that of their places (a list) or one of their own (a sorted set's rows):
+// a B+tree whose inner nodes count what is beneath them. Each node is a record that its parent names, so whatever is looked for is found
+// by a few point reads, and a change writes one leaf and one node of each level above it:
+//
+//	node   level(1) · entries, one behind the other
+//	leaf   level 0; an entry is an element: prefix · datum
+//	inner  level 1 and up; an entry is a child, of the level below: node(uvarint) elements(uvarint) bytes(uvarint), in an ordered
+//	       tree also low(uvarint length, bytes)
+//	shape  height(uvarint) next node(uvarint) bytes that lie apart(uvarint) · entries of the root
+//
+// The root is an inner node of level height that lies in the meta record, which is written with each change anyway. bytes are those of the
+// elements in the leaves. A low is a row: no element of the child comes before it, all of the children before it do; that of a node's first
+// child means nothing. Nodes are numbered as they come, and no number is used twice.
+//
+// Leaves are split in the middle, but one that elements are pushed onto stays full; one that elements are taken off at either end of the
+// tree goes when it is empty. Elsewhere two neighbours become one when both fit into half of one.
+type tree struct {
+	kind       *treeKind
+	collection uint64
+	height     int
+	next       uint64
+	apart      int64  // bytes of elements that lie apart
+	bytes      int64  // of all leaves: kept by who opens the tree, and by splice
+	root       []byte // entries
+
+	levels  []treeLevel // by level, the root's included
+	key     []byte      // scratch
+	offsets []int       // scratch of a split
+	pair    []byte      // scratch of a merge
+	rootBuf []byte      // root, once it was changed
+	edit    treeEdit
+}
+
+// treeKind is how the elements of a tree look.
+type treeKind struct {
+	leafBytes int  // of a leaf's elements, at most, unless they are very few
+	prefix    int  // bytes of an element before its datum
+	name      bool // the datum is a name
+	ordered   bool // by prefix and name
+}
+
+const (
+	innerBytes = 1 << 10 // of the entries of an inner node, at most, unless they are very few
+	rootBytes  = 512     // … and of the root
+	fewEntries = 4       // fewer do not make two inner nodes, however long their lows are
+
+	maxTreeHeight = 64
+	serialBytes   = 8 // of a datum that lies apart
+)
+
+// treeLevel is what was read last of a level: the elements [first, first + count) are beneath it. Its scratch is of an edit.
+type treeLevel struct {
+	entries      []byte
+	first, count int64 // count 0: nothing was read
+
+	out  []byte // the children that take the place of those which changed
+	body []byte // the entries of the node as it becomes
+}
+
+// child is an entry of an inner node.
+type child struct {
+	node  uint64
+	count int64
+	bytes int64
+	low   []byte
+}
+
+// takeChild splits an entry off; size 0: it is malformed.
+func (k *treeKind) takeChild(b []byte) (c child, size int) {
+	node, n := binary.Uvarint(b)
+	if n <= 0 {
+		return c, 0
+	}
+	size = n
+	count, n := binary.Uvarint(b[size:])
+	if n <= 0 || count == 0 || count > 1<<62 {
+		return c, 0
+	}
+	size += n
+	bytes, n := binary.Uvarint(b[size:])
+	if n <= 0 || bytes == 0 || bytes > 1<<62 {
+		return c, 0
+	}
+	size += n
+	c = child{node: node, count: int64(count), bytes: int64(bytes)}
+	if k.ordered {
+		length, n := binary.Uvarint(b[size:])
+		if n <= 0 || length > uint64(len(b)-size-n) {
+			return c, 0
+		}
+		size += n
+		c.low = b[size : size+int(length)]
+		size += int(length)
+	}
+	return c, size
+}
+
+func (k *treeKind) appendChild(dst []byte, c *child) []byte {
+	dst = binary.AppendUvarint(dst, c.node)
+	dst = binary.AppendUvarint(dst, uint64(c.count))
+	dst = binary.AppendUvarint(dst, uint64(c.bytes))
+	if k.ordered {
+		dst = append(binary.AppendUvarint(dst, uint64(len(c.low))), c.low...)
+	}
+	return dst
+}
+
+// elementSize is the length of the element that b begins with, 0 if it is malformed.
+func (k *treeKind) elementSize(b []byte) int {
+	if len(b) <= k.prefix {
+		return 0
+	}
+	head, size := uint64(b[k.prefix]), 1
+	if head >= 0x80 {
+		if head, size = binary.Uvarint(b[k.prefix:]); size <= 0 {
+			return 0
+		}
+	}
+	size += k.prefix
+	switch {
+	case head&1 == 0 && head>>1 > inlineMaxBytes || head>>1 > maxStringBytes:
+		return 0
+	case head&1 == 0:
+		size += int(head >> 1)
+	case k.name:
+		size += serialBytes + sha256.Size
+	default:
+		size += serialBytes
+	}
+	if size > len(b) {
+		return 0
+	}
+	return size
+}
+
+// entrySize is the length of the first entry of a node's, and how many elements and bytes it stands for.
+func (k *treeKind) entrySize(level int, b []byte) (size int, count, bytes int64) {
+	if level == 0 {
+		size = k.elementSize(b)
+		return size, 1, int64(size)
+	}
+	c, size := k.takeChild(b)
+	return size, c.count, c.bytes
+}
+
+// open points the tree at a shape. bytes are those of its leaves and of what lies apart.
+func (t *tree) open(kind *treeKind, collection uint64, shape []byte, bytes int64) bool {
+	height, n := binary.Uvarint(shape)
+	if n <= 0 || height == 0 || height > maxTreeHeight {
+		return false
+	}
+	shape = shape[n:]
+	next, n := binary.Uvarint(shape)
+	if n <= 0 {
+		return false
+	}
+	shape = shape[n:]
+	apart, n := binary.Uvarint(shape)
+	if n <= 0 || apart > uint64(bytes) {
+		return false
+	}
+	t.begin(kind, collection)
+	t.setHeight(int(height))
+	t.next, t.apart, t.bytes, t.root = next, int64(apart), bytes-int64(apart), shape[n:]
+	return true
+}
+
+// begin makes it the empty tree of a new collection.
+func (t *tree) begin(kind *treeKind, collection uint64) {
+	t.kind, t.collection, t.next, t.apart, t.bytes, t.root = kind, collection, 1, 0, 0, nil
+	t.setHeight(1)
+	t.forget()
+}
+
+func (t *tree) setHeight(height int) {
+	t.height = height
+	for len(t.levels) <= height {
+		t.levels = append(t.levels, treeLevel{})
+	}
+}
+
+// forget drops what was read: the nodes have changed.
+func (t *tree) forget() {
+	for i := range t.levels {
+		t.levels[i].entries, t.levels[i].count = nil, 0
+	}
+}
+
+func (t *tree) appendShape(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(t.height))
+	dst = binary.AppendUvarint(dst, t.next)
+	dst = binary.AppendUvarint(dst, uint64(t.apart))
+	return append(dst, t.root...)
+}
+
+// load reads the entries of a node.
+func (t *tree) load(g Getter, node uint64, level int) ([]byte, error) {
+	t.key = appendNode(t.key[:0], t.collection, node)
+	value, err := g.Get(t.key)
+	if err != nil {
+		return nil, err
+	}
+	if len(value) < 2 || int(value[0]) != level {
+		return nil, t.corrupt(node, level)
+	}
+	return value[1:], nil
+}
+
+func (t *tree) corrupt(node uint64, level int) error {
+	return corruptCollection(appendNode(nil, t.collection, node), fmt.Sprintf("node %d of level %d of collection %d is missing, or is none", node, level, t.collection))
+}
+
+// corruptAbove is for entries that do not say what they must: nobody knows any more which node they were of.
+func (t *tree) corruptAbove(level int) error {
+	return corruptCollection(appendNode(nil, t.collection, 0), fmt.Sprintf("a node of level %d of collection %d is damaged", level, t.collection))
+}
+
+// seek reads the leaf that holds element i, which there must be, into levels[0].
+func (t *tree) seek(g Getter, i int64) error {
+	level := 0
+	for level < t.height && (i < t.levels[level].first || i >= t.levels[level].first+t.levels[level].count) {
+		level++
+	}
+	for ; level > 0; level-- {
+		entries, first := t.levels[level].entries, t.levels[level].first
+		if level == t.height {
+			entries, first = t.root, 0
+		}
+		c, first, err := t.childAt(level, entries, first, i)
+		if err == nil {
+			err = t.descend(g, level-1, &c, first)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// descend reads a child into its level.
+func (t *tree) descend(g Getter, level int, c *child, first int64) (err error) {
+	s := &t.levels[level]
+	s.count = 0
+	if s.entries, err = t.load(g, c.node, level); err == nil {
+		s.first, s.count = first, c.count
+	}
+	return err
+}
+
+// childAt finds the child that holds element i, and the number of its first element.
+func (t *tree) childAt(level int, entries []byte, first, i int64) (c child, at int64, err error) {
+	for len(entries) > 0 {
+		c, size := t.kind.takeChild(entries)
+		if size == 0 {
+			break
+		}
+		if i < first+c.count {
+			return c, first, nil
+		}
+		first += c.count
+		entries = entries[size:]
+	}
+	return c, 0, t.corruptAbove(level)
+}
+
+// find reads the leaf in which an element is, or would be, into levels[0]. compare says whether an element (or a low, which is shorter)
+// comes before what is looked for (-1), is it (0), or comes after it. rank is the number of elements before it; behind tells that one that
+// is put there belongs to the child behind that place rather than to the one before it.
+func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (rank int64, found, behind bool, err error) {
+	entries, first := t.root, int64(0)
+	for level := t.height; level > 0; level-- {
+		c, at, err := t.childOf(level, entries, first, compare)
+		if err == nil {
+			err = t.descend(g, level-1, &c, at)
+		}
+		if err != nil {
+			return 0, false, false, err
+		}
+		entries, first = t.levels[level-1].entries, at
+	}
+	for rank = first; len(entries) > 0; rank++ {
+		size := t.kind.elementSize(entries)
+		if size == 0 {
+			return 0, false, false, t.corruptAbove(0)
+		}
+		order, err := compare(entries[:size], false)
+		if err != nil || order >= 0 {
+			return rank, order == 0, rank == first, err
+		}
+		entries = entries[size:]
+	}
+	return rank, false, rank == first, nil
+}
+
+// childOf finds the last child whose low is not after what is looked for.
+func (t *tree) childOf(level int, entries []byte, first int64, compare func([]byte, bool) (int, error)) (last child, at int64, err error) {
+	for len(entries) > 0 {
+		c, size := t.kind.takeChild(entries)
+		if size == 0 {
+			return last, 0, t.corruptAbove(level)
+		}
+		if last.count > 0 {
+			if order, err := compare(c.low, true); err != nil || order > 0 {
+				return last, at, err
+			}
+		}
+		last, at = c, first
+		first += c.count
+		entries = entries[size:]
+	}
+	if last.count == 0 {
+		return last, 0, t.corruptAbove(level)
+	}
+	return last, at, nil
+}
+
+// need asks for the nodes that hold the elements [i, j), as many as are known. Leaves that lie in it whole are asked for only if whole says so.
+func (t *tree) need(r Reader, i, j int64, whole bool) error {
+	keys, err := t.gather(nil, r, t.height, t.root, 0, i, j, whole)
+	if err != nil {
+		return err
+	}
+	return r.Need(keys...)
+}
+
+func (t *tree) gather(keys [][]byte, r Reader, level int, entries []byte, first, i, j int64, whole bool) ([][]byte, error) {
+	for len(entries) > 0 && first < j {
+		c, size := t.kind.takeChild(entries)
+		if size == 0 {
+			return nil, t.corruptAbove(level)
+		}
+		entries = entries[size:]
+		from, to := first, first+c.count
+		first = to
+		if to <= i {
+			continue
+		}
+		if level == 1 {
+			if whole || from < i || to > j {
+				keys = append(keys, appendNode(nil, t.collection, c.node))
+			}
+			continue
+		}
+		below, err := t.load(r, c.node, level-1)
+		if err == storage.ErrMiss {
+			continue
+		}
+		if err == nil {
+			keys, err = t.gather(keys, r, level-1, below, from, i, j, whole)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// walk calls f for every node and its level, parents first; entries are those of the node.
+func (t *tree) walk(g Getter, f func(node uint64, level int, entries []byte) error) error {
+	return t.walkBelow(g, t.height, t.root, f)
+}
+
+func (t *tree) walkBelow(g Getter, level int, entries []byte, f func(node uint64, level int, entries []byte) error) error {
+	for len(entries) > 0 {
+		c, size := t.kind.takeChild(entries)
+		if size == 0 {
+			return t.corruptAbove(level)
+		}
+		entries = entries[size:]
+		below, err := t.load(g, c.node, level-1)
+		if err == nil {
+			err = f(c.node, level-1, below)
+		}
+		if err == nil && level > 1 {
+			err = t.walkBelow(g, level-1, below, f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyTo writes all nodes, and what lies apart, under another collection.
+func (t *tree) copyTo(l *Ledger, collection uint64) error {
+	return t.walk(l.txn, func(node uint64, level int, entries []byte) error {
+		t.key = appendNode(t.key[:0], collection, node)
+		l.value = append(append(l.value[:0], byte(level)), entries...)
+		l.txn.Put(t.key, l.value)
+		for level == 0 && t.apart > 0 && len(entries) > 0 {
+			d, rest, ok := t.kind.takeElement(entries)
+			if !ok {
+				return t.corruptAbove(0)
+			}
+			if err := l.copyParts(&d, t.collection, collection); err != nil {
+				return err
+			}
+			entries = rest
+		}
+		return nil
+	})
+}
+
+// takeElement splits an element off and returns its datum.
+func (k *treeKind) takeElement(b []byte) (d datum, rest []byte, ok bool) {
+	if len(b) < k.prefix {
+		return d, nil, false
+	}
+	return takeDatum(b[k.prefix:], k.name)
+}
+
+// treeEdit is one splice.
+type treeEdit struct {
+	insert   []byte
+	count    int64 // elements in insert
+	behind   bool
+	parted   bool // what lies apart of the old elements was seen to
+	push     int  // +1: insert goes behind all elements, -1: before all
+	atEnds   bool // it changes the first or the last elements: small leaves are left alone
+	left     bool // insert is still to be placed
+	smallest int  // bytes of the smallest node that was written of the level below
+}
+
+// splice replaces the elements [i, j) of total by count others, which are in insert, one behind the other. Between two children new elements
+// go to the one before, or to the one behind. What lies apart of the old ones is removed; what of the new ones lies apart the caller adds to t.apart.
+func (t *tree) splice(l *Ledger, total, i, j int64, insert []byte, count int64, behind bool) error {
+	t.edit = treeEdit{insert: insert, count: count, behind: behind}
+	return t.run(l, total, i, j)
+}
+
+// rewrite is splice for elements of one leaf of which some stay: whoever calls it has removed what lies apart of the others.
+func (t *tree) rewrite(l *Ledger, total, i, j int64, kept []byte, count int64) error {
+	t.edit = treeEdit{insert: kept, count: count, parted: true}
+	return t.run(l, total, i, j)
+}
+
+func (t *tree) run(l *Ledger, total, i, j int64) error {
+	t.edit.left = t.edit.count > 0
+	t.edit.atEnds = i == 0 || j == total
+	t.edit.smallest = t.kind.leafBytes
+	if i == j {
+		switch i {
+		case total:
+			t.edit.push = 1
+		case 0:
+			t.edit.push = -1
+		}
+	}
+	err := t.spliceRoot(l, total+t.edit.count-(j-i), i, j)
+	t.forget()
+	t.slim()
+	if err == storage.ErrMiss {
+		return cmp.Or(t.need(l.txn, max(0, i-1), j+1, t.apart > 0), err)
+	}
+	return err
+}
+
+// slim gives up scratch that only an unusually large splice needs.
+func (t *tree) slim() {
+	if cap(t.offsets) <= 4<<10 {
+		return
+	}
+	t.offsets = nil
+	for i := range t.levels {
+		t.levels[i].out, t.levels[i].body = nil, nil
+	}
+}
+
+func (t *tree) spliceRoot(l *Ledger, total, i, j int64) error {
+	body, err := t.spliceInner(l, t.height, t.root, i, j)
+	if err != nil {
+		return err
+	}
+	t.rootBuf = append(t.rootBuf[:0], body...)
+	for len(t.rootBuf) > rootBytes && t.splits(t.height, t.rootBuf) {
+		level := t.height
+		t.setHeight(level + 1)
+		above := &t.levels[t.height]
+		above.out = above.out[:0]
+		if err := t.finish(l, level, &child{node: t.newNode(), count: total, bytes: t.bytes}, t.rootBuf); err != nil {
+			return err
+		}
+		t.rootBuf = append(t.rootBuf[:0], above.out...)
+	}
+	t.root = t.rootBuf
+	return t.collapse(l)
+}
+
+// collapse has the only child of the root take its place, if it has become small.
+func (t *tree) collapse(l *Ledger) error {
+	for t.height > 1 {
+		if len(t.root) == 0 {
+			t.height = 1
+			return nil
+		}
+		c, size := t.kind.takeChild(t.root)
+		if size == 0 {
+			return t.corruptAbove(t.height)
+		}
+		if size < len(t.root) {
+			return nil
+		}
+		entries, err := t.load(l.txn, c.node, t.height-1)
+		if err != nil || len(entries) > rootBytes/2 {
+			return err
+		}
+		t.rootBuf = append(t.rootBuf[:0], entries...)
+		t.root = t.rootBuf
+		l.txn.Delete(t.key)
+		t.height--
+	}
+	return nil
+}
+
+func (t *tree) newNode() uint64 {
+	t.next++
+	return t.next - 1
+}
+
+// spliceInner is splice beneath an inner node: it returns the node's entries as they become, in scratch of its level.
+func (t *tree) spliceInner(l *Ledger, level int, entries []byte, i, j int64) ([]byte, error) {
+	s := &t.levels[level]
+	s.out = s.out[:0]
+	if len(entries) == 0 && t.edit.left { // the first elements of all
+		t.edit.left = false
+		t.bytes += int64(len(t.edit.insert))
+		err := t.finish(l, level-1, &child{node: t.newNode(), count: t.edit.count, bytes: t.bytes}, t.edit.insert)
+		return s.out, err
+	}
+	before, from, at := -1, 0, 0 // offsets: of the child before those that change, of the first that does, of the next to look at
+	for first, begun := int64(0), false; at < len(entries) && (!begun || first < j); {
+		c, size := t.kind.takeChild(entries[at:])
+		if size == 0 {
+			return nil, t.corruptAbove(level)
+		}
+		end := first + c.count
+		if !begun && !t.concerns(i, j, end, at+size == len(entries)) {
+			before, first, at = at, end, at+size
+			continue
+		}
+		if !begun {
+			begun, from = true, at
+		}
+		if err := t.spliceChild(l, level-1, &c, max(i-first, 0), min(j-first, c.count)); err != nil {
+			return nil, err
+		}
+		first, at = end, at+size
+	}
+	s.body = append(append(append(s.body[:0], entries[:from]...), s.out...), entries[at:]...)
+	small := t.edit.smallest < t.nodeBytes(level-1)/4
+	t.edit.smallest = innerBytes // from here on, of this level's
+	if t.edit.atEnds || !small {
+		return s.body, nil
+	}
+	if before < 0 {
+		before = from
+	}
+	err := t.merge(l, level, before, from+len(s.out))
+	return s.body, err
+}
+
+// concerns tells whether the child that ends before element end is the first of those that a splice changes.
+func (t *tree) concerns(i, j, end int64, last bool) bool {
+	if i < j || t.edit.behind {
+		return i < end || last
+	}
+	return i <= end || last
+}
+
+// spliceChild is splice for one child: what takes its place is appended to the entries of the level above.
+func (t *tree) spliceChild(l *Ledger, level int, c *child, i, j int64) error {
+	if i == 0 && j == c.count && !t.edit.left {
+		return t.drop(l, level, c)
+	}
+	entries, err := t.load(l.txn, c.node, level)
+	if err != nil {
+		return err
+	}
+	bytes, count := t.bytes, int64(0)
+	if t.edit.left {
+		count = t.edit.count
+	}
+	var body []byte
+	if level == 0 {
+		body, err = t.spliceLeaf(l, entries, i, j, c.count)
+	} else {
+		body, err = t.spliceInner(l, level, entries, i, j)
+	}
+	if err != nil {
+		return err
+	}
+	c.count += count - (j - i)
+	c.bytes += t.bytes - bytes
+	return t.finish(l, level, c, body)
+}
+
+func (t *tree) spliceLeaf(l *Ledger, entries []byte, i, j, count int64) ([]byte, error) {
+	from := len(entries)
+	if i < count {
+		var ok bool
+		if from, ok = t.kind.skip(entries, i); !ok {
+			return nil, t.corruptAbove(0)
+		}
+	}
+	size, ok := t.kind.skip(entries[from:], j-i)
+	if !ok {
+		return nil, t.corruptAbove(0)
+	}
+	if err := t.dropParts(l, entries[from:from+size]); err != nil {
+		return nil, err
+	}
+	t.bytes -= int64(size)
+	s := &t.levels[0]
+	s.body = append(s.body[:0], entries[:from]...)
+	if t.edit.left {
+		t.edit.left = false
+		s.body = append(s.body, t.edit.insert...)
+		t.bytes += int64(len(t.edit.insert))
+	}
+	s.body = append(s.body, entries[from+size:]...)
+	return s.body, nil
+}
+
+// skip returns how many bytes the first n elements have.
+func (k *treeKind) skip(b []byte, n int64) (size int, ok bool) {
+	for ; n > 0; n-- {
+		one := k.elementSize(b[size:])
+		if one == 0 {
+			return 0, false
+		}
+		size += one
+	}
+	return size, true
+}
+
+// dropParts removes what lies apart of elements.
+func (t *tree) dropParts(l *Ledger, elements []byte) error {
+	for t.apart > 0 && !t.edit.parted && len(elements) > 0 {
+		d, rest, ok := t.kind.takeElement(elements)
+		if !ok || d.serial != 0 && int64(d.length) > t.apart {
+			return t.corruptAbove(0)
+		}
+		if d.serial != 0 {
+			t.apart -= int64(d.length)
+			l.dropDatum(t.collection, &d)
+		}
+		elements = rest
+	}
+	return nil
+}
+
+// drop removes a node and all beneath it. Leaves are not read, unless elements of theirs may lie apart.
+func (t *tree) drop(l *Ledger, level int, c *child) error {
+	switch {
+	case level == 0 && t.apart > 0:
+		entries, err := t.load(l.txn, c.node, 0)
+		if err == nil {
+			err = t.dropParts(l, entries)
+		}
+		if err != nil {
+			return err
+		}
+	case level > 0:
+		entries, err := t.load(l.txn, c.node, level)
+		for err == nil && len(entries) > 0 {
+			below, size := t.kind.takeChild(entries)
+			if size == 0 {
+				return t.corruptAbove(level)
+			}
+			entries = entries[size:]
+			err = t.drop(l, level-1, &below)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if level == 0 {
+		t.bytes -= c.bytes
+	}
+	t.key = appendNode(t.key[:0], t.collection, c.node)
+	l.txn.Delete(t.key)
+	return nil
+}
+
+// nodeBytes is how many bytes of entries a node of a level has, at most.
+func (t *tree) nodeBytes(level int) int {
+	if level == 0 {
+		return t.kind.leafBytes
+	}
+	return innerBytes
+}
+
+// finish writes a node whose entries have changed, in pieces if they are too many, and appends it to the children of the level above.
+func (t *tree) finish(l *Ledger, level int, c *child, entries []byte) error {
+	s := &t.levels[level+1]
+	t.edit.smallest = min(t.edit.smallest, len(entries))
+	switch {
+	case len(entries) == 0:
+		t.key = appendNode(t.key[:0], t.collection, c.node)
+		l.txn.Delete(t.key)
+		return nil
+	case len(entries) <= t.nodeBytes(level) || !t.splits(level, entries):
+		t.put(l, c.node, level, entries)
+		s.out = t.kind.appendChild(s.out, c)
+		return nil
+	}
+	if !t.cut(level, entries) {
+		return t.corruptAbove(level)
+	}
+	for n, from := range t.offsets {
+		to := len(entries)
+		if n+1 < len(t.offsets) {
+			to = t.offsets[n+1]
+		}
+		piece, err := t.piece(l, level, entries, from, to)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			piece.low = c.low
+		}
+		if keeps := n == 0; keeps != (t.edit.push < 0) && (keeps || n == len(t.offsets)-1) {
+			piece.node = c.node
+		} else {
+			piece.node = t.newNode()
+		}
+		t.put(l, piece.node, level, entries[from:to])
+		s.out = t.kind.appendChild(s.out, &piece)
+	}
+	return nil
+}
+
+func (t *tree) put(l *Ledger, node uint64, level int, entries []byte) {
+	t.key = appendNode(t.key[:0], t.collection, node)
+	l.value = append(append(l.value[:0], byte(level)), entries...)
+	l.txn.Put(t.key, l.value)
+}
+
+// splits tells whether a node has enough entries to become two.
+func (t *tree) splits(level int, entries []byte) bool {
+	least := 2
+	if level > 0 {
+		least = fewEntries
+	}
+	for ; len(entries) > 0 && least > 0; least-- {
+		size, _, _ := t.kind.entrySize(level, entries)
+		if size == 0 {
+			return true // cut will tell
+		}
+		entries = entries[size:]
+	}
+	return least == 0
+}
+
+// cut makes t.offsets those at which the pieces of a node begin.
+func (t *tree) cut(level int, entries []byte) bool {
+	limit, starts := t.nodeBytes(level), t.offsets[:0]
+	for at := 0; at < len(entries); {
+		size, _, _ := t.kind.entrySize(level, entries[at:])
+		if size == 0 {
+			return false
+		}
+		starts = append(starts, at)
+		at += size
+	}
+	// The pieces' offsets take the place of the entries' from the end that is looked at first.
+	switch t.edit.push {
+	case 1:
+		n := 1
+		for i, end := 1, len(entries); i < len(starts); i++ {
+			next := end
+			if i+1 < len(starts) {
+				next = starts[i+1]
+			}
+			if next-starts[n-1] > limit {
+				starts[n] = starts[i]
+				n++
+			}
+		}
+		t.offsets = starts[:n]
+	case -1:
+		n, end := len(starts), len(entries)
+		for i := len(starts) - 1; i > 0; i-- {
+			if end-starts[i-1] > limit {
+				end = starts[i]
+				n--
+				starts[n] = end
+			}
+		}
+		n--
+		starts[n] = 0
+		t.offsets = append(starts[:0], starts[n:]...)
+	default:
+		pieces := (len(entries) + limit - 1) / limit
+		n := 1
+		for i := 1; i < len(starts) && n < pieces; i++ {
+			target := len(entries) * n / pieces
+			if i+1 == len(starts) || starts[i+1]-target > target-starts[i] {
+				starts[n] = starts[i]
+				n++
+			}
+		}
+		t.offsets = starts[:n]
+	}
+	return true
+}
+
+// piece is the child that the entries [from, to) of a node become.
+func (t *tree) piece(l *Ledger, level int, entries []byte, from, to int) (c child, err error) {
+	if t.kind.ordered && from > 0 {
+		if c.low, err = t.lowOf(l, level, entries, from); err != nil {
+			return c, err
+		}
+	}
+	for at := from; at < to; {
+		size, count, bytes := t.kind.entrySize(level, entries[at:])
+		c.count += count
+		c.bytes += bytes
+		at += size
+	}
+	return c, nil
+}
+
+// lowOf is the low of a node that begins with the entry at an offset: of elements the shortest row that is not after it, and after the one
+// before it.
+func (t *tree) lowOf(l *Ledger, level int, entries []byte, at int) ([]byte, error) {
+	if level > 0 {
+		c, _ := t.kind.takeChild(entries[at:])
+		return c.low, nil
+	}
+	last := 0
+	for next := 0; next < at; next += t.kind.elementSize(entries[next:]) {
+		last = next
+	}
+	var rows [2][]byte
+	for i, b := range [][]byte{entries[last:], entries[at:]} {
+		d, _, ok := takeDatum(b[t.kind.prefix:], t.kind.name)
+		if !ok {
+			return nil, t.corruptAbove(0)
+		}
+		var err error
+		if rows[i], err = d.appendTo(bytes.Clone(b[:t.kind.prefix]), l.txn, t.collection); err != nil {
+			return nil, err
+		}
+	}
+	same := 0
+	for same < len(rows[0]) && same < len(rows[1]) && rows[0][same] == rows[1][same] {
+		same++
+	}
+	return rows[1][:min(same+1, len(rows[1]))], nil
+}
+
+// merge makes neighbours among the children of a level one, from the one at an offset of its new entries up to the one at the offset end,
+// if both fit into half of one.
+func (t *tree) merge(l *Ledger, level, at, end int) error {
+	s := &t.levels[level]
+	for at < end {
+		x, size := t.kind.takeChild(s.body[at:])
+		if size == 0 {
+			return t.corruptAbove(level)
+		}
+		next := at + size
+		if next == len(s.body) {
+			return nil
+		}
+		y, behind := t.kind.takeChild(s.body[next:])
+		if behind == 0 {
+			return t.corruptAbove(level)
+		}
+		merged, err := t.mergePair(l, level-1, &x, &y)
+		if err != nil {
+			return err
+		}
+		if !merged {
+			at = next
+			continue
+		}
+		t.pair = t.kind.appendChild(t.pair[:0], &x)
+		s.body = slices.Replace(s.body, at, next+behind, t.pair...)
+		end -= size + behind - len(t.pair)
+	}
+	return nil
+}
+
+// mergePair makes y part of x, if they are small.
+func (t *tree) mergePair(l *Ledger, level int, x, y *child) (merged bool, err error) {
+	if level == 0 && x.bytes+y.bytes > int64(t.nodeBytes(0)/2) {
+		return false, nil
+	}
+	first, err := t.load(l.txn, x.node, level)
+	if err != nil {
+		return false, err
+	}
+	second, err := t.load(l.txn, y.node, level)
+	if err != nil || len(first)+len(second) > t.nodeBytes(level)/2 {
+		return false, err
+	}
+	t.pair = append(t.pair[:0], first...)
+	if level > 0 && t.kind.ordered { // the low of its first child meant nothing so far
+		c, size := t.kind.takeChild(second)
+		if size == 0 {
+			return false, t.corruptAbove(level)
+		}
+		c.low = y.low
+		t.pair, second = t.kind.appendChild(t.pair, &c), second[size:]
+	}
+	t.pair = append(t.pair, second...)
+	l.txn.Delete(t.key)
+	t.put(l, x.node, level, t.pair)
+	x.count += y.count
+	x.bytes += y.bytes
+	return true, nil
+}
