@@ -13,7 +13,8 @@ import (
 //	record       key                                                         value
 //	meta         m keyspace(4) slot(2) hash(4) form(1) userkey               see meta.go
 //	element      s collection(8) kind(1) suffix                              later: fields, members, scores, positions
-//	  directory  s collection(8) 1 directory(4)                              which pages exist: bitmap; see page.go
+//	  root       s collection(8) 0 0(4)                                      which directories exist: bitmap; see page.go
+//	  directory  s collection(8) 1 directory(4)                              which pages exist: bitmap
 //	  page       s collection(8) 2 page(4)                                   bytes of a string
 //	blob header  B blob(8)                                                   length(8) chunk size(4)
 //	blob chunk   b blob(8) chunk(4)                                          bytes
@@ -45,12 +46,13 @@ const (
 // the name.
 const MaxNameBytes = 32<<10 - 64
 
-// Kinds of elements. A string's directories come before its pages, for those who walk both.
+// Kinds of elements. A string's root comes before its directories, and they before its pages, for those who walk all.
 const (
+	elementRoot      = 0
 	elementDirectory = 1
 	elementPage      = 2
 
-	elementBytes = 14 // length of the key of either
+	elementBytes = 14 // length of the key of each
 	blobKeyBytes = 13 // of a chunk of a blob
 )
 
@@ -152,6 +154,10 @@ func appendElement(dst []byte, collection uint64, kind byte) []byte {
 	return append(binary.BigEndian.AppendUint64(append(dst, elementPrefix), collection), kind)
 }
 
+func appendRoot(dst []byte, collection uint64) []byte {
+	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementRoot), 0)
+}
+
 func appendDirectory(dst []byte, collection uint64, directory int) []byte {
 	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementDirectory), uint32(directory))
 }
@@ -159,6 +165,9 @@ func appendDirectory(dst []byte, collection uint64, directory int) []byte {
 func appendPage(dst []byte, collection uint64, page int) []byte {
 	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementPage), uint32(page))
 }
+
+// elementNumber is the number of the directory or page that a key is of.
+func elementNumber(key []byte) int { return int(binary.BigEndian.Uint32(key[elementBytes-4:])) }
 
 // AppendDead appends the key of a dead record.
 func AppendDead(dst []byte, kind byte, id uint64) []byte {
