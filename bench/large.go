@@ -81,6 +81,15 @@ func (b *largeBench) commands() error {
 		}
 	}
 	fixed := func(command ...string) func() []string { return func() []string { return command } }
+	tenBytes := func() []string {
+		from := rand.IntN(b.bytes - 10)
+		return []string{"GETRANGE", "big", strconv.Itoa(from), strconv.Itoa(from + 9)}
+	}
+	mib, next := strings.Repeat("sett", 1<<18), 0
+	fill := func() []string {
+		next++
+		return []string{"SETRANGE", "full", strconv.Itoa((next - 1) << 20), mib}
+	}
 	fmt.Printf("%-26s %8s %10s %12s %10s %9s\n", "command", "times", "ms each", "log bytes", "reads", "RssAnon")
 	if err := b.measure("SET", 1, b.set("big")); err != nil {
 		return err
@@ -92,16 +101,13 @@ func (b *largeBench) commands() error {
 	}{
 		{"STRLEN", 100, fixed("STRLEN", "big")},
 		{"GET", 1, fixed("GET", "big")},
-		{"GETRANGE of 10 bytes", 1000, func() []string {
-			from := rand.IntN(b.bytes - 10)
-			return []string{"GETRANGE", "big", strconv.Itoa(from), strconv.Itoa(from + 9)}
-		}},
+		{"GETRANGE of 10 bytes", 1000, tenBytes},
 		{"BITCOUNT", 1, fixed("BITCOUNT", "big")},
 		{"BITPOS", 1, fixed("BITPOS", "big", "1", last)},
 		{"SETBIT, the first", 1, random("SETBIT", "big", "?", "1")},
 		{"SETBIT", 1000, random("SETBIT", "big", "?", "1")},
 		{"SETRANGE of 100 bytes", 1000, random("SETRANGE", "big", "?", strings.Repeat("r", 100))},
-		{"GETRANGE of 10 bytes", 1000, random("GETRANGE", "big", "?", "10")},
+		{"GETRANGE of 10 bytes", 1000, tenBytes},
 		{"SETBIT at the end", 1, fixed("SETBIT", "big", strconv.Itoa(b.bytes*8-1), "1")},
 		{"GET", 1, fixed("GET", "big")},
 		{"BITCOUNT", 1, fixed("BITCOUNT", "big")},
@@ -112,6 +118,16 @@ func (b *largeBench) commands() error {
 		{"SET of 100 bytes", 1, fixed("SET", "tail", strings.Repeat("t", 100))},
 		{"APPEND of 100 bytes", 10_000, fixed("APPEND", "tail", strings.Repeat("a", 100))},
 		{"DEL", 1, fixed("DEL", "tail")},
+		{"SETRANGE in a new string", 1, fixed("SETRANGE", "full", "1", "x")},
+		{"SETRANGE of each MiB", b.bytes >> 20, fill},
+		{"GET, all in pages", 1, fixed("GET", "full")},
+		{"GETRANGE of 1 MiB", 100, func() []string {
+			from := rand.IntN(b.bytes - 1<<20)
+			return []string{"GETRANGE", "full", strconv.Itoa(from), strconv.Itoa(from + 1<<20 - 1)}
+		}},
+		{"BITCOUNT", 1, fixed("BITCOUNT", "full")},
+		{"SETBIT", 1000, random("SETBIT", "full", "?", "1")},
+		{"DEL", 1, fixed("DEL", "full")},
 	} {
 		if err := b.measure(m.name, m.times, func() error { return b.do(m.command()...) }); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)

@@ -299,8 +299,8 @@ func bitField(u *Update) error {
 	return nil
 }
 
-// fieldPageBytes is how much is read and written around a field: as much as a page of a paged string.
-const fieldPageBytes = 1 << 10
+// fieldPageBytes is how much is read and written around a field.
+const fieldPageBytes = types.PageBytes
 
 // fieldPages are the parts of a string that a BITFIELD is about.
 type fieldPages struct {

@@ -48,7 +48,7 @@ func (q *Query) view() *storage.View {
 
 // over is what a string's records are read from: the view, beneath what the batch around the query has done to them so far, which keep may
 // copy: its memory is used again after the round.
-func (q *Query) over(v *storage.View, m *types.Meta, keep func(key, value []byte) []byte) types.Getter {
+func (q *Query) over(v *storage.View, m *types.Meta, keep func(key, value []byte) []byte) types.Walker {
 	if q.txn == nil || !q.txn.Wrote() {
 		return v
 	}
@@ -85,6 +85,18 @@ func (o *overlay) Get(key []byte) ([]byte, error) {
 		return value, nil
 	}
 	return o.view.Get(key)
+}
+
+// Walk leaves out what the view does not have.
+func (o *overlay) Walk(lower, upper []byte, each func(key, value []byte)) error {
+	return o.view.Walk(lower, upper, func(key, value []byte) {
+		if own, ok := o.own[string(key)]; ok {
+			value = own
+		}
+		if value != nil {
+			each(key, value)
+		}
+	})
 }
 
 // streams are the strings that the replies of one round stream, all from one view. The last one to be closed closes it.

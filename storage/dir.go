@@ -34,7 +34,7 @@ type Dir struct {
 
 const (
 	// FormatVersion is the version of everything on disk. An older or newer one is refused.
-	FormatVersion = 3
+	FormatVersion = 4
 
 	formatFile  = "FORMAT"
 	lockFile    = "LOCK"

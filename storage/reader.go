@@ -166,23 +166,40 @@ func (r *Reader) fetch() error {
 	if r.pins == nil {
 		r.pins = make(map[string]pin)
 	}
-	for _, key := range r.missed {
-		if p, ok := r.pins[string(key)]; ok && p.retired == r.retired {
+	for keys, n := r.missed, 0; len(keys) > 0; keys = keys[n:] {
+		if n = neighbours(keys); n > 1 {
+			if err := r.fetchNeighbours(keys[:n]); err != nil {
+				return err
+			}
+			continue
+		}
+		if p, ok := r.pins[string(keys[0])]; ok && p.retired == r.retired {
 			continue // asked for twice
 		}
-		value, err := r.s.disk.get(key, newest)
+		value, err := r.s.disk.get(keys[0], newest)
 		if err != nil {
 			return err
 		}
-		if value == nil {
-			r.s.stats.FetchedAbsent.Add(1)
-		}
-		r.s.cache.fill(r.s.hash(key), key, value, r.retired, &r.s.retired)
-		r.pins[string(key)] = pin{value, r.retired}
+		r.fetched(keys[0], value)
 	}
 	r.s.stats.Fetched.Add(uint64(len(r.missed)))
 	r.missed = r.missed[:0]
 	return nil
+}
+
+func (r *Reader) fetchNeighbours(keys [][]byte) error {
+	r.s.gate.enter(true)
+	defer r.s.gate.leave()
+	return r.s.disk.getNeighbours(keys, r.fetched)
+}
+
+// fetched takes in what Badger gave, nil if it has no such record.
+func (r *Reader) fetched(key, value []byte) {
+	if value == nil {
+		r.s.stats.FetchedAbsent.Add(1)
+	}
+	r.s.cache.fill(r.s.hash(key), key, value, r.retired, &r.s.retired)
+	r.pins[string(key)] = pin{value, r.retired}
 }
 
 // Tally returns a keyspace's counters.

@@ -208,3 +208,13 @@ func (v *View) recent(gens []*generation, hash uint32, key []byte) ([]byte, bool
 	}
 	return nil, false
 }
+
+// Walk calls each for the records of [lower, upper) in the order of their keys; see Iterate. Key and value are valid until each returns.
+func (v *View) Walk(lower, upper []byte, each func(key, value []byte)) error {
+	it := v.Iterate(lower, upper)
+	defer it.Close()
+	for it.Next() {
+		each(it.Key(), it.Value())
+	}
+	return it.Err()
+}

@@ -16,8 +16,8 @@ import (
 )
 
 // Checker tells whether the records of a store are what this package writes, and whether they agree with each other: blobs with their
-// chunks, meta records with their blobs, collections and expiry rows, directories with pages, all of them with the counters. It is told the
-// records in the order of keys: what is dead comes before meta records, these before what is in collections.
+// chunks, meta records with their blobs, collections and expiry rows, roots with directories, directories with pages, all of them with the
+// counters. It is told the records in the order of keys: what is dead comes before meta records, these before what is in collections.
 type Checker struct {
 	keys        *Keys // nil: the seed is not known
 	blobs       map[uint64]*checkedBlob
@@ -52,9 +52,12 @@ type checkedCollection struct {
 	dead    bool // the reclaimer may have begun to remove it
 	records int
 
-	directories map[int]directory // the pages that were not met yet; nil once all records of the collection were told
-	lost        int               // pages that a directory has and the store has not
-	strays      int               // pages that no directory has
+	paged       bool // it is a string's
+	rooted      bool
+	root        bitmap         // the directories that were not met yet
+	directories map[int]bitmap // the pages that were not met yet; nil once all records of the collection were told
+	lost        int            // directories and pages that are named and not in the store
+	strays      int            // directories and pages that are not named
 
 	tree  *checkedTree
 	wrong string // with its tree as a whole
@@ -62,12 +65,11 @@ type checkedCollection struct {
 
 // leave closes the books of a collection.
 func (k *checkedCollection) leave() {
+	k.lost += k.root.count()
 	for _, d := range k.directories {
-		for i := d.next(0); i < directoryPages; i = d.next(i + 1) {
-			k.lost++
-		}
+		k.lost += d.count()
 	}
-	k.directories = nil
+	k.root, k.directories = nil, nil
 	if k.tree != nil && !k.dead {
 		k.wrong, k.tree = k.tree.leave(), nil
 	}
@@ -217,7 +219,7 @@ func (c *Checker) own(key []byte, m *Meta, dead bool) string {
 		}
 		k.owned, k.dead = true, k.dead || dead
 		if m.Type == String {
-			k.length = m.StringLen()
+			k.paged, k.length = true, m.StringLen()
 		}
 		if wrong := k.plant(m); wrong != "" {
 			return wrong
@@ -269,7 +271,7 @@ func (c *Checker) collection(id uint64) *checkedCollection {
 	return k
 }
 
-// element takes in a directory or a page. What is wrong with a collection as a whole is said at the end.
+// element takes in a root, a directory or a page. What is wrong with a collection as a whole is said at the end.
 func (c *Checker) element(key, value []byte) string {
 	if len(key) < 10 || len(key) != elementKeyBytes[key[9]] {
 		return "malformed key of an element"
@@ -279,13 +281,15 @@ func (c *Checker) element(key, value []byte) string {
 		if c.present != nil {
 			c.present.leave()
 		}
-		c.present, k.directories = k, make(map[int]directory)
+		c.present, k.directories = k, make(map[int]bitmap)
 	}
 	k.records++
-	n := int(binary.BigEndian.Uint32(key[elementBytes-4:]))
+	n := elementNumber(key)
 	switch key[9] {
 	case elementNode, elementPart:
 		return k.treeRecord(key, value)
+	case elementRoot:
+		return k.addRoot(n, value)
 	case elementDirectory:
 		return k.addDirectory(n, value)
 	case elementPage:
@@ -296,31 +300,44 @@ func (c *Checker) element(key, value []byte) string {
 
 // elementKeyBytes are the lengths of the keys of elements, by kind.
 var elementKeyBytes = [256]int{
-	elementDirectory: elementBytes, elementPage: elementBytes, elementBucket: elementBytes, elementNode: nodeKeyBytes, elementPart: partKeyBytes,
+	elementRoot: elementBytes, elementDirectory: elementBytes, elementPage: elementBytes, elementBucket: elementBytes, elementNode: nodeKeyBytes, elementPart: partKeyBytes,
+}
+
+func (k *checkedCollection) addRoot(n int, value []byte) string {
+	if n != 0 || len(value) == 0 || len(value) > rootBytes || value[len(value)-1] == 0 && len(value) > 1 {
+		return "malformed root of directories"
+	}
+	k.rooted, k.root = true, bytes.Clone(value)
+	return ""
 }
 
 func (k *checkedCollection) addDirectory(n int, value []byte) string {
 	if len(value) == 0 || len(value) > directoryBytes || value[len(value)-1] == 0 {
 		return "malformed directory of pages"
 	}
+	k.meet(k.root, n)
 	k.directories[n] = bytes.Clone(value)
 	return ""
 }
 
 func (k *checkedCollection) addPage(n int, value []byte) string {
-	if len(value) == 0 || len(value) > pageBytes {
+	if len(value) == 0 || len(value) > PageBytes {
 		return fmt.Sprintf("malformed page of %d bytes", len(value))
 	}
-	if k.owned && !k.dead && n*pageBytes+len(value) > k.length {
+	if k.owned && !k.dead && n*PageBytes+len(value) > k.length {
 		return fmt.Sprintf("page %d of %d bytes does not fit its string of %d bytes", n, len(value), k.length)
 	}
-	d, i := k.directories[n/directoryPages], n%directoryPages
-	if !d.has(i) {
-		k.strays++
-		return ""
-	}
-	d[i>>3] &^= 1 << (i & 7)
+	k.meet(k.directories[n/directoryPages], n%directoryPages)
 	return ""
+}
+
+// meet strikes a record out of the bitmap that should name it.
+func (k *checkedCollection) meet(named bitmap, i int) {
+	if named.has(i) {
+		named[i>>3] &^= 1 << (i & 7)
+	} else {
+		k.strays++
+	}
 }
 
 func (c *Checker) row(key []byte) string {
@@ -373,10 +390,13 @@ func (c *Checker) endCollections(nextID uint64) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("collection %d is nobody's: its %d records take space for ever", id, k.records))
 		case k.wrong != "":
 			wrong = append(wrong, fmt.Sprintf("collection %d %s", id, k.wrong))
+		case k.paged && !k.rooted:
+			wrong = append(wrong, fmt.Sprintf("collection %d, a string, has lost the root of its pages; reading it answers -CORRUPT", id))
 		case k.lost > 0:
-			wrong = append(wrong, fmt.Sprintf("collection %d, a string, has lost %d pages; reading them answers -CORRUPT", id, k.lost))
+			wrong = append(wrong, fmt.Sprintf("collection %d, a string, has lost %d pages or directories; reading them answers -CORRUPT", id, k.lost))
 		case k.strays > 0:
-			wrong = append(wrong, fmt.Sprintf("collection %d, a string, has %d pages that are in no directory; they are answered as they were before", id, k.strays))
+			wrong = append(wrong, fmt.Sprintf("collection %d, a string, has %d pages or directories that nothing names: what lies beneath is answered",
+				id, k.strays))
 		}
 	}
 	return wrong

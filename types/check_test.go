@@ -45,9 +45,10 @@ func soundRecords(keys *Keys) (records []checkedRecord, tallies map[uint32]stora
 	put(appendBlobChunk(nil, 9, 0), make([]byte, 64))
 	put(appendBlobHeader(nil, 10), append(binary.BigEndian.AppendUint64(nil, uint64(len(longName))), 0, 1, 0, 0))
 	put(appendBlobChunk(nil, 10, 0), []byte(longName))
-	put(appendDirectory(nil, 11, 0), []byte{1<<1 | 1<<4})
-	put(appendPage(nil, 11, 1), make([]byte, 1024))
-	put(appendPage(nil, 11, 4), make([]byte, 5000-4096))
+	put(appendRoot(nil, 11), []byte{1})
+	put(appendDirectory(nil, 11, 0), []byte{1 << 1, 0, 1 << 3})
+	put(appendPage(nil, 11, 1), make([]byte, PageBytes))
+	put(appendPage(nil, 11, 19), make([]byte, 5000-19*PageBytes))
 	put(AppendDead(nil, DeadCollection, 12), []byte{Reclaim})
 	put(appendPage(nil, 12, 3), make([]byte, 10))
 	slices.SortFunc(records, func(a, b checkedRecord) int { return bytes.Compare(a.key, b.key) })
@@ -101,20 +102,28 @@ func TestChecker(t *testing.T) {
 		{"unknown record", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
 			return append(records, checkedRecord{[]byte("zebra"), []byte{1}})
 		}, "no records with such a key"},
-		{"page missing", drop(appendPage(nil, 11, 4)), "has lost 1 pages"},
-		{"directory missing", drop(appendDirectory(nil, 11, 0)), "has 2 pages that are in no directory"},
+		{"page missing", drop(appendPage(nil, 11, 19)), "has lost 1 pages"},
+		{"directory missing", drop(appendDirectory(nil, 11, 0)), "has lost 1 pages or directories"},
+		{"root missing", drop(appendRoot(nil, 11)), "has lost the root"},
+		{"root names one more", replace(appendRoot(nil, 11), []byte{5}), "has lost 1 pages or directories"},
+		{"root does not name a directory", replace(appendRoot(nil, 11), []byte{0}), "1 pages or directories that nothing names"},
+		{"root too long", replace(appendRoot(nil, 11), bytes.Repeat([]byte{1}, rootBytes+1)), "malformed root"},
+		{"all pages missing", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			return slices.DeleteFunc(records, func(r checkedRecord) bool { return bytes.HasPrefix(r.key, appendRoot(nil, 11)[:9]) })
+		}, "has lost the root"},
 		{"page of a dead collection missing", drop(appendPage(nil, 12, 3)), ""},
 		{"dead record of a collection missing", drop(AppendDead(nil, DeadCollection, 12)), "collection 12 is nobody's: its 1 records"},
-		{"meta record of a paged string missing", drop(keys.AppendMeta(nil, 3, []byte("paged"))), "collection 11 is nobody's: its 3 records"},
+		{"meta record of a paged string missing", drop(keys.AppendMeta(nil, 3, []byte("paged"))), "collection 11 is nobody's: its 4 records"},
 		{"name missing", drop(appendBlobHeader(nil, 10)), "its name, blob 10, is missing"},
 		{"name in pieces", drop(appendBlobChunk(nil, 10, 0)), "blob 10 has 0 of its 1 chunks"},
 		{"name of another", replace(appendBlobChunk(nil, 10, 0), []byte("o"+longName[1:])), "its name, blob 10, is another one's"},
 		{"name not owned", replace(keys.AppendMeta(nil, 3, []byte(longName)), []byte{0, 0, 'x'}), "its name is missing"},
 		{"blob beneath missing", drop(appendBlobHeader(nil, 9)), "blob 9, is missing"},
-		{"page too long", replace(appendPage(nil, 11, 4), make([]byte, 5001-4096)), "does not fit its string"},
-		{"page longer than a page", replace(appendPage(nil, 11, 1), make([]byte, 1025)), "malformed page"},
+		{"page too long", replace(appendPage(nil, 11, 19), make([]byte, 5001-19*PageBytes)), "does not fit its string"},
+		{"page longer than a page", replace(appendPage(nil, 11, 1), make([]byte, PageBytes+1)), "malformed page"},
 		{"directory too long", replace(appendDirectory(nil, 11, 0), bytes.Repeat([]byte{1}, 129)), "malformed directory"},
-		{"directory has one more", replace(appendDirectory(nil, 11, 0), []byte{1<<1 | 1<<2 | 1<<4}), "has lost 1 pages"},
+		{"directory has one more", replace(appendDirectory(nil, 11, 0), []byte{1<<1 | 1<<2, 0, 1 << 3}), "has lost 1 pages"},
+		{"directory has one less", replace(appendDirectory(nil, 11, 0), []byte{1 << 1}), "1 pages or directories that nothing names"},
 		{"collection dead and alive", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
 			i := slices.IndexFunc(records, is('d'))
 			return slices.Insert(records, i, checkedRecord{AppendDead(nil, DeadCollection, 11), []byte{Reclaim}})

@@ -13,7 +13,8 @@ import (
 //	record       key                                                         value
 //	meta         m keyspace(4) slot(2) hash(4) form(1) userkey               see meta.go
 //	element      s collection(8) kind(1) suffix
-//	  directory  s collection(8) 1 directory(4)                              which pages exist: bitmap; see page.go
+//	  root       s collection(8) 0 0(4)                                      which directories exist: bitmap; see page.go
+//	  directory  s collection(8) 1 directory(4)                              which pages exist: bitmap
 //	  page       s collection(8) 2 page(4)                                   bytes of a string
 //	  bucket     s collection(8) 3 hash(4)                                   elements by name: see table.go
 //	  node       s collection(8) 4 node(8)                                   elements by rank, or what lies above them: see tree.go
@@ -48,8 +49,9 @@ const (
 // the name.
 const MaxNameBytes = 32<<10 - 64
 
-// Kinds of elements. A string's directories come before its pages, for those who walk both.
+// Kinds of elements. A string's root comes before its directories, and they before its pages, for those who walk all.
 const (
+	elementRoot      = 0
 	elementDirectory = 1
 	elementPage      = 2
 	elementBucket    = 3
@@ -160,6 +162,10 @@ func appendElement(dst []byte, collection uint64, kind byte) []byte {
 	return append(binary.BigEndian.AppendUint64(append(dst, elementPrefix), collection), kind)
 }
 
+func appendRoot(dst []byte, collection uint64) []byte {
+	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementRoot), 0)
+}
+
 func appendDirectory(dst []byte, collection uint64, directory int) []byte {
 	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementDirectory), uint32(directory))
 }
@@ -167,6 +173,9 @@ func appendDirectory(dst []byte, collection uint64, directory int) []byte {
 func appendPage(dst []byte, collection uint64, page int) []byte {
 	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementPage), uint32(page))
 }
+
+// elementNumber is the number of the directory or page that a key is of.
+func elementNumber(key []byte) int { return int(binary.BigEndian.Uint32(key[elementBytes-4:])) }
 
 func appendBucket(dst []byte, collection uint64, start uint32) []byte {
 	return binary.BigEndian.AppendUint32(appendElement(dst, collection, elementBucket), start)

@@ -54,6 +54,9 @@ func TestKeysOnDisk(t *testing.T) {
 	if got := appendBlobChunk(nil, 9, 3); string(got) != "b\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x03" {
 		t.Errorf("blob chunk %q", got)
 	}
+	if got := appendRoot(nil, 9); string(got) != "s\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x00\x00" {
+		t.Errorf("root %q", got)
+	}
 	if got := appendDirectory(nil, 9, 3); string(got) != "s\x00\x00\x00\x00\x00\x00\x00\x09\x01\x00\x00\x00\x03" {
 		t.Errorf("directory %q", got)
 	}

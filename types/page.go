@@ -12,15 +12,20 @@ import (
 
 // A paged string is one that was changed in place, so that a change of a few bytes writes one page, and never the string:
 //
-//	page       bytes n·1024 … of the string, 1,024 at most; shorter means that zeros follow, which are cut off but for one byte
+//	page       bytes n·256 … of the string, 256 at most; shorter means that zeros follow, which are cut off but for one byte
 //	directory  bitmap of the pages n·1024 … that exist, lowest bit first; zeros at its end are cut off
+//	root       bitmap of the directories that exist, likewise, but never empty: each paged string has one
 //
-// A page in its directory but not in the store is lost: CorruptError. One in no directory was never written: its bytes are those of the blob
-// beneath, zeros beyond it. Strings do not become shorter in place, so a blob beneath is never longer than the string.
+// What is named above and is not in the store is lost: CorruptError. A page that its directory does not name was never written, nor was any
+// of a directory that the root does not name: its bytes are those of the blob beneath, zeros beyond it. Strings do not become shorter in
+// place, so a blob beneath is never longer than the string.
+//
+// PageBytes is what a change of one byte writes; docs/decisions/008-page-size.md says why so much.
 const (
-	pageBytes      = 1 << 10
+	PageBytes      = 256
 	directoryPages = 1 << 10
 	directoryBytes = directoryPages / 8
+	rootBytes      = 1 << 10 // 256 of them for 512 MiB
 
 	pagedPayloadBytes = 16
 )
@@ -51,53 +56,79 @@ func (m *Meta) beneath() int {
 	return int(length)
 }
 
-// directory is the bitmap in a directory record: which of its pages exist.
-type directory []byte
+// bitmap is what a root or a directory holds: which of its directories or pages exist.
+type bitmap []byte
 
-// next returns the first page from i on that exists, directoryPages if none does.
-func (d directory) next(i int) int {
-	for i < 8*len(d) {
-		if b := d[i>>3] >> (i & 7); b != 0 {
-			return i + bits.TrailingZeros8(b)
+// next returns the first that exists in [i, end), end if none does.
+func (b bitmap) next(i, end int) int {
+	for i < min(end, 8*len(b)) {
+		if rest := b[i>>3] >> (i & 7); rest != 0 {
+			return min(end, i+bits.TrailingZeros8(rest))
 		}
 		i = i&^7 + 8
 	}
-	return directoryPages
+	return end
 }
 
-func (d directory) has(i int) bool { return d.next(i) == i }
+func (b bitmap) has(i int) bool { return i>>3 < len(b) && b[i>>3]>>(i&7)&1 != 0 }
 
-// getDirectory reads a directory; one that is not in the store has no pages.
-func getDirectory(g Getter, key []byte) (directory, error) {
+// with is the bitmap with one more, in the same memory if that is long enough.
+func (b bitmap) with(i int) bitmap {
+	b = grow(b, max(len(b), i>>3+1))
+	b[i>>3] |= 1 << (i & 7)
+	return b
+}
+
+// count is how many exist in all.
+func (b bitmap) count() (n int) {
+	for _, c := range b {
+		n += bits.OnesCount8(c)
+	}
+	return n
+}
+
+// getElement reads a root, directory or page (what) that must be there.
+func getElement(g Getter, key []byte, maxBytes int, what string) ([]byte, error) {
 	value, err := g.Get(key)
-	if err == nil && len(value) > directoryBytes {
-		err = corruptString(key, "directory of %d bytes is too long", len(value))
+	if err == nil && (len(value) == 0 || len(value) > maxBytes) {
+		err = corruptString(key, "%s %d of collection %d is missing, or is none", what, elementNumber(key), binary.BigEndian.Uint64(key[1:]))
 	}
 	return value, err
 }
 
-// getPage reads a page that its directory has.
-func getPage(g Getter, key []byte, n int) ([]byte, error) {
-	value, err := g.Get(key)
-	if err == nil && (len(value) == 0 || len(value) > pageBytes) {
-		err = corruptString(key, "page %d of collection %d is missing, or is none", n, binary.BigEndian.Uint64(key[1:]))
+func getRoot(g Getter, key []byte) (bitmap, error) { return getElement(g, key, rootBytes, "root") }
+
+// getDirectory reads directory n; one that the root does not name has no pages.
+func getDirectory(g Getter, root bitmap, key []byte, n int) (bitmap, error) {
+	if !root.has(n) {
+		return nil, nil
 	}
-	return value, err
+	return getElement(g, key, directoryBytes, "directory")
 }
+
+// getPage reads a page that its directory names.
+func getPage(g Getter, key []byte) ([]byte, error) { return getElement(g, key, PageBytes, "page") }
 
 // span is a range of bytes.
 type span struct{ from, to int }
 
-// pageKeys returns the keys of the pages which hold [from, to) of a paged string, and what of it is read from the blob beneath. Directories
-// that are not in memory are asked for, together with what will be needed next whatever they say, or is cheap to ask for.
+// pageKeys returns the keys of the pages which hold [from, to) of a paged string, and what of it is read from the blob beneath. A root or
+// directories that are not in memory are asked for, together with what will be needed next whatever they say, or is cheap to ask for.
 func pageKeys(r Reader, m *Meta, from, to int) (keys [][]byte, beneath []span, err error) {
 	_, collection := m.paged()
-	first, end := from/pageBytes, pagesIn(to)
-	missed := false
+	first, end := from/PageBytes, pagesIn(to)
 	key := make([]byte, 0, elementBytes)
+	root, err := getRoot(r, appendRoot(key, collection))
+	if err != nil && err != storage.ErrMiss {
+		return nil, nil, err
+	}
+	missed := err == storage.ErrMiss
 	for n := first / directoryPages; n*directoryPages < end; n++ {
-		key = appendDirectory(key[:0], collection, n)
-		d, err := getDirectory(r, key)
+		if root == nil {
+			keys = append(keys, appendDirectory(nil, collection, n))
+			continue
+		}
+		d, err := getDirectory(r, root, appendDirectory(key, collection, n), n)
 		if err == storage.ErrMiss {
 			missed = true
 			continue
@@ -108,7 +139,7 @@ func pageKeys(r Reader, m *Meta, from, to int) (keys [][]byte, beneath []span, e
 		for page := max(first, n*directoryPages); page < min(end, (n+1)*directoryPages); page++ {
 			if d.has(page % directoryPages) {
 				keys = append(keys, appendPage(make([]byte, 0, elementBytes), collection, page))
-			} else if s := (span{max(from, page*pageBytes), min(to, (page+1)*pageBytes, m.beneath())}); s.from < s.to {
+			} else if s := (span{max(from, page*PageBytes), min(to, (page+1)*PageBytes, m.beneath())}); s.from < s.to {
 				beneath = append(beneath, s)
 			}
 		}
@@ -127,7 +158,7 @@ func pageKeys(r Reader, m *Meta, from, to int) (keys [][]byte, beneath []span, e
 }
 
 // pagesIn is how many pages length bytes take.
-func pagesIn(length int) int { return (length + pageBytes - 1) / pageBytes }
+func pagesIn(length int) int { return (length + PageBytes - 1) / PageBytes }
 
 // Splice overwrites a string from offset on, with zeros in any gap before it; the key is made if it does not exist, and keeps its time to
 // live if it does. A string that is, or becomes, longer than PackedMaxBytes is paged from then on: a blob stays beneath its pages. A piece
@@ -153,7 +184,7 @@ func (l *Ledger) Splice(r *Record, offset int, piece []byte) error {
 	if err := w.need(); err != nil {
 		return err
 	}
-	first, last, inline := offset/pageBytes, w.end(), 0
+	first, last, inline := offset/PageBytes, w.end(), 0
 	if value, ok := r.Inline(); ok {
 		inline = pagesIn(len(value)) // they become pages, with the piece or without
 	}
@@ -192,21 +223,24 @@ func (l *Ledger) SpliceByte(r *Record, at int, edit func(old byte) byte) error {
 	return l.Splice(r, at, []byte{value})
 }
 
-// editPage is SpliceByte for a page that exists, which needs nothing but the page; done is false if it does not.
+// editPage is SpliceByte where a directory is, for a page that exists or has nothing beneath; done is false elsewhere.
 func (l *Ledger) editPage(r *Record, at int, edit func(old byte) byte) (done bool, err error) {
 	_, collection := r.paged()
-	n := at / pageBytes
+	n := at / PageBytes
 	l.key = appendDirectory(l.key[:0], collection, n/directoryPages)
-	d, err := getDirectory(l.txn, l.key)
-	if err != nil || !d.has(n%directoryPages) {
-		return false, ignoreMiss(err) // the long way asks for all that is missing at once
+	d, err := l.txn.Get(l.key)
+	exists := bitmap(d).has(n % directoryPages)
+	if err != nil || len(d) == 0 || len(d) > directoryBytes || !exists && n*PageBytes < r.beneath() {
+		return false, ignoreMiss(err) // the long way asks for all that is missing at once, and finds what is wrong
 	}
 	l.key = appendPage(l.key[:0], collection, n)
-	page, err := getPage(l.txn, l.key, n)
-	if err != nil {
-		return false, err
+	var page []byte
+	if exists {
+		if page, err = getPage(l.txn, l.key); err != nil {
+			return false, err
+		}
 	}
-	at -= n * pageBytes
+	at -= n * PageBytes
 	l.string = append(l.string[:0], page...)
 	l.string = grow(l.string, max(len(page), at+1))
 	old := l.string[at]
@@ -218,6 +252,11 @@ func (l *Ledger) editPage(r *Record, at int, edit func(old byte) byte) (done boo
 		value = zeros[:1]
 	}
 	l.txn.Put(l.key, value)
+	if !exists {
+		l.key, l.string = appendDirectory(l.key[:0], collection, n/directoryPages), append(l.string[:0], d...)
+		l.string = bitmap(l.string).with(n % directoryPages)
+		l.txn.Put(l.key, l.string)
+	}
 	l.Put(r, r.Meta)
 	return true, nil
 }
@@ -259,9 +298,11 @@ type pageWriter struct {
 	piece      []byte
 	collection uint64
 
-	directoryN int                  // the number of the directory in hand, -1: none
-	directory  [directoryBytes]byte // with all zeros at its end
-	changed    bool
+	root        bitmap               // nil: it was not read yet
+	rootChanged bool                 // or is new
+	directoryN  int                  // the number of the directory in hand, -1: none
+	directory   [directoryBytes]byte // with all zeros at its end
+	changed     bool
 }
 
 func newPageWriter(l *Ledger, old *Meta, offset int, piece []byte) *pageWriter {
@@ -273,7 +314,7 @@ func newPageWriter(l *Ledger, old *Meta, offset int, piece []byte) *pageWriter {
 	case formatInline:
 		w.old.Payload = bytes.Clone(old.Payload) // it may lie in l.string, after another Splice
 	}
-	w.collection = l.txn.NewID()
+	w.collection, w.root, w.rootChanged = l.txn.NewID(), []byte{0}, true
 	return w
 }
 
@@ -290,12 +331,12 @@ func (w *pageWriter) meta() Meta {
 	return Meta{Type: String, Format: formatPaged, OwnsBlobs: w.old.OwnsBlobs, ExpireAtMs: w.old.ExpireAtMs, Payload: payload}
 }
 
-// end is the page behind the last that the piece touches; the first is offset/pageBytes.
+// end is the page behind the last that the piece touches; the first is offset/PageBytes.
 func (w *pageWriter) end() int { return pagesIn(w.offset + len(w.piece)) }
 
 // kept is what a page holds already of which some stays.
 func (w *pageWriter) kept(page int) span {
-	s := span{page * pageBytes, min((page+1)*pageBytes, w.old.StringLen())}
+	s := span{page * PageBytes, min((page+1)*PageBytes, w.old.StringLen())}
 	if s.from >= s.to || w.offset <= s.from && s.to <= w.offset+len(w.piece) {
 		return span{}
 	}
@@ -314,7 +355,7 @@ func (w *pageWriter) need() error {
 	if _, ok := w.old.Inline(); ok {
 		return nil
 	}
-	first, last := w.offset/pageBytes, w.end()-1
+	first, last := w.offset/PageBytes, w.end()-1
 	for page := first; page <= last; page += max(1, last-first) {
 		if s := w.kept(page); s.from < s.to {
 			if err := ask(needString(w.l.txn, &w.old, s.from, s.to)); err != nil {
@@ -322,17 +363,16 @@ func (w *pageWriter) need() error {
 			}
 		}
 	}
-	for n := first / directoryPages; n*directoryPages <= last && w.mayExist(n); n++ {
-		if err := ask(w.l.txn.Need(appendDirectory(nil, w.collection, n))); err != nil {
+	if w.old.Format == formatPaged {
+		keys := [][]byte{appendRoot(nil, w.collection)}
+		for n := first / directoryPages; n*directoryPages <= last && n*directoryPages*PageBytes < w.old.StringLen(); n++ {
+			keys = append(keys, appendDirectory(nil, w.collection, n))
+		}
+		if err := ask(w.l.txn.Need(keys...)); err != nil {
 			return err
 		}
 	}
 	return missed
-}
-
-// mayExist tells whether a directory can be in the store already.
-func (w *pageWriter) mayExist(n int) bool {
-	return w.old.Format == formatPaged && n*directoryPages*pageBytes < w.old.StringLen()
 }
 
 // write writes the pages [from, to).
@@ -352,8 +392,8 @@ func (w *pageWriter) write(from, to int) error {
 
 // page returns the bytes that a page will have.
 func (w *pageWriter) page(page int) ([]byte, error) {
-	start := page * pageBytes
-	from, to := max(start, w.offset), min(start+pageBytes, w.offset+len(w.piece))
+	start := page * PageBytes
+	from, to := max(start, w.offset), min(start+PageBytes, w.offset+len(w.piece))
 	kept := w.kept(page)
 	if kept.from == kept.to && from == start {
 		return w.piece[from-w.offset : to-w.offset], nil
@@ -373,9 +413,9 @@ func (w *pageWriter) page(page int) ([]byte, error) {
 func (w *pageWriter) put(page int, value []byte) {
 	value = bytes.TrimRight(value, "\x00")
 	i := page % directoryPages
-	exists := directory(w.directory[:]).has(i)
+	exists := bitmap(w.directory[:]).has(i)
 	if len(value) == 0 {
-		if !exists && page*pageBytes >= w.old.beneath() {
+		if !exists && page*PageBytes >= w.old.beneath() {
 			return
 		}
 		value = zeros[:1]
@@ -389,26 +429,44 @@ func (w *pageWriter) put(page int, value []byte) {
 }
 
 // open takes a directory in hand, and writes the one before it.
-func (w *pageWriter) open(n int) error {
+func (w *pageWriter) open(n int) (err error) {
 	if w.directoryN == n {
 		return nil
 	}
-	w.close()
+	w.closeDirectory()
 	w.directoryN = n
 	clear(w.directory[:])
-	if !w.mayExist(n) {
-		return nil
+	if w.root == nil {
+		w.l.key = appendRoot(w.l.key[:0], w.collection)
+		if w.root, err = getRoot(w.l.txn, w.l.key); err != nil {
+			return err
+		}
 	}
 	w.l.key = appendDirectory(w.l.key[:0], w.collection, n)
-	d, err := getDirectory(w.l.txn, w.l.key)
+	d, err := getDirectory(w.l.txn, w.root, w.l.key, n)
 	copy(w.directory[:], d)
 	return err
 }
 
+// closeDirectory writes the directory in hand, if it has changed.
+func (w *pageWriter) closeDirectory() {
+	if !w.changed {
+		return
+	}
+	w.changed = false
+	n := w.directoryN
+	w.l.key = appendDirectory(w.l.key[:0], w.collection, n)
+	w.l.txn.Put(w.l.key, bytes.TrimRight(w.directory[:], "\x00"))
+	if !w.root.has(n) {
+		w.root, w.rootChanged = bitmap(bytes.Clone(w.root)).with(n), true
+	}
+}
+
+// close writes what was not written yet of directories and root.
 func (w *pageWriter) close() {
-	if w.changed {
-		w.l.key = appendDirectory(w.l.key[:0], w.collection, w.directoryN)
-		w.l.txn.Put(w.l.key, bytes.TrimRight(w.directory[:], "\x00"))
-		w.changed = false
+	w.closeDirectory()
+	if w.rootChanged {
+		w.l.key = appendRoot(w.l.key[:0], w.collection)
+		w.l.txn.Put(w.l.key, w.root)
 	}
 }

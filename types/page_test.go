@@ -3,7 +3,9 @@ package types
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"sett/storage"
@@ -14,7 +16,18 @@ type records struct {
 	values map[string][]byte
 	cold   map[string]bool
 	missed []string
-	asked  int // records read
+	asked  int // records read with Get
+	walked int // records read with Walk
+}
+
+func (r *records) Walk(lower, upper []byte, each func(key, value []byte)) error {
+	for _, key := range slices.Sorted(maps.Keys(r.values)) {
+		if value := r.values[key]; value != nil && key >= string(lower) && key < string(upper) {
+			r.walked++
+			each([]byte(key), bytes.Clone(value))
+		}
+	}
+	return nil
 }
 
 func (r *records) Append(dst, key []byte) ([]byte, error) {
@@ -55,7 +68,8 @@ func (r *records) fetch() (n int) {
 	return n
 }
 
-// pagedString makes a paged string of 3 MiB, a bit over 1 MiB of it over a blob, with pages here and there, short ones among them.
+// pagedString makes a paged string of 3 MiB, a bit over 1 MiB of it over a blob, with pages here and there, short ones among them, some side by
+// side.
 func pagedString(d *rand.Rand) (r *records, m Meta, want []byte) {
 	const length, beneath, chunk = 3<<20 + 5, 1<<20 + 333, 64 << 10
 	r = &records{values: map[string][]byte{}, cold: map[string]bool{}}
@@ -67,25 +81,29 @@ func pagedString(d *rand.Rand) (r *records, m Meta, want []byte) {
 	for n := 0; n*chunk < beneath; n++ {
 		r.values[string(appendBlobChunk(nil, 7, uint32(n)))] = bytes.Clone(want[n*chunk : min(beneath, (n+1)*chunk)])
 	}
-	directories := map[int][]byte{}
-	for range 40 {
-		page := d.IntN(pagesIn(length))
-		b := make([]byte, 1+d.IntN(min(pageBytes, length-page*pageBytes)))
+	directories := map[int]bitmap{}
+	put := func(page int) {
+		b := make([]byte, 1+d.IntN(min(PageBytes, length-page*PageBytes)))
 		for i := range b {
 			b[i] = byte(d.Uint32())
 		}
-		clear(want[page*pageBytes : min(length, (page+1)*pageBytes)])
-		copy(want[page*pageBytes:], b)
+		clear(want[page*PageBytes : min(length, (page+1)*PageBytes)])
+		copy(want[page*PageBytes:], b)
 		r.values[string(appendPage(nil, 9, page))] = b
-		n, i := page/directoryPages, page%directoryPages
-		for len(directories[n]) <= i/8 {
-			directories[n] = append(directories[n], 0)
-		}
-		directories[n][i/8] |= 1 << (i % 8)
+		directories[page/directoryPages] = directories[page/directoryPages].with(page % directoryPages)
 	}
+	for range 40 {
+		put(d.IntN(pagesIn(length)))
+	}
+	for i := range 60 {
+		put(directoryPages - 20 + i) // across the border of two directories
+	}
+	root := bitmap{0}
 	for n, d := range directories {
 		r.values[string(appendDirectory(nil, 9, n))] = d
+		root = root.with(n)
 	}
+	r.values[string(appendRoot(nil, 9))] = root
 	return r, Meta{Exists: true, Format: formatPaged, OwnsBlobs: true, Payload: pagedPayload(length, 9, 7, beneath)}, want
 }
 
@@ -142,64 +160,78 @@ func TestPagedStringFromCold(t *testing.T) {
 	}
 }
 
-func TestPiecesHoldAChunkInHand(t *testing.T) {
+// Pieces reads no record twice, and walks where pages lie side by side.
+func TestPiecesHoldWhatTheyRead(t *testing.T) {
 	r, m, want := pagedString(rand.New(rand.NewPCG(1, 1)))
-	pieces := NewPieces(r, &m, 0, len(want))
-	for {
-		piece, err := pieces.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(piece) == 0 {
-			break
-		}
+	if err := readThrough(NewPieces(r, &m, 0, len(want))); err != nil {
+		t.Fatal(err)
 	}
-	if limit := len(r.values) + 1; r.asked > limit { // one directory has no pages
-		t.Errorf("%d records read, there are %d", r.asked, limit)
+	if read := r.asked + r.walked; read > len(r.values) || r.walked < 60 {
+		t.Errorf("%d records read, %d of them on walks, there are %d", read, r.walked, len(r.values))
 	}
 }
 
 func TestDamagedPagesAreCorrupt(t *testing.T) {
 	r, m, want := pagedString(rand.New(rand.NewPCG(1, 1)))
-	directory := appendDirectory(nil, 9, 1)
-	page := appendPage(nil, 9, directoryPages+directoryOf(r, directory).next(0))
+	root, directory := appendRoot(nil, 9), appendDirectory(nil, 9, 1)
+	page := appendPage(nil, 9, directoryPages+bitmap(r.values[string(directory)]).next(0, directoryPages))
+	walked := appendPage(nil, 9, directoryPages-10)
 	for _, c := range []struct {
 		name  string
 		key   []byte
 		value []byte
 	}{
 		{"page missing", page, nil},
-		{"page too long", page, make([]byte, pageBytes+1)},
+		{"page missing among others", walked, nil},
+		{"page too long", page, make([]byte, PageBytes+1)},
+		{"page too long among others", walked, make([]byte, PageBytes+1)},
+		{"directory missing", directory, nil},
 		{"directory too long", directory, make([]byte, directoryBytes+1)},
+		{"root missing", root, nil},
+		{"root too long", root, make([]byte, rootBytes+1)},
 		{"header missing", appendBlobHeader(nil, 7), nil},
 		{"chunk missing", appendBlobChunk(nil, 7, 3), nil},
 	} {
 		old := r.values[string(c.key)]
 		r.values[string(c.key)] = c.value
-		_, err := AppendString(r, &m, nil, 0, len(want))
-		if !errors.As(err, new(*storage.CorruptError)) {
+		if _, err := AppendString(r, &m, nil, 0, len(want)); !errors.As(err, new(*storage.CorruptError)) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+		if err := readThrough(NewPieces(r, &m, 0, len(want))); !errors.As(err, new(*storage.CorruptError)) {
+			t.Errorf("%s, in pieces: %v", c.name, err)
 		}
 		r.values[string(c.key)] = old
 	}
 }
 
-func directoryOf(r *records, key []byte) directory { return r.values[string(key)] }
-
-func TestDirectory(t *testing.T) {
-	d := make(directory, directoryBytes)
-	for _, page := range []int{0, 7, 8, 500, 1023} {
-		d[page/8] |= 1 << (page % 8)
-	}
-	for _, c := range []struct{ from, want int }{{0, 0}, {1, 7}, {7, 7}, {8, 8}, {9, 500}, {501, 1023}, {1023, 1023}} {
-		if got := d.next(c.from); got != c.want {
-			t.Errorf("next page from %d on is %d, want %d", c.from, got, c.want)
+func readThrough(p *Pieces) error {
+	for {
+		if piece, err := p.Next(); err != nil || len(piece) == 0 {
+			return err
 		}
 	}
-	if got := d[:63].next(501); got != directoryPages {
-		t.Errorf("a page beyond the directory: %d", got)
+}
+
+func TestBitmap(t *testing.T) {
+	var b bitmap
+	for _, i := range []int{0, 7, 8, 500, 1023} {
+		b = b.with(i)
 	}
-	if directory(nil).has(0) || d.has(1) || !d.has(7) {
+	for _, c := range []struct{ from, end, want int }{
+		{0, 1024, 0}, {1, 1024, 7}, {7, 1024, 7}, {8, 1024, 8}, {9, 1024, 500}, {501, 1024, 1023}, {1023, 1024, 1023},
+		{9, 500, 500}, {9, 498, 498}, {9, 501, 500},
+	} {
+		if got := b.next(c.from, c.end); got != c.want {
+			t.Errorf("next from %d on, below %d, is %d, want %d", c.from, c.end, got, c.want)
+		}
+	}
+	if got := b[:63].next(501, 1024); got != 1024 {
+		t.Errorf("beyond the bitmap: %d", got)
+	}
+	if bitmap(nil).has(0) || b.has(1) || !b.has(7) || b.has(1024) {
 		t.Error("has")
+	}
+	if n := b.count(); n != 5 {
+		t.Errorf("%d of 5", n)
 	}
 }

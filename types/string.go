@@ -22,8 +22,8 @@ const (
 	blobPayloadBytes = 16
 	blobHeaderBytes  = 12
 
-	// maxStringBytes is where the numbers of pages end. proto_max_bulk_len is lower.
-	maxStringBytes = pageBytes << 32
+	// maxStringBytes is where the root of a paged string ends. proto_max_bulk_len is lower.
+	maxStringBytes = 8 * rootBytes * directoryPages * PageBytes
 )
 
 func (m *Meta) validString() bool {

@@ -53,9 +53,9 @@ type treeKind struct {
 }
 
 const (
-	innerBytes = 1 << 10 // of the entries of an inner node, at most, unless they are very few
-	rootBytes  = 512     // … and of the root
-	fewEntries = 4       // fewer do not make two inner nodes, however long their lows are
+	innerBytes    = 1 << 10 // of the entries of an inner node, at most, unless they are very few
+	treeRootBytes = 512     // … and of the root
+	fewEntries    = 4       // fewer do not make two inner nodes, however long their lows are
 
 	maxTreeHeight = 64
 	serialBytes   = 8 // of a datum that lies apart
@@ -485,7 +485,7 @@ func (t *tree) spliceRoot(l *Ledger, total, i, j int64) error {
 		return err
 	}
 	t.rootBuf = append(t.rootBuf[:0], body...)
-	for len(t.rootBuf) > rootBytes && t.splits(t.height, t.rootBuf) {
+	for len(t.rootBuf) > treeRootBytes && t.splits(t.height, t.rootBuf) {
 		level := t.height
 		t.setHeight(level + 1)
 		above := &t.levels[t.height]
@@ -514,7 +514,7 @@ func (t *tree) collapse(l *Ledger) error {
 			return nil
 		}
 		entries, err := t.load(l.txn, c.node, t.height-1)
-		if err != nil || len(entries) > rootBytes/2 {
+		if err != nil || len(entries) > treeRootBytes/2 {
 			return err
 		}
 		t.rootBuf = append(t.rootBuf[:0], entries...)

@@ -1,13 +1,9 @@
 package types
 
-import (
-	"math/bits"
-
-	"sett/ttl"
-)
+import "sett/ttl"
 
 // Usage is how many bytes the records of a key have, their keys included: the meta record, the expiry row, a long name, and the value's blob,
-// pages or nodes. Pages may be shorter than 1 KiB: the first samples of them are read, the others taken to be like those.
+// pages or nodes. Pages may be shorter than PageBytes: the first samples of them are read, the others taken to be like those.
 func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
 	bytes = int64(len(key) + len(AppendMetaRecord(nil, m)))
 	if m.ExpireAtMs != 0 {
@@ -120,38 +116,37 @@ func blobUsage(r Reader, id, length uint64) (int64, error) {
 
 func pagesUsage(r Reader, m *Meta, samples int) (bytes int64, err error) {
 	length, collection := m.paged()
-	directories := (pagesIn(length) + directoryPages - 1) / directoryPages
-	keys := make([][]byte, directories)
-	for n := range keys {
-		keys[n] = appendDirectory(nil, collection, n)
+	key := appendRoot(nil, collection)
+	root, err := getRoot(r, key)
+	if err != nil {
+		return 0, err
+	}
+	bytes = int64(len(key) + len(root))
+	numbers, keys := make([]int, 0, root.count()), make([][]byte, 0, root.count())
+	for n := root.next(0, 8*len(root)); n < 8*len(root); n = root.next(n+1, 8*len(root)) {
+		numbers, keys = append(numbers, n), append(keys, appendDirectory(nil, collection, n))
 	}
 	if err := r.Need(keys...); err != nil {
 		return 0, err
 	}
 	pages, sampled := int64(0), make([][]byte, 0, min(samples, pagesIn(length)))
-	numbers := make([]int, 0, cap(sampled))
-	for n, key := range keys {
-		d, err := getDirectory(r, key)
+	for i, n := range numbers {
+		d, err := getDirectory(r, root, keys[i], n)
 		if err != nil {
 			return 0, err
 		}
-		if len(d) > 0 {
-			bytes += int64(len(key) + len(d))
-		}
-		for _, b := range d {
-			pages += int64(bits.OnesCount8(b))
-		}
-		for i := d.next(0); i < directoryPages && len(sampled) < samples; i = d.next(i + 1) {
+		bytes += int64(len(keys[i]) + len(d))
+		pages += int64(d.count())
+		for i := d.next(0, directoryPages); i < directoryPages && len(sampled) < samples; i = d.next(i+1, directoryPages) {
 			sampled = append(sampled, appendPage(nil, collection, n*directoryPages+i))
-			numbers = append(numbers, n*directoryPages+i)
 		}
 	}
 	if err := r.Need(sampled...); err != nil || len(sampled) == 0 {
 		return bytes, err
 	}
 	sum := int64(0)
-	for i, key := range sampled {
-		page, err := getPage(r, key, numbers[i])
+	for _, key := range sampled {
+		page, err := getPage(r, key)
 		if err != nil {
 			return 0, err
 		}

@@ -278,7 +278,7 @@ func elementOf(key []byte) string {
 	switch {
 	case len(key) < 10 || key[0] != 's':
 		return ""
-	case key[9] == 1:
+	case key[9] <= 1: // a root, or a directory
 		return ofDirectories
 	}
 	return ofPages

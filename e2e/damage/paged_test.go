@@ -8,15 +8,17 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"sett/types"
 )
 
-// The part of the workload whose strings are changed in place: pages over the blob that a string was, directories of these pages, and long
-// strings that are staged while they arrive.
+// The part of the workload whose strings are changed in place: pages over the blob that a string was, directories of these pages with their
+// root, and long strings that are staged while they arrive.
 
 const (
 	pagedNames = 40
 	longNames  = 3
-	page       = 1 << 10
+	page       = types.PageBytes
 	inline     = 16 << 10 // a longer string is a blob when it is set, and stays beneath the pages
 )
 
