@@ -15,6 +15,8 @@ func TestAllocations(t *testing.T) {
 		{"set", "key", "value"}, {"get", "key"}, {"get", "nokey"}, {"incr", "n"}, {"exists", "key"}, {"strlen", "key"},
 		{"set", "key", "value", "px", "100000"}, {"pttl", "key"}, {"append", "piece", ""}, {"mget", "key", "n"}, {"mset", "a", "1", "b", "2"},
 		{"del", "nokey"}, {"setbit", "bits", "3", "1"},
+		{"lpush", "list", "element"}, {"llen", "list"}, {"lindex", "list", "100"}, {"lrange", "list", "100", "199"}, {"lmove", "list", "list", "left", "right"},
+		{"rpop", "list"}, {"rpoplpush", "list", "list"},
 	} {
 		var w resp.Writer
 		c := Call{W: &w}
