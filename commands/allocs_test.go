@@ -15,6 +15,8 @@ func TestAllocations(t *testing.T) {
 		{"set", "key", "value"}, {"get", "key"}, {"get", "nokey"}, {"incr", "n"}, {"exists", "key"}, {"strlen", "key"},
 		{"set", "key", "value", "px", "100000"}, {"pttl", "key"}, {"append", "piece", ""}, {"mget", "key", "n"}, {"mset", "a", "1", "b", "2"},
 		{"del", "nokey"}, {"setbit", "bits", "3", "1"},
+		{"lpush", "list", "element"}, {"llen", "list"}, {"lindex", "list", "100"}, {"lrange", "list", "100", "199"}, {"lmove", "list", "list", "left", "right"},
+		{"rpop", "list"}, {"rpoplpush", "list", "list"},
 	} {
 		var w resp.Writer
 		c := Call{W: &w}
@@ -59,3 +61,36 @@ func benchmark(b *testing.B, words ...string) {
 func BenchmarkGet(b *testing.B)  { benchmark(b, "get", "key:000000012345") }
 func BenchmarkSet(b *testing.B)  { benchmark(b, "set", "key:000000012345", "xxx") }
 func BenchmarkIncr(b *testing.B) { benchmark(b, "incr", "counter:000000012345") }
+
+// BenchmarkQueue is one element onto a long list and one off its other end.
+func BenchmarkQueue(b *testing.B) {
+	h := newHouse(b, Options{})
+	c := h.client()
+	args := [][]byte{[]byte("lpush"), []byte("list")}
+	for range 100 {
+		args = append(args, []byte("xxx"))
+	}
+	for range 200 {
+		c.doArgs(args)
+	}
+	for _, name := range []string{"lpush", "rpop", "lrange"} {
+		b.Run(name, func(b *testing.B) {
+			var w resp.Writer
+			call := Call{W: &w, Row: h.set.Table().Lookup([]byte(name))}
+			call.Args = [][]byte{[]byte(name), []byte("list")}
+			switch name {
+			case "lpush":
+				call.Args = append(call.Args, []byte("xxx"))
+			case "lrange":
+				call.Args = append(call.Args, []byte("0"), []byte("99"))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				w.Reset()
+				if err := h.set.Do(&call); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

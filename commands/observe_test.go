@@ -37,6 +37,20 @@ func TestMemoryUsage(t *testing.T) {
 			}
 			c.do("expire", key, "1000")
 		}},
+		{"packed list", true, func(c *client, key string) { c.must(num(3), "rpush", key, "a", "b", "c") }},
+		{"list of few leaves", true, func(c *client, key string) {
+			for range 8 {
+				c.do("rpush", key, page[:1000])
+			}
+			c.must(num(9), "lpush", key, strings.Repeat("x", 20_000))
+		}},
+		{"list of many leaves", false, func(c *client, key string) {
+			args := []string{"rpush", key}
+			for i := range 10_000 {
+				args = append(args, page[:50+i%100])
+			}
+			c.must(num(10_000), args...)
+		}},
 	} {
 		for _, key := range []string{"k", strings.Repeat("n", types.MaxNameBytes+1)} {
 			h := newHouse(t, Options{})

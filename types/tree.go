@@ -637,13 +637,21 @@ func (t *tree) spliceLeaf(l *Ledger, entries []byte, i, j, count int64) ([]byte,
 // skip returns how many bytes the first n elements have.
 func (k *treeKind) skip(b []byte, n int64) (size int, ok bool) {
 	for ; n > 0; n-- {
+		// Short elements, hundreds of them in a leaf, are what makes this long.
+		if at := size + k.prefix; at < len(b) && b[at]&0x81 == 0 {
+			size = at + 1 + int(b[at]>>1)
+			continue
+		}
+		if size > len(b) {
+			return 0, false
+		}
 		one := k.elementSize(b[size:])
 		if one == 0 {
 			return 0, false
 		}
 		size += one
 	}
-	return size, true
+	return size, size <= len(b)
 }
 
 // dropParts removes what lies apart of elements.

@@ -36,7 +36,7 @@ func TestPrograms(t *testing.T) {
 	t.Logf("-seed=%d", *seed)
 	sets := []string{"appendfsync=no", "disk_reserve=1MiB"}
 	if *seed%2 == 0 {
-		sets = append(sets, "storage.generation_records=100", "storage.flush_interval=20ms")
+		sets = append(sets, "storage.generation_records=100", "storage.flush_interval=20ms", "storage.packed_max_entries=8")
 	}
 	sett := startSett(t, sets...)
 	productions := known(t, parseGrammar(t), sett)
