@@ -26,7 +26,7 @@ type server struct {
 
 // running is a server that somebody else has started.
 func running(addr string) (*server, error) {
-	fields, err := info(addr, "server")
+	fields, err := info(addr, "everything")
 	if err != nil {
 		return nil, err
 	}
