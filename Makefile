@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 PORT ?= 6379
 
-.PHONY: help run build test vet lint race planted e2e bench fuzz docs suites clean
+.PHONY: help run build test vet lint race planted e2e bench gobench fuzz docs suites clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -39,7 +39,10 @@ planted: ## prove that the harnesses can fail: each planted bug must be caught
 e2e: build ## only the end-to-end tests, without the test cache
 	@if [ -d e2e ]; then go test -count=1 -timeout 15m ./e2e/...; else echo "there is no e2e folder"; fi
 
-bench: ## Go benchmarks of all rooms; `go run ./bench` measures a running server, beside Redis if you like
+bench: build ## sett beside Redis (40 min); a first answer in two: make bench BENCH='-rounds 1 -seconds 3'
+	go run ./bench compare $(BENCH)
+
+gobench: ## the Go benchmarks of all rooms
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## every fuzz test for FUZZTIME (default 10s) each

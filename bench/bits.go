@@ -62,11 +62,11 @@ type bitLoad struct {
 
 // run returns commands per second, and the server's CPU time for each until it is drained.
 func (b *bitLoad) run(conns int, seconds float64) (rate, cpuUs float64, err error) {
-	pid, err := processID("127.0.0.1:" + b.port)
+	s, err := running("127.0.0.1:" + b.port)
 	if err != nil {
 		return 0, 0, err
 	}
-	before := cpuSeconds(pid)
+	before := s.cpuSeconds()
 	failed := make(chan error, conns)
 	var wg sync.WaitGroup
 	for range conns {
@@ -82,11 +82,11 @@ func (b *bitLoad) run(conns int, seconds float64) (rate, cpuUs float64, err erro
 		return 0, 0, err
 	default:
 	}
-	if err := drain(b.port); err != nil {
+	if err := s.drain(); err != nil {
 		return 0, 0, err
 	}
 	n := float64(b.done.Load())
-	return n / seconds, (cpuSeconds(pid) - before) / n * 1e6, nil
+	return n / seconds, (s.cpuSeconds() - before) / n * 1e6, nil
 }
 
 func (b *bitLoad) client() error {

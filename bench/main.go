@@ -1,31 +1,48 @@
-// bench measures a running server: go run ./bench COMMAND [flags]
+// bench measures: go run ./bench COMMAND [flags]
 //
-//	steady   SETs of unique random keys from many connections, the rate of every second, stops, and the server's RssAnon
+//	compare  starts sett and Redis side by side: rates and their ratios, latencies, the server's CPU time for each command
+//	load     fills a server with many keys: whether it falters, memory, bytes written; then cold reads and a restart, if asked for
 //	large    one string of 512 MiB: time, memory and log bytes of each command, and what other clients notice of slow ones
-//	bits     SETBITs at random places of one long string, against several servers in turn
-//	conns    thousands of connections: memory of an idle one, throughput of the active ones, what others notice while they come
-//	pair     redis-benchmark against several servers in turn: medians, ratios to the first, and the fsync latency of that minute
+//	bits     SETBITs at random places of one long string, against several running servers in turn
+//	conns    thousands of connections to running servers: memory of an idle one, throughput of the active ones, what others notice
 //
 // Figures go to bench/out/<name>.json, too.
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
 func main() {
-	commands := map[string]func([]string) error{"steady": steady, "large": large, "pair": pair, "bits": bits, "conns": conns}
+	runtime.LockOSThread() // the processes that are started end with the thread that started them
+	commands := map[string]func(context.Context, []string) error{
+		"compare": compare, "load": load,
+		"large": func(_ context.Context, args []string) error { return large(args) },
+		"bits":  func(_ context.Context, args []string) error { return bits(args) },
+		"conns": func(_ context.Context, args []string) error { return conns(args) },
+	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench steady|large|conns|pair|bits [flags]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|large|bits|conns [flags]")
 		os.Exit(2)
 	}
-	if err := commands[os.Args[1]](os.Args[2:]); err != nil {
+	ctx, end := context.WithCancel(context.Background())
+	if name := os.Args[1]; name == "compare" || name == "load" { // they have something to tidy up
+		ctx, end = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	}
+	defer end()
+	if err := commands[os.Args[1]](ctx, os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -40,10 +57,35 @@ type figure struct {
 	Commit  string  `json:"commit"`
 }
 
+// figures are those of one measurement.
+type figures struct {
+	name  string
+	fsync time.Duration
+	all   []figure
+}
+
+func (f *figures) add(name string, value float64, unit string) {
+	f.all = append(f.all, figure{Name: f.name + "_" + name, Value: value, Unit: unit})
+}
+
+// save prints all figures in a line and writes each to bench/out.
+func (f *figures) save() error {
+	fmt.Printf("%s: fsync=%v", f.name, f.fsync)
+	for _, one := range f.all {
+		fmt.Printf(" %s=%.4g", strings.TrimPrefix(one.Name, f.name+"_"), one.Value)
+	}
+	fmt.Println()
+	for _, one := range f.all {
+		if err := save(one.Name, one.Value, one.Unit, f.fsync); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // save writes a figure to bench/out.
 func save(name string, value float64, unit string, fsync time.Duration) error {
-	commit, _ := exec.Command("git", "describe", "--always", "--dirty").Output()
-	b, err := json.MarshalIndent(figure{name, value, unit, float64(fsync.Microseconds()), strings.TrimSpace(string(commit))}, "", "  ")
+	b, err := json.MarshalIndent(figure{name, value, unit, float64(fsync.Microseconds()), commit()}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -54,7 +96,12 @@ func save(name string, value float64, unit string, fsync time.Duration) error {
 	return os.WriteFile(filepath.Join(out, name+".json"), append(b, '\n'), 0o644)
 }
 
-// fsyncLatency is the median of some fdatasyncs after small writes into a preallocated file: what the disk does in this minute.
+func commit() string {
+	out, _ := exec.Command("git", "describe", "--always", "--dirty").Output()
+	return strings.TrimSpace(string(out))
+}
+
+// fsyncLatency is the median of 100 fdatasyncs after small writes into a file that has its blocks: what the disk does in this minute.
 func fsyncLatency(dir string) (time.Duration, error) {
 	f, err := os.CreateTemp(dir, "fsync-*")
 	if err != nil {
@@ -63,7 +110,7 @@ func fsyncLatency(dir string) (time.Duration, error) {
 	defer os.Remove(f.Name())
 	defer f.Close()
 	block := make([]byte, 4096)
-	for range 256 {
+	for range 100 {
 		if _, err := f.Write(block); err != nil {
 			return 0, err
 		}
@@ -72,15 +119,20 @@ func fsyncLatency(dir string) (time.Duration, error) {
 		return 0, err
 	}
 	var took []time.Duration
-	for i := range 50 {
+	for i := range 100 {
 		if _, err := f.WriteAt(block, int64(i)*4096); err != nil {
 			return 0, err
 		}
 		start := time.Now()
-		if err := f.Sync(); err != nil {
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
 			return 0, err
 		}
 		took = append(took, time.Since(start))
 	}
 	return median(took), nil
+}
+
+func median[T cmp.Ordered](values []T) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
 }

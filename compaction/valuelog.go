@@ -13,8 +13,6 @@ const (
 	deadRatio = 0.5
 	// surveyShare is how much longer than a survey the time to the next one is, at least.
 	surveyShare = 50
-	// freshTables is how many tables Badger gathers before it compacts them for the first time.
-	freshTables = 5
 	// searchEvery is the time between two looks for files that Badger has forgotten.
 	searchEvery = 30 * time.Minute
 )
@@ -65,7 +63,7 @@ func (k *Keeper) settle() error {
 		return nil
 	}
 	removed := k.opts.Store.FlushedIndex()
-	for range freshTables + 1 {
+	for range k.opts.Store.Budget().Level0 + 1 { // Badger gathers so many tables before it compacts them for the first time
 		if err := k.opts.Store.Rotate(k.stop); err != nil {
 			return err
 		}

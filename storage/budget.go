@@ -10,12 +10,23 @@ type Budget struct {
 	Filter     int64 // filter of absent records
 	MemTable   int64 // one memtable of Badger; up to four are alive, at 1.3 times their size
 	BaseTable  int64 // a table being built takes twice its size
+	Level0     int   // tables of the size of a memtable, in files that are mapped, that gather before they are merged into the tree
 	Clients    int64 // buffers of connections
 	Access     int64 // when keys were used
 }
 
 // MinMemoryBudget is the smallest memory_budget.
 const MinMemoryBudget = 128 << 20
+
+const (
+	// level0Bytes is how much gathers in level 0 at least, if that takes no more than mostLevel0 tables: each merge writes the whole base level
+	// anew, so the more is merged at once, the less is written. Loading 5 M keys of 272 bytes with 256 MiB of memory, what went into tables was
+	// 12.2 times the data with 5 tables of 8 MiB, and is 3.3 times with 32; the processor's time for a key fell from 33 µs to 17.
+	level0Bytes = 480 << 20
+	// mostLevel0 bounds what a read of Badger costs: it asks the Bloom filter of each table of level 0.
+	mostLevel0  = 32
+	leastLevel0 = 15
+)
 
 // BudgetFor divides m bytes.
 //
@@ -24,14 +35,16 @@ const MinMemoryBudget = 128 << 20
 //	for the collector
 func BudgetFor(m int64) Budget {
 	m = max(m, MinMemoryBudget)
+	memTable := min(max(m/32, 4<<20), 64<<20)
 	return Budget{
 		Recent:     m / 4,
 		Generation: min(16<<20, m/32),
 		BatchMax:   m / 16,
 		Cache:      m * 5 / 32,
 		Filter:     m / 32,
-		MemTable:   min(max(m/32, 4<<20), 64<<20),
+		MemTable:   memTable,
 		BaseTable:  min(max(m/128, 1<<20), 16<<20),
+		Level0:     int(min(max((level0Bytes+memTable-1)/memTable, leastLevel0), mostLevel0)),
 		Clients:    m / 8,
 		Access:     m / 256,
 	}

@@ -57,12 +57,14 @@ func openDisk(dir string, b Budget, settings *Options, n news) (db *badger.DB, e
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
 		WithSyncWrites(false).
-		WithMetricsEnabled(true).
+		WithMetricsEnabled(false). // nobody reads them, and each look at a table would be counted
 		WithNumGoroutines(2).
 		WithMemTableSize(b.MemTable).
 		WithNumMemtables(2).
 		WithBaseTableSize(b.BaseTable).
-		WithBaseLevelSize(max(10<<20, 8*b.MemTable)).
+		WithBaseLevelSize(max(1<<30, 2*int64(b.Level0)*b.MemTable)).
+		WithNumLevelZeroTables(b.Level0).
+		WithNumLevelZeroTablesStall(2*b.Level0 + 10).
 		WithNumCompactors(2).
 		WithValueThreshold(settings.ValueThreshold).
 		WithValueLogFileSize(settings.ValueLogBytes).

@@ -177,7 +177,7 @@ func TestViewHoldsDiscardTs(t *testing.T) {
 // settleValues makes Badger count what is dead in the value log.
 func settleValues(t testing.TB, s *Store) {
 	t.Helper()
-	for range 6 {
+	for range s.budget.Level0 + 1 {
 		if err := s.Rotate(nil); err != nil {
 			t.Fatal(err)
 		}

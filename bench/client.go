@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// client is a connection that sends commands in pipelines and allocates nothing for them: what a load generator takes of the machine, the
+// server does not get.
+type client struct {
+	conn net.Conn
+	r    *bufio.Reader
+	out  []byte
+	sent int // commands in out
+}
+
+func dial(addr string) (*client, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &client{conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}, nil
+}
+
+func (c *client) close() { c.conn.Close() }
+
+// add puts a command into the pipeline.
+func (c *client) add(words ...[]byte) {
+	c.out = append(c.out, '*')
+	c.out = strconv.AppendInt(c.out, int64(len(words)), 10)
+	for _, w := range words {
+		c.out = append(c.out, "\r\n$"...)
+		c.out = strconv.AppendInt(c.out, int64(len(w)), 10)
+		c.out = append(append(c.out, "\r\n"...), w...)
+	}
+	c.out = append(c.out, "\r\n"...)
+	c.sent++
+}
+
+// run sends the pipeline and reads its replies: lines and bulk strings.
+func (c *client) run() error {
+	if _, err := c.conn.Write(c.out); err != nil {
+		return err
+	}
+	for ; c.sent > 0; c.sent-- {
+		if _, err := c.reply(); err != nil {
+			return err
+		}
+	}
+	c.out = c.out[:0]
+	return nil
+}
+
+// reply reads one reply and returns its first line; what follows a bulk string's is skipped.
+func (c *client) reply() (line []byte, err error) {
+	if line, err = c.r.ReadSlice('\n'); err != nil {
+		return nil, err
+	}
+	switch line[0] {
+	case '-':
+		return nil, errors.New(strings.TrimSpace(string(line)))
+	case '$':
+		if n := number(line[1:]); n >= 0 {
+			_, err = c.r.Discard(n + 2)
+		}
+	}
+	return line, err
+}
+
+// number reads the digits of a line; it is -1 for what is none.
+func number(line []byte) (n int) {
+	if line[0] == '-' {
+		return -1
+	}
+	for _, b := range line {
+		if b < '0' || b > '9' {
+			break
+		}
+		n = n*10 + int(b-'0')
+	}
+	return n
+}
+
+// info asks a server for a section of INFO.
+func info(addr, section string) (map[string]string, error) {
+	c, err := dial(addr)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	fmt.Fprintf(c.conn, "INFO %s\r\n", section)
+	head, err := c.r.ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	if head[0] != '$' {
+		return nil, errors.New(strings.TrimSpace(head))
+	}
+	fields, length := make(map[string]string), number([]byte(head[1:]))
+	for length > 0 {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			return nil, err
+		}
+		length -= len(line)
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields, nil
+}
