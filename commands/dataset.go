@@ -64,6 +64,9 @@ type Call struct {
 
 	Staged []StagedArg // arguments that are in the store already; the call settles what becomes of them
 
+	// Hurried has Do, Exec and Watch return storage.ErrWouldWait, and leave no trace, where they would wait for the disk or for memory, or run long.
+	Hurried bool
+
 	// Results of Do and Exec.
 	Seen  uint64 // the reply may leave once this position is committed
 	Wrote bool   // the call is part of the log
@@ -169,7 +172,7 @@ func (d *DataSet) Do(c *Call) error {
 	d.begin(c)
 	var err error
 	if c.Row.Write != nil {
-		if err = d.store.Admit(c.Row.Deletes); err == nil {
+		if err = d.admit(c, c.Row.Deletes); err == nil {
 			err = d.update(c)
 			c.Seen = c.txn.Seen()
 		}
@@ -186,11 +189,22 @@ func (d *DataSet) Do(c *Call) error {
 	return d.end(c, err)
 }
 
-func (d *DataSet) update(c *Call) error {
-	if c.Row.Derives {
-		return d.updateDerived(c)
+// admit is where writes wait for memory, or are refused.
+func (d *DataSet) admit(c *Call, deletesOnly bool) error {
+	if c.Hurried {
+		return d.store.AdmitNow(deletesOnly)
 	}
-	return d.store.Update(&c.txn, (*writeRound)(c))
+	return d.store.Admit(deletesOnly)
+}
+
+func (d *DataSet) update(c *Call) error {
+	switch {
+	case !c.Row.Derives:
+		return d.store.Update(&c.txn, (*writeRound)(c))
+	case c.Hurried:
+		return storage.ErrWouldWait
+	}
+	return d.updateDerived(c)
 }
 
 // remember runs a row's Memo as a batch of its own. The reply is there already and does not depend on it.
@@ -198,7 +212,7 @@ func (d *DataSet) remember(c *Call) {
 	u, start := &c.update, c.start
 	hits, misses := u.hits, u.misses
 	c.start = c.W.Len()
-	if d.store.Admit(false) == nil {
+	if d.admit(c, false) == nil {
 		d.store.Update(&c.txn, (*memoRound)(c))
 	}
 	c.W.Truncate(c.start)
@@ -225,6 +239,8 @@ func (d *DataSet) begin(c *Call) {
 	c.seed = mix(d.seed.Add(0x9e3779b97f4a7c15))
 	c.start, c.proto = c.W.Len(), c.W.Proto
 	c.Seen, c.Wrote = 0, false
+	c.reader.Hurry(c.Hurried)
+	c.txn.Hurry(c.Hurried)
 	c.update.hits, c.update.misses = 0, 0
 	c.update.ledger.Expired, c.update.ledger.Due = 0, 0
 }
@@ -232,6 +248,12 @@ func (d *DataSet) begin(c *Call) {
 // end counts what the last round did, or turns its error into a reply.
 func (d *DataSet) end(c *Call, err error) error {
 	u := &c.update
+	if err == storage.ErrWouldWait {
+		c.Wrote, u.streams = false, nil
+		c.W.Truncate(c.start)
+		c.W.Proto = c.proto
+		return err
+	}
 	if u.hits > 0 {
 		d.stats.Hits.Add(uint64(u.hits))
 	}
@@ -296,9 +318,13 @@ func (r *readRound) Run() error {
 	if err := c.Row.Read(q); err != nil {
 		return q.afterMiss(c.Row, err)
 	}
-	if c.Row.Long != nil && !q.replied {
-		c.view = c.reader.View()
+	if c.Row.Long == nil || q.replied {
+		return nil
 	}
+	if c.Hurried {
+		return storage.ErrWouldWait
+	}
+	c.view = c.reader.View()
 	return nil
 }
 
@@ -376,6 +402,9 @@ func (u *Update) read(row *Row) error {
 		return err
 	}
 	if row.Long != nil && !u.replied {
+		if u.txn.Hurried() {
+			return storage.ErrWouldWait
+		}
 		view := u.txn.View()
 		defer view.Close()
 		if err := row.Long(&u.Query, view); err != nil {

@@ -73,7 +73,7 @@ func (t *Txn) Get(key []byte) ([]byte, error) {
 	if i := t.find(hash, key); i >= 0 {
 		return t.value(i), nil
 	}
-	if value, ok := t.lookup(hash, key); ok {
+	if value, ok := t.lookup(hash, key); ok && t.spend(len(value)) {
 		return value, nil
 	}
 	return t.miss(key)
