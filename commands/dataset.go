@@ -73,6 +73,9 @@ type Call struct {
 	// Ready is called when a command that waited was served, by whoever did, with no lock held. A Call without it does not wait.
 	Ready func()
 
+	// Hurried has Do, Exec and Watch return storage.ErrWouldWait, and leave no trace, where they would wait for the disk or for memory, or run long.
+	Hurried bool
+
 	// Results of Do and Exec.
 	Parked *Waiter // the command waits, and has no reply yet
 	Seen   uint64  // the reply may leave once this position is committed
@@ -182,7 +185,7 @@ func (d *DataSet) Do(c *Call) error {
 	var err error
 	memo := false
 	if c.Row.Write != nil {
-		if err = d.store.Admit(c.Row.Deletes); err == nil {
+		if err = d.admit(c, c.Row.Deletes); err == nil {
 			err = d.update(c)
 			c.Seen = c.txn.Seen()
 		}
@@ -194,7 +197,9 @@ func (d *DataSet) Do(c *Call) error {
 		}
 		memo = err == nil && c.update.memo
 	}
-	err = d.end(c, err)
+	if err = d.end(c, err); err == storage.ErrWouldWait {
+		return err
+	}
 	if len(c.update.expired) > 0 {
 		d.removeMet(c)
 	}
@@ -204,11 +209,22 @@ func (d *DataSet) Do(c *Call) error {
 	return err
 }
 
-func (d *DataSet) update(c *Call) error {
-	if c.Row.Derives {
-		return d.updateDerived(c)
+// admit is where writes wait for memory, or are refused.
+func (d *DataSet) admit(c *Call, deletesOnly bool) error {
+	if c.Hurried {
+		return d.store.AdmitNow(deletesOnly)
 	}
-	return d.store.Update(&c.txn, (*writeRound)(c))
+	return d.store.Admit(deletesOnly)
+}
+
+func (d *DataSet) update(c *Call) error {
+	switch {
+	case !c.Row.Derives:
+		return d.store.Update(&c.txn, (*writeRound)(c))
+	case c.Hurried:
+		return storage.ErrWouldWait
+	}
+	return d.updateDerived(c)
 }
 
 // behind runs a batch of its own behind a reply, which does not depend on it: if it cannot be had at once, it is left out.
@@ -241,6 +257,8 @@ func (d *DataSet) begin(c *Call) {
 	c.seed = mix(d.seed.Add(0x9e3779b97f4a7c15))
 	c.start, c.proto = c.W.Len(), c.W.Proto
 	c.Seen, c.Wrote, c.Parked = 0, false, nil
+	c.reader.Hurry(c.Hurried)
+	c.txn.Hurry(c.Hurried)
 	c.update.hits, c.update.misses = 0, 0
 	c.update.ledger.Changes, c.update.ledger.Expired, c.update.ledger.Due = 0, 0, 0
 }
@@ -249,6 +267,12 @@ func (d *DataSet) begin(c *Call) {
 func (d *DataSet) end(c *Call, err error) error {
 	u := &c.update
 	c.settleClaims(err == nil)
+	if err == storage.ErrWouldWait {
+		c.Wrote, u.streams = false, nil
+		c.W.Truncate(c.start)
+		c.W.Proto = c.proto
+		return err
+	}
 	if u.hits > 0 {
 		d.stats.Hits.Add(uint64(u.hits))
 	}
@@ -323,9 +347,13 @@ func (r *readRound) Run() error {
 	if err := c.Row.Read(q); err != nil {
 		return q.afterMiss(c.Row, err)
 	}
-	if c.Row.Long != nil && !q.replied {
-		c.view = c.reader.View()
+	if c.Row.Long == nil || q.replied {
+		return nil
 	}
+	if c.Hurried {
+		return storage.ErrWouldWait
+	}
+	c.view = c.reader.View()
 	return nil
 }
 
@@ -416,6 +444,9 @@ func (u *Update) read(row *Row) error {
 		return err
 	}
 	if row.Long != nil && !u.replied {
+		if u.txn.Hurried() {
+			return storage.ErrWouldWait
+		}
 		view := u.txn.View()
 		defer view.Close()
 		if err := row.Long(&u.Query, view); err != nil {

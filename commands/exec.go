@@ -14,8 +14,8 @@ import (
 func (d *DataSet) Exec(c *Call, steps []Step, watch *Watch, session Session) error {
 	d.begin(c)
 	c.steps, c.watch, c.session, c.endDB = steps, watch, session, c.DB
-	err := d.store.Admit(onlyDeletes(steps))
-	if err == nil || !writes(steps) {
+	err := d.admit(c, onlyDeletes(steps))
+	if err == nil || err != storage.ErrWouldWait && !writes(steps) {
 		err = d.store.Update(&c.txn, (*execRound)(c))
 		c.Seen = c.txn.Seen()
 	}

@@ -28,6 +28,8 @@ func (l *memLog) Propose(entry []byte) error {
 	return l.apply()
 }
 
+func (l *memLog) Waits() bool { return false }
+
 func (l *memLog) apply() error {
 	for {
 		l.mu.Lock()

@@ -26,6 +26,8 @@ func (l *memoryLog) Propose(entry []byte) error {
 	return l.store.Apply(uint64(len(l.entries)), 1, entry)
 }
 
+func (l *memoryLog) Waits() bool { return false }
+
 func (l *memoryLog) SyncTo(uint64) error { return nil }
 
 func (l *memoryLog) Trim(uint64) {}

@@ -126,16 +126,25 @@ func (s *Solo) Propose(entry []byte) error {
 	return nil
 }
 
+// Waits tells whether an entry would have to wait for the disk. A write is most likely to while an fsync runs.
+func (s *Solo) Waits() bool {
+	return s.Level() == Always || s.log.Syncing() || s.Level() == Everysec && s.overdue(time.Now().UnixNano())
+}
+
 // keepUp makes writers wait for an fsync that takes too long: what is acknowledged at level everysec is not older than maxUnsynced when
 // the power goes.
 func (s *Solo) keepUp() error {
 	now := time.Now().UnixNano()
 	if s.log.Synced() == s.log.Last() {
 		s.since.Store(now)
-	} else if now-s.since.Load() > int64(maxUnsynced) {
+	} else if s.overdue(now) {
 		return s.sync()
 	}
 	return nil
+}
+
+func (s *Solo) overdue(nowNs int64) bool {
+	return nowNs-s.since.Load() > int64(maxUnsynced) && s.log.Synced() < s.log.Last()
 }
 
 // sync fsyncs everything appended before it was called.

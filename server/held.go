@@ -38,9 +38,7 @@ type mark struct {
 const (
 	readBytes      = 16 << 10  // the first read buffer
 	largeReadBytes = 512 << 10 // of the first read buffer while a large argument arrives
-	keepReadBytes  = 2 << 20   // larger ones are given up when the connection rests,
-	keepOutBytes   = 2 << 20   // … and so are replies,
-	keepArgs       = 1 << 10   // … and lists of arguments
+	keepArgs       = 1 << 10   // longer lists of arguments are given up when the connection rests, as are buffers beyond Options.KeepBytes
 
 	// The replies of a pipeline are held until its end, but not more of them than this.
 	maxHeldBytes = 64 << 10
@@ -89,7 +87,7 @@ func (b *buffers) lastReply() []byte { return b.out.Bytes()[b.last:] }
 // any more.
 func (s *session) release(b *buffers) bool {
 	if b.seen > s.committed {
-		if b.wrote {
+		if b.wrote && !s.hurried {
 			// Whoever waits first hands all that has gathered to the log. Let those who have commands to run do so
 			// before: at 50 clients this halves the log's writes, and more.
 			runtime.Gosched()
@@ -110,6 +108,11 @@ func (s *session) release(b *buffers) bool {
 	}
 	b.forget()
 	return true
+}
+
+// mayRelease tells whether release would not wait.
+func (s *session) mayRelease(b *buffers) bool {
+	return b.seen <= s.committed || s.engine.Store.Decided(b.seen)
 }
 
 // speculations counts those that have ended.

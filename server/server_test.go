@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type memLog struct {
 	entries []memEntry // entries[0] has index 1
 	applied int        // handed to Apply
 	arrived chan struct{}
+	disk    atomic.Pointer[chan struct{}] // set: Propose waits until it is closed, as for an fsync
 }
 
 type memEntry struct {
@@ -38,6 +40,9 @@ type memEntry struct {
 }
 
 func (l *memLog) Propose(entry []byte) error {
+	if disk := l.disk.Load(); disk != nil {
+		<-*disk
+	}
 	l.mu.Lock()
 	if l.forget {
 		l.applied++
@@ -60,6 +65,8 @@ func (l *memLog) Propose(entry []byte) error {
 	}
 	return l.commit()
 }
+
+func (l *memLog) Waits() bool { return l.disk.Load() != nil }
 
 // commit hands all entries to the store.
 func (l *memLog) commit() error {

@@ -12,6 +12,7 @@ type Budget struct {
 	BaseTable  int64 // a table being built takes twice its size
 	Level0     int   // tables of the size of a memtable, in files that are mapped, that gather before they are merged into the tree
 	Clients    int64 // buffers of connections
+	Buffer     int64 // … and of each of those: what is larger is given up after its use
 	Access     int64 // when keys were used
 }
 
@@ -46,6 +47,7 @@ func BudgetFor(m int64) Budget {
 		BaseTable:  min(max(m/128, 1<<20), 16<<20),
 		Level0:     int(min(max((level0Bytes+memTable-1)/memTable, leastLevel0), mostLevel0)),
 		Clients:    m / 8,
+		Buffer:     min(max(m/1024, 64<<10), 2<<20),
 		Access:     m / 256,
 	}
 }

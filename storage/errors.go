@@ -9,7 +9,7 @@ import (
 var (
 	// ErrMiss: a record is not in memory. The round is given up, the record is read without the lock, and the command runs again.
 	ErrMiss = errors.New("storage: record is not in memory")
-	// ErrWouldWait: the caller has no time and the disk, or memory, would have to be waited for. Nothing has happened.
+	// ErrWouldWait: the command has no time (Reader.Hurry), and would wait for the disk or for memory, or run long. Nothing has happened.
 	ErrWouldWait = errors.New("storage: this would have to wait")
 	// ErrTooLarge: the command's effects exceed batch_max_bytes. Nothing happened.
 	ErrTooLarge = errors.New("storage: batch exceeds batch_max_bytes")

@@ -30,27 +30,33 @@ const guardEvery = 100 * time.Millisecond
 // Admit lets a write pass, makes it wait while memory is short, or refuses it with a *MisconfError. It is called without the lock, before
 // the command runs. Deletes are let through when the disk is full: they give space back.
 func (s *Store) Admit(deletesOnly bool) error {
-	err := s.AdmitNow(deletesOnly)
-	if err == ErrWouldWait {
-		err = s.wait(s.dirty.Load())
+	err := s.mayWrite(deletesOnly)
+	if dirty := s.dirty.Load(); err == nil && dirty > s.budget.Recent/2 {
+		err = s.wait(dirty)
 	}
 	return err
 }
 
 // AdmitNow is Admit for those who have no time: ErrWouldWait tells them to come back to Admit.
 func (s *Store) AdmitNow(deletesOnly bool) error {
+	err := s.mayWrite(deletesOnly)
+	if dirty := s.dirty.Load(); err == nil && dirty > s.budget.Recent/2 && (dirty >= s.budget.Recent || !s.pace.onTime(dirty, s.budget.Recent)) {
+		err = ErrWouldWait
+	}
+	return err
+}
+
+// mayWrite refuses writes that the disk, or the log, has no room for.
+func (s *Store) mayWrite(deletesOnly bool) error {
 	if reason := s.guard.refusal.Load(); reason != nil {
 		s.stats.Refused.Add(1)
 		return &MisconfError{*reason}
 	}
-	if err := s.checkDisk(deletesOnly); err != nil {
+	err := s.checkDisk(deletesOnly)
+	if err != nil {
 		s.stats.Refused.Add(1)
-		return err
 	}
-	if s.dirty.Load() > s.budget.Recent/2 {
-		return ErrWouldWait
-	}
-	return nil
+	return err
 }
 
 // checkDisk refuses writes while less is free than the reserve and what is promised already. Deletes may use the reserve, and half of what is
@@ -143,7 +149,7 @@ func (s *Store) lookAtDisk() {
 func freeBytes(dir string) (int64, error) {
 	var st unix.Statfs_t
 	err := unix.Statfs(dir, &st)
-	return int64(st.Bavail) * st.Bsize, err
+	return int64(st.Bavail) * int64(st.Bsize), err
 }
 
 // compactionRoom is what two compactions at the same time write before they remove what they have read: all of level 0 into the base level,
@@ -284,21 +290,43 @@ func (p *pacer) flushed(bytes int, took time.Duration) {
 func (p *pacer) delay(dirty, limit int64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
+	p.last, p.next = dirty, p.turn(dirty, limit, now)
+	return min(paced(p.next.Sub(now)), 100*time.Millisecond)
+}
+
+// onTime lets a writer pass that would not have to wait. One that would does not pay yet: it does when it comes back to wait.
+func (p *pacer) onTime(dirty, limit int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	next := p.turn(dirty, limit, now)
+	if paced(next.Sub(now)) > 0 {
+		return false
+	}
+	p.last, p.next = dirty, next
+	return true
+}
+
+// turn is when a writer who comes now may write. mu is held.
+func (p *pacer) turn(dirty, limit int64, now time.Time) time.Time {
+	next := p.next
+	if next.Before(now) {
+		next = now
+	}
 	grown := dirty - p.last
-	p.last = dirty
 	if p.rate == 0 || grown <= 0 {
-		return 0
+		return next
 	}
 	full := float64(dirty) / float64(limit)  // 0.5 … 1
 	allowed := p.rate * max(3.5-3*full, 0.5) // 2 … 0.5 times
-	now := time.Now()
-	if p.next.Before(now) {
-		p.next = now
-	}
-	p.next = p.next.Add(time.Duration(float64(grown) / allowed * float64(time.Second)))
-	d := p.next.Sub(now)
+	return next.Add(time.Duration(float64(grown) / allowed * float64(time.Second)))
+}
+
+// paced leaves out what is too short to sleep: it adds up.
+func paced(d time.Duration) time.Duration {
 	if d < time.Millisecond {
-		return 0 // too short to sleep: it adds up
+		return 0
 	}
-	return min(d, 100*time.Millisecond)
+	return d
 }

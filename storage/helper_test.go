@@ -50,6 +50,8 @@ func (l *memLog) Propose(entry []byte) error {
 	return l.commit(1)
 }
 
+func (l *memLog) Waits() bool { return false }
+
 // commit hands the next n entries to the store.
 func (l *memLog) commit(n int) error {
 	for ; n > 0; n-- {

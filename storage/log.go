@@ -9,6 +9,8 @@ type Log interface {
 	// Propose hands over the next entry. The store calls it from one goroutine at a time, in order. The entry's bytes are the
 	// caller's again when Propose returns. An error is a refusal: the entry is not in the log and never will be.
 	Propose(entry []byte) error
+	// Waits tells whether Propose would wait for the disk now. It may be called by anybody, and is answered at once.
+	Waits() bool
 	// SyncTo returns once all entries up to index are fsynced in this node's own log, whatever the fsync level.
 	SyncTo(index uint64) error
 	// Read returns a committed entry, for undoing a speculation.

@@ -20,6 +20,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.guard.pretend.Store(-1)
 	s.guard.reserve.Store(s.opts.DiskReserve)
 	s.filter.init(s.budget.Filter)
+	s.writer.init()
 	s.flush.init()
 	s.barrier.init()
 	if err := s.roomToStart(); err != nil {
@@ -184,6 +185,7 @@ func (s *Store) Begin(log Log, first, last uint64) error {
 	go s.filterLoop()
 	go s.flushLoop()
 	go s.barrierLoop()
+	go s.writeLoop()
 	s.begun = true
 	return nil
 }
@@ -222,6 +224,8 @@ func (s *Store) Close(flush bool) error {
 	s.waits.mu.Unlock()
 	s.fail(s.pos)
 	if s.begun {
+		close(s.writer.stop)
+		<-s.writer.done
 		close(s.filter.stop)
 		s.filter.done.Wait()
 		close(s.flush.stop)

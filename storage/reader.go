@@ -19,11 +19,29 @@ type Reader struct {
 	pins      map[string]pin
 	withDisk  bool // this round reads Badger with the lock held
 	missedAny bool // reset each round
-	hurried   bool // a miss ends the command
+
+	hurried  bool
+	patience int // what a hurried round may still do
 }
 
-// Hurry tells the commands that follow whether a record that is not in memory ends them with ErrWouldWait.
+// Hurry tells whether the commands that follow end with ErrWouldWait where they would wait for Badger, or run long. Others who share the lock, and
+// the goroutine, then have their turn.
 func (r *Reader) Hurry(hurried bool) { r.hurried = hurried }
+
+// Hurried tells whether the command has no time.
+func (r *Reader) Hurried() bool { return r.hurried }
+
+// hurriedRecords is how many records a hurried command may meet; hurriedBytes of a value count as another one.
+const (
+	hurriedRecords = 2048
+	hurriedBytes   = 1 << 10
+)
+
+// spend tells whether the command may go on.
+func (r *Reader) spend(valueBytes int) bool {
+	r.patience -= 1 + valueBytes/hurriedBytes
+	return r.patience >= 0 || !r.hurried
+}
 
 // pin is a record that was read from Badger for this command: it obeys the cache's rule, but cannot be evicted.
 type pin struct {
@@ -38,7 +56,7 @@ func (r *Reader) start(s *Store) {
 
 func (r *Reader) startRound() {
 	r.retired = r.s.retired.Load()
-	r.seen, r.missedAny = 0, false
+	r.seen, r.missedAny, r.patience = 0, false, hurriedRecords
 	if cap(r.buf) > 64<<10 {
 		r.buf = nil
 	}
@@ -54,7 +72,7 @@ func (r *Reader) saw(pos uint64) { r.seen = max(r.seen, pos) }
 // returned by Run unchanged.
 func (r *Reader) Get(key []byte) ([]byte, error) {
 	value, ok := r.lookup(r.s.hash(key), key)
-	if ok {
+	if ok && r.spend(len(value)) {
 		return value, nil
 	}
 	return r.miss(key)
@@ -63,7 +81,7 @@ func (r *Reader) Get(key []byte) ([]byte, error) {
 // Append is Get for those who copy the value anyway: it appends it to dst, nothing if there is none.
 func (r *Reader) Append(dst, key []byte) ([]byte, error) {
 	value, out, ok := r.search(r.s.hash(key), key, dst)
-	if !ok {
+	if !ok || !r.spend(max(len(out)-len(dst), len(value))) {
 		value, err := r.miss(key)
 		return append(dst, value...), err
 	}
@@ -76,7 +94,7 @@ func (r *Reader) Append(dst, key []byte) ([]byte, error) {
 // Need makes sure that records are in memory: one round fetches all that are not.
 func (r *Reader) Need(keys ...[]byte) error {
 	for _, key := range keys {
-		if !r.has(r.s.hash(key), key) {
+		if !r.has(r.s.hash(key), key) || !r.spend(0) {
 			if _, err := r.miss(key); err != nil && err != ErrMiss {
 				return err
 			}
@@ -152,7 +170,11 @@ func (r *Reader) ruledOutOrPinned(hash uint64, key []byte) (value []byte, ok boo
 	return nil, false
 }
 
+// miss is what becomes of a record that is not in memory; a hurried command that has run out of patience comes here as well.
 func (r *Reader) miss(key []byte) ([]byte, error) {
+	if r.hurried {
+		return nil, ErrWouldWait
+	}
 	if r.withDisk {
 		return r.s.disk.getLocked(key, newest)
 	}
@@ -219,9 +241,6 @@ func (s *Store) Read(r *Reader, run Runner) error {
 		if err := s.readRound(r, run, round); !r.missedAny || r.withDisk {
 			return err
 		}
-		if r.hurried {
-			return ErrWouldWait
-		}
 		if err := s.refetch(r, round); err != nil {
 			return err
 		}
@@ -247,9 +266,6 @@ func (s *Store) Update(t *Txn, run Runner) error {
 	for round := 0; ; round++ {
 		if err := s.updateRound(t, run, round); !t.missedAny || t.withDisk {
 			return err
-		}
-		if t.hurried {
-			return ErrWouldWait
 		}
 		if err := s.refetch(&t.Reader, round); err != nil {
 			return err

@@ -401,6 +401,8 @@ func (l *turnover) Propose(entry []byte) error {
 	return err
 }
 
+func (l *turnover) Waits() bool { return false }
+
 // TestProposalsOfAnotherSpeculation: what was taken from the tail before a speculation ended must not be proposed by the next one, which does
 // not have its effects.
 func TestProposalsOfAnotherSpeculation(t *testing.T) {

@@ -84,6 +84,7 @@ type Store struct {
 
 	proposing sync.Mutex // held by whoever hands entries to the log
 	tail      tail
+	writer    logWriter
 	waits     waits
 	views     views
 

@@ -8,7 +8,8 @@ import (
 // tail is the end of the log that exists only in memory: batches that were evaluated and wait for their entry, and entries that were
 // handed to the log and wait for their commit.
 //
-// There is no writer goroutine: whoever waits for a commit hands over all that has gathered, for everybody (Store.drive).
+// Whoever waits for a commit hands over all that has gathered, for everybody (Store.drive). Those who must not wait for the disk leave that to the
+// writer, if the log would wait now; so a group gathers while an fsync runs.
 type tail struct {
 	mu      sync.Mutex
 	buf     []byte       // effects of the waiting batches
@@ -218,6 +219,16 @@ type waits struct {
 type waiter struct {
 	pos  uint64
 	done chan error
+	tell func() // instead of done, for those who do not wait
+}
+
+// decided tells the waiter what became of its position. waits.mu is held.
+func (w *waiter) decided(err error) {
+	if w.tell != nil {
+		w.tell()
+	} else {
+		w.done <- err
+	}
 }
 
 type span struct{ after, last uint64 }
@@ -226,6 +237,9 @@ type span struct{ after, last uint64 }
 func (s *Store) Wait(pos uint64) error {
 	if s.committed.Load() >= pos && (pos > s.waits.lastFailed.Load() || pos == 0) {
 		return nil
+	}
+	if decided, err := s.decided(pos); decided {
+		return err
 	}
 	s.drive()
 	w, err := s.enqueue(pos)
@@ -237,20 +251,92 @@ func (s *Store) Wait(pos uint64) error {
 	return err
 }
 
+// Decided tells whether Wait for a position would return at once.
+func (s *Store) Decided(pos uint64) bool {
+	if s.committed.Load() >= pos {
+		return true
+	}
+	decided, _ := s.decided(pos)
+	return decided
+}
+
+// Notify sees to it that all that waits is handed to the log, and has tell called when Wait for a position would return at once. false: it would
+// now, and tell is not called. Notify itself does not wait for the disk. tell is called by whoever commits, and must not wait either.
+func (s *Store) Notify(pos uint64, tell func()) (later bool) {
+	if s.log.Waits() {
+		s.writer.wake()
+	} else {
+		s.drive()
+	}
+	q := &s.waits
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if decided, _ := s.decidedLocked(pos); decided {
+		return false
+	}
+	q.waiting = append(q.waiting, &waiter{pos: pos, tell: tell})
+	return true
+}
+
+// logWriter is the goroutine that hands to the log what others have no time to.
+type logWriter struct {
+	wanted chan struct{}
+	stop   chan struct{}
+	done   chan struct{}
+}
+
+func (w *logWriter) init() {
+	w.wanted, w.stop, w.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+}
+
+func (w *logWriter) wake() {
+	select {
+	case w.wanted <- struct{}{}:
+	default: // it will look once more anyway
+	}
+}
+
+func (s *Store) writeLoop() {
+	defer close(s.writer.done)
+	for {
+		select {
+		case <-s.writer.stop:
+			return
+		case <-s.writer.wanted:
+			s.drive()
+		}
+	}
+}
+
+func (s *Store) decided(pos uint64) (decided bool, err error) {
+	s.waits.mu.Lock()
+	defer s.waits.mu.Unlock()
+	return s.decidedLocked(pos)
+}
+
+// decidedLocked tells what became of a position, if that is known. waits.mu is held.
+func (s *Store) decidedLocked(pos uint64) (decided bool, err error) {
+	for _, f := range s.waits.failed {
+		if pos > f.after && pos <= f.last {
+			return true, ErrInDoubt
+		}
+	}
+	switch {
+	case s.committed.Load() >= pos || planted("reply-before-commit"):
+		return true, nil
+	case s.waits.closed:
+		return true, ErrInDoubt
+	}
+	return false, nil
+}
+
+// enqueue returns no waiter if there is nothing to wait for.
 func (s *Store) enqueue(pos uint64) (*waiter, error) {
 	q := &s.waits
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, f := range q.failed {
-		if pos > f.after && pos <= f.last {
-			return nil, ErrInDoubt
-		}
-	}
-	if s.committed.Load() >= pos || planted("reply-before-commit") {
-		return nil, nil
-	}
-	if q.closed {
-		return nil, ErrInDoubt
+	if decided, err := s.decidedLocked(pos); decided {
+		return nil, err
 	}
 	w, _ := q.pool.Get().(*waiter)
 	if w == nil {
@@ -273,7 +359,7 @@ func (s *Store) commit(pos uint64) {
 	kept := q.waiting[:0]
 	for _, w := range q.waiting {
 		if w.pos <= pos {
-			w.done <- nil
+			w.decided(nil)
 		} else {
 			kept = append(kept, w)
 		}
@@ -292,7 +378,7 @@ func (s *Store) fail(last uint64) {
 		q.lastFailed.Store(last)
 	}
 	for _, w := range q.waiting {
-		w.done <- ErrInDoubt
+		w.decided(ErrInDoubt)
 	}
 	clear(q.waiting)
 	q.waiting = q.waiting[:0]

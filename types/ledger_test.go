@@ -25,6 +25,7 @@ func (l *memLog) Propose(entry []byte) error {
 }
 
 func (l *memLog) SyncTo(uint64) error { return nil }
+func (l *memLog) Waits() bool         { return false }
 
 func (l *memLog) Read(index uint64) (uint64, []byte, error) {
 	l.mu.Lock()

@@ -34,6 +34,13 @@ func (l *Log) Synced() uint64 {
 	return l.syncedIndex
 }
 
+// Syncing tells whether a sync runs: the system may hold up writes meanwhile.
+func (l *Log) Syncing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.syncing
+}
+
 // syncTo waits for, or runs, a sync that covers record number. Log.mu is held.
 func (l *Log) syncTo(number uint64) error {
 	for l.err == nil && l.syncedNumber < number && l.syncing {
