@@ -129,6 +129,13 @@ func (p *parking) unfile(w *Waiter) {
 	}
 }
 
+// Served tells whether a waiter has its reply.
+func (d *DataSet) Served(w *Waiter) bool {
+	d.parking.mu.Lock()
+	defer d.parking.mu.Unlock()
+	return w.state == served
+}
+
 // Leave ends the wait, because time is over or the client gone. false: it was served before, and has its reply.
 func (d *DataSet) Leave(w *Waiter) bool {
 	p := &d.parking

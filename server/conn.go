@@ -51,6 +51,7 @@ func newConn(s *Server, accepted net.Conn, tls *TLS) (*conn, error) {
 	c.tryRead = c.readOnce
 	c.peer.init(s.nextID.Add(1), accepted)
 	c.session.init(s, &c.peer)
+	c.session.wake = c.wake
 	return c, nil
 }
 

@@ -80,6 +80,9 @@ func (c *conn) park() bool {
 
 // parkedUntil is the end of what the session waits for, the zero time if there is none; wait is false when it is over.
 func (s *session) parkedUntil() (until time.Time, wait bool) {
+	if s.waiter != nil && s.engine.Data.Served(s.waiter) {
+		return time.Time{}, false
+	}
 	if s.waitEndMs == math.MaxInt64 {
 		return time.Time{}, true
 	}

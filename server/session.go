@@ -35,7 +35,9 @@ type session struct {
 	postponed bool                 // the command in buffers.args runs once the replies before it have left
 	after     next                 // what the command at hand wants to happen when it is done
 
-	waitEndMs int64 // WAIT is waiting until then, unix time; 0: it is not
+	waitEndMs int64            // a command is waiting until then, unix time; 0: none is
+	waiter    *commands.Waiter // … as this, if it waits for a key
+	wake      func()           // has the connection look at it
 
 	multi       bool // between MULTI and EXEC
 	queueFailed bool // a command could not be queued: EXEC will refuse
@@ -68,6 +70,7 @@ func (s *session) init(server *Server, p *peer) {
 // end gives back what others know of this session.
 func (s *session) end() {
 	s.arrival.drop(s)
+	s.stopWaiting()
 	s.dropQueued()
 	if s.engine != nil {
 		s.engine.Data.Unwatch(&s.watch)
@@ -169,6 +172,9 @@ func (s *session) protocolError(b *buffers, err error) next {
 // execute runs the command in b.args, or queues it, or says why not. It returns the row that was run, nil if none was.
 func (s *session) execute(b *buffers) (ran *commands.Row) {
 	s.after, s.staged = more, nil
+	if s.waiter != nil {
+		return s.goOnWaiting(b)
+	}
 	row, err := s.admit(b)
 	s.last = row
 	if err == nil {
@@ -275,9 +281,13 @@ func (s *session) do(b *buffers, row *commands.Row) {
 	call := &b.call
 	s.staged = s.arrival.take()
 	call.Row, call.Args, call.Staged, call.DB, call.W = row, b.args, s.staged, s.db, &b.out
-	call.NoTouch, call.Hurried = s.flags&peerNoTouch != 0, s.hurried
+	call.NoTouch, call.Hurried, call.Ready = s.flags&peerNoTouch != 0, s.hurried, s.wake
 	switch err := s.engine.Data.Do(call); err {
 	case nil:
+		if call.Parked != nil {
+			s.beginWait(call.Parked)
+			return
+		}
 	case storage.ErrWouldWait:
 		s.after = leave
 		return

@@ -1,0 +1,63 @@
+package server
+
+import (
+	"math"
+	"time"
+
+	"sett/commands"
+)
+
+// A client that waits in BLPOP or its like lies in the data set (commands.Waiter), and its connection is parked. The command stays at the front of
+// its input: each time that the connection is woken it looks whether the wait is over.
+
+// beginWait has the connection wait for what the command at hand waits for.
+func (s *session) beginWait(w *commands.Waiter) {
+	s.waiter = w
+	s.unblocked.Store(int32(stillBlocked))
+	s.waitEndMs = math.MaxInt64
+	if now := time.Now().UnixMilli(); w.TimeoutMs > 0 && w.TimeoutMs < math.MaxInt64-now {
+		s.waitEndMs = now + w.TimeoutMs
+	}
+	s.postpone(await)
+}
+
+// goOnWaiting ends the wait if it is over: the client was served, its time is up, or somebody has unblocked it.
+func (s *session) goOnWaiting(b *buffers) *commands.Row {
+	w, reason := s.waiter, unblock(s.unblocked.Load())
+	over := reason != stillBlocked || time.Now().UnixMilli() >= s.waitEndMs
+	if !over && !s.engine.Data.Served(w) {
+		s.postpone(await)
+		return nil
+	}
+	s.waiter, s.waitEndMs = nil, 0
+	switch {
+	case !s.engine.Data.Leave(w):
+		reply, seen := w.Reply()
+		b.out.Raw(reply)
+		b.hold(seen, true)
+		return w.Row
+	case reason == unblockError:
+		fail(b, errUnblocked)
+	default:
+		b.out.NullArray()
+	}
+	b.hold(0, false)
+	return w.Row
+}
+
+// stopWaiting is for a client that is gone. What it was given in the meantime is lost with it, as in Redis.
+func (s *session) stopWaiting() {
+	if s.waiter != nil {
+		s.engine.Data.Leave(s.waiter)
+		s.waiter = nil
+	}
+}
+
+// wake has a parked connection look again.
+func (c *conn) wake() {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	if _, parked := c.server.parked[c]; parked {
+		c.socket.setReadDeadline(past)
+	}
+}
