@@ -7,8 +7,8 @@ import (
 	"sett/commands"
 )
 
-// A client that waits in BLPOP or its like lies in the data set (commands.Waiter), and its connection is parked. The command stays at the front of
-// its input: each time that the connection is woken it looks whether the wait is over.
+// A client that waits in BLPOP or its like lies in the data set (commands.Waiter), and its connection is parked. Each time that it is woken it looks
+// whether the wait is over.
 
 // beginWait has the connection wait for what the command at hand waits for.
 func (s *session) beginWait(w *commands.Waiter) {
@@ -23,6 +23,7 @@ func (s *session) beginWait(w *commands.Waiter) {
 
 // goOnWaiting ends the wait if it is over: the client was served, its time is up, or somebody has unblocked it.
 func (s *session) goOnWaiting(b *buffers) *commands.Row {
+	b.args = append(b.args[:0], s.waiter.Args...)
 	w, reason := s.waiter, unblock(s.unblocked.Load())
 	over := reason != stillBlocked || time.Now().UnixMilli() >= s.waitEndMs
 	if !over && !s.engine.Data.Served(w) {
@@ -50,6 +51,13 @@ func (s *session) stopWaiting() {
 	if s.waiter != nil {
 		s.engine.Data.Leave(s.waiter)
 		s.waiter = nil
+	}
+}
+
+// lendWhileWaiting gives the buffers back of a connection that may wait for days, unless more commands lie in them already.
+func (c *conn) lendWhileWaiting() {
+	if b := c.buffers; c.session.waiter != nil && b.start == len(b.in) {
+		c.giveBuffersBack()
 	}
 }
 

@@ -129,7 +129,7 @@ func (c *conn) run() next {
 			return more
 		}
 	}
-	b := c.buffers
+	b := c.takeBuffers()
 	used, next := c.session.run(b, b.in[b.start:])
 	b.start += used
 	return next
@@ -257,14 +257,7 @@ func (c *conn) noteRead() {
 // readOnce is one attempt to read; false: nothing has arrived, call again when something has. A connection that has nothing at hand
 // lends its buffers to others meanwhile.
 func (c *conn) readOnce(fd uintptr) bool {
-	if c.buffers == nil {
-		c.buffers = c.server.buffers.Get().(*buffers)
-		c.buffers.out.Proto = c.session.proto
-		if c.buffers.in == nil {
-			c.buffers.in = make([]byte, 0, readBytes)
-		}
-	}
-	b := c.buffers
+	b := c.takeBuffers()
 	for {
 		n, err := c.receive(fd, b.in[len(b.in):cap(b.in)])
 		switch {
@@ -286,6 +279,18 @@ func (c *conn) readOnce(fd uintptr) bool {
 		}
 		return true
 	}
+}
+
+// takeBuffers returns the connection's buffers: somebody else's, until now, if it has lent its own.
+func (c *conn) takeBuffers() *buffers {
+	if c.buffers == nil {
+		c.buffers = c.server.buffers.Get().(*buffers)
+		c.buffers.out.Proto = c.session.proto
+		if c.buffers.in == nil {
+			c.buffers.in = make([]byte, 0, readBytes)
+		}
+	}
+	return c.buffers
 }
 
 // receive reads what is there, or returns EAGAIN.

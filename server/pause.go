@@ -67,6 +67,7 @@ func (c *conn) park() bool {
 		return !c.server.stopping.Load()
 	}
 	c.bePortrayed(c.buffers.args)
+	c.lendWhileWaiting()
 	c.waitingSince.Store(0)
 	gone := false
 	err := c.socket.raw.Read(func(fd uintptr) bool {
