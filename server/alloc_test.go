@@ -15,7 +15,7 @@ func TestNoAllocations(t *testing.T) {
 	defer b.Close()
 	var s session
 	var p peer
-	p.init(1, a, nil)
+	p.init(1, a)
 	s.init(ts.Server, &p)
 	buf := &buffers{}
 	entry := map[string]int{"SET": 2, "INCR": 2}

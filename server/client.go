@@ -20,6 +20,9 @@ func clientHandlers() map[string]*handler {
 	} {
 		handlers["client|"+name] = &handler{run: run, early: true}
 	}
+	for _, name := range []string{"getname", "id", "setname", "setinfo", "reply", "no-evict", "no-touch"} { // what client libraries begin with
+		handlers["client|"+name].quick = true
+	}
 	return handlers
 }
 

@@ -13,15 +13,14 @@ import (
 
 // conn is the way of one connection: read what has arrived, let the session run it, wait until the replies may leave, write them.
 //
-// All waiting happens here and none in session.run, so that an event loop could take conn's place. The goroutine of serve owns all
-// fields but those of the peer.
+// All waiting happens here and none in session.run: this is the way where a goroutine serves the connection and may wait, loop.go the one where the
+// loop does and must not. A connection goes from one to the other and back; whoever serves it owns all fields but those of the peer.
 type conn struct {
 	peer
+	looped
 	server  *Server
 	session session
-	socket  net.Conn // what replies are written to
-	secure  *secure  // of a TLS connection
-	raw     syscall.RawConn
+	secure  *secure               // of a TLS connection
 	tryRead func(fd uintptr) bool // c.readOnce, bound once
 
 	buffers *buffers // nil while the connection is idle
@@ -30,27 +29,27 @@ type conn struct {
 }
 
 // newConn prepares a connection; with tls set it begins with a handshake.
-func newConn(s *Server, socket net.Conn, tls *TLS) (*conn, error) {
-	system, ok := socket.(syscall.Conn)
+func newConn(s *Server, accepted net.Conn, tls *TLS) (*conn, error) {
+	h, ok := accepted.(handle)
 	if !ok {
 		return nil, errors.New("a connection without a file descriptor")
 	}
-	raw, err := system.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	if tcp, ok := socket.(*net.TCPConn); ok {
+	if tcp, ok := accepted.(*net.TCPConn); ok {
 		if err := keepAlive(tcp, s.limits.Load().KeepAliveSec); err != nil {
 			return nil, err
 		}
 	}
-	c := &conn{server: s, socket: socket, raw: raw}
+	c := &conn{server: s}
+	if err := c.socket.hold(h); err != nil {
+		return nil, err
+	}
 	if tls != nil {
-		c.secure = tls.server(socket)
-		c.socket = c.secure
+		c.secure = tls.server(accepted)
+	} else {
+		c.loop = s.loop // it does not speak TLS
 	}
 	c.tryRead = c.readOnce
-	c.peer.init(s.nextID.Add(1), socket, raw)
+	c.peer.init(s.nextID.Add(1), accepted)
 	c.session.init(s, &c.peer)
 	return c, nil
 }
@@ -65,71 +64,97 @@ func (c *conn) shakeHands() {
 		c.server.forget(c, false)
 		return
 	}
-	go c.serve()
+	c.start()
 }
 
-// serve is the connection's goroutine.
-func (c *conn) serve() {
-	part := false
-	defer func() {
-		c.session.end()
-		c.giveBuffersBack()
-		c.server.forget(c, part)
-	}()
-	if !c.begin() {
-		return
-	}
-	for {
-		next := c.runArrived()
-		if next != more {
-			part = next == depart
-			return
-		}
-		if !c.read() {
-			return
-		}
+// start lets the client in, if it may, and has somebody serve it.
+func (c *conn) start() {
+	switch {
+	case !c.begin():
+		c.end(false)
+	case c.loop == nil || !c.loop.take(c):
+		go c.work(more)
 	}
 }
 
-// begin lets the client in. false: it stays outside.
+// begin is false if the client stays outside.
 func (c *conn) begin() bool {
 	if c.server.keepsOut(&c.peer) {
 		c.server.stats.rejected.Add(1)
-		c.socket.SetWriteDeadline(time.Now().Add(time.Second))
-		io.WriteString(c.socket, denied)
+		c.socket.handle.SetWriteDeadline(time.Now().Add(time.Second))
+		io.WriteString(c.stream(), denied)
 		return false
 	}
 	c.server.stats.connections.Add(1)
 	return true
 }
 
-// runArrived runs the whole commands that have arrived and sends their replies.
-func (c *conn) runArrived() next {
-	if c.buffers == nil {
-		return more
-	}
+// work is a goroutine that serves the connection until it ends, or until the loop takes it back. now is what the session wants.
+func (c *conn) work(now next) {
 	for {
+		if now == drop || now != leave && c.buffers != nil && !c.send() {
+			c.end(false)
+			return
+		}
+		switch now {
+		case hangUp, depart:
+			c.end(now == depart)
+			return
+		case await:
+			if !c.park() {
+				c.end(false)
+				return
+			}
+		case more:
+			if c.comesBack() {
+				return
+			}
+			if !c.read() {
+				c.end(false)
+				return
+			}
+		}
+		now = c.run()
+	}
+}
+
+// run runs the whole commands that have arrived.
+func (c *conn) run() next {
+	if c.session.arrival.left > 0 {
+		if !c.absorb() {
+			return hangUp
+		}
 		if c.session.arrival.left > 0 {
-			if !c.absorb() {
-				return hangUp
-			}
-			if c.session.arrival.left > 0 {
-				return more
-			}
-		}
-		b := c.buffers
-		used, next := c.session.run(b, b.in[b.start:])
-		b.start += used
-		if next == drop || !c.send() {
-			return hangUp
-		}
-		if next == await && !c.park() {
-			return hangUp
-		}
-		if next != again && next != absorb && next != await {
-			return next
+			return more
 		}
 	}
+	b := c.buffers
+	used, next := c.session.run(b, b.in[b.start:])
+	b.start += used
+	return next
+}
+
+// end is the end of the connection; with part set its socket stays open.
+func (c *conn) end(part bool) {
+	c.session.end()
+	c.giveBuffersBack()
+	c.server.forget(c, part)
+}
+
+// Close closes the connection's end. There is a goodbye in TLS.
+func (c *conn) Close() error {
+	if c.secure != nil {
+		c.secure.Close()
+	}
+	return c.socket.Close()
+}
+
+// stream is what replies are written to by a goroutine.
+func (c *conn) stream() io.Writer {
+	if c.secure != nil {
+		return c.secure
+	}
+	return c.socket.handle
 }
 
 // send waits until the replies held may leave, and writes them: what lies in memory at once, what streams piece by piece, so that a client
@@ -147,6 +172,7 @@ func (c *conn) send() bool {
 			c.cutShort(err)
 			return false
 		}
+		piece, c.sent = piece[c.sent:], 0
 		if len(piece) == 0 {
 			c.buffers.out.Reset()
 			return true
@@ -160,7 +186,7 @@ func (c *conn) send() bool {
 func (c *conn) write(piece []byte) bool {
 	c.waitingSince.Store(c.server.stats.now())
 	c.unsent.Store(int64(len(piece)))
-	_, err := c.socket.Write(piece)
+	_, err := c.stream().Write(piece)
 	c.unsent.Store(0)
 	c.waitingSince.Store(0)
 	c.session.count.written += uint64(len(piece))
@@ -171,7 +197,11 @@ func (c *conn) write(piece []byte) bool {
 // bePortrayed shows others how the session is now: before a reply leaves, so that whoever has read it sees what it has changed. args are
 // those of a command that waits.
 func (c *conn) bePortrayed(args [][]byte) {
-	now := c.session.portray(c.buffers, args)
+	b := c.buffers
+	if c.session.hurried && c.next == more && b != nil && b.start == len(b.in) {
+		b = nil // the loop is about to take them back
+	}
+	now := c.session.portray(b, args)
 	c.stranger.Store(c.session.isStranger())
 	c.mu.Lock()
 	c.shown = now
@@ -201,8 +231,11 @@ func (c *conn) absorb() bool {
 func (c *conn) read() bool {
 	c.session.count.flush(&c.server.stats, c.session.id)
 	c.makeRoom()
+	if c.server.stopping.Load() { // Shutdown may have come before the deadline that it sets could reach this goroutine
+		return false
+	}
 	c.waitingSince.Store(c.server.stats.now())
-	err := c.raw.Read(c.tryRead)
+	err := c.socket.raw.Read(c.tryRead)
 	c.waitingSince.Store(0)
 	if err == nil {
 		err = c.failed
@@ -210,10 +243,14 @@ func (c *conn) read() bool {
 	if err != nil {
 		return false
 	}
+	c.noteRead()
+	return true
+}
+
+func (c *conn) noteRead() {
 	c.session.count.read += uint64(c.arrived)
 	c.session.count.reads++
 	c.server.stats.peakInput.note(c.server.stats.now(), int64(cap(c.buffers.in)))
-	return true
 }
 
 // readOnce is one attempt to read; false: nothing has arrived, call again when something has. A connection that has nothing at hand
@@ -255,7 +292,7 @@ func (c *conn) receive(fd uintptr, p []byte) (int, error) {
 	if c.secure != nil {
 		return c.secure.receive(fd, p)
 	}
-	return syscall.Read(int(fd), p)
+	return readNow(int(fd), p)
 }
 
 // giveBuffersBack lends the buffers to others, without what only an unusual command or pipeline needed.

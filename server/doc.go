@@ -7,8 +7,10 @@
 //   - replies leave in the order of their commands, and a client that does not read its replies blocks only itself;
 //   - a command that panics costs its own connection and nothing else, unless storage says that its rules are broken: then the
 //     process ends;
+//   - the loop waits for nobody: what takes time goes on in a goroutine (session.isQuick has the rule);
 //   - buffers grow with what clients really sent, and an idle connection owns none.
 //
-// A session belongs to the goroutine of its connection, and so does everything in it; what others may see of it, and do to it, is its
-// peer (peer.go). Server's methods may be called by any goroutine.
+// A connection, its session and everything in them belong to whoever serves it: the loop (loop.go), or a goroutine of its own (conn.work). It goes
+// from one to the other by loop.leave and loop.take, and nobody touches what he has given away. What others may see of a connection, and do to it,
+// is its peer (peer.go). Server's methods may be called by any goroutine; those of loop, but for take and end, by its own alone.
 package server

@@ -15,6 +15,7 @@ type handler struct {
 	atOnce bool // is not queued by MULTI
 	inside bool // EXEC answers it at its place, under the lock: it only writes its reply, or changes the database
 	early  bool // works while the log is replayed
+	quick  bool // never waits and is soon done, as all that are inside
 	blocks bool // takes its time: the replies before it leave first
 }
 
@@ -49,20 +50,20 @@ func connectionHandlers() map[string]*handler {
 		"ping":   {run: ping, inside: true},
 		"echo":   {run: echo, inside: true},
 		"select": {run: selectDB, inside: true},
-		"quit":   {run: quit, atOnce: true, early: true},
-		"auth":   {run: auth, early: true},
+		"quit":   {run: quit, quick: true, atOnce: true, early: true},
+		"auth":   {run: auth, quick: true, early: true},
 		"hello":  {run: hello, inside: true, early: true},
-		"reset":  {run: reset, atOnce: true, early: true},
+		"reset":  {run: reset, quick: true, atOnce: true, early: true},
 	}
 }
 
 func transactionHandlers() map[string]*handler {
 	return map[string]*handler{
-		"multi":   {run: multi, atOnce: true},
-		"exec":    {run: exec, atOnce: true},
-		"discard": {run: discard, atOnce: true},
-		"watch":   {run: watch, atOnce: true},
-		"unwatch": {run: unwatch}, // within EXEC it runs last: a round that is run again must still find the keys
+		"multi":   {run: multi, quick: true, atOnce: true},
+		"exec":    {run: exec, quick: true, atOnce: true}, // if all that is queued is
+		"discard": {run: discard, quick: true, atOnce: true},
+		"watch":   {run: watch, quick: true, atOnce: true},
+		"unwatch": {run: unwatch, quick: true}, // within EXEC it runs last: a round that is run again must still find the keys
 	}
 }
 

@@ -89,7 +89,7 @@ func (b *buffers) lastReply() []byte { return b.out.Bytes()[b.last:] }
 // any more.
 func (s *session) release(b *buffers) bool {
 	if b.seen > s.committed {
-		if b.wrote {
+		if b.wrote && !s.hurried {
 			// Whoever waits first hands all that has gathered to the log. Let those who have commands to run do so
 			// before: at 50 clients this halves the log's writes, and more.
 			runtime.Gosched()
@@ -110,6 +110,11 @@ func (s *session) release(b *buffers) bool {
 	}
 	b.forget()
 	return true
+}
+
+// mayRelease tells whether release would not wait.
+func (s *session) mayRelease(b *buffers) bool {
+	return b.seen <= s.committed || s.engine.Store.Decided(b.seen)
 }
 
 // speculations counts those that have ended.

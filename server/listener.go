@@ -154,7 +154,7 @@ func (s *Server) accept(l net.Listener, tls *TLS) {
 // tooManyClients is Redis' last word to a client beyond maxclients.
 const tooManyClients = "-ERR max number of clients reached\r\n"
 
-// welcome starts a connection's goroutine, or turns the client away.
+// welcome starts a connection, or turns the client away.
 func (s *Server) welcome(socket net.Conn, tls *TLS) {
 	c, err := newConn(s, socket, tls)
 	if err != nil {
@@ -174,7 +174,7 @@ func (s *Server) welcome(socket net.Conn, tls *TLS) {
 	if tls != nil {
 		go c.shakeHands()
 	} else {
-		go c.serve()
+		c.start()
 	}
 }
 

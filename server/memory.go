@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // memory is where the process' memory is. Pages of files – Badger's tables are mapped – are the operating system's cache: they are in rss
@@ -218,13 +216,4 @@ var memoryHelp = []string{
 func memoryDoctor(s *session, b *buffers, _ [][]byte) {
 	m := s.server.memory()
 	b.out.Verbatim("txt", []byte(m.diagnosis(s.server.opts.About.MemoryBudget)))
-}
-
-// totalSystemMemory is 0 if it is not known.
-func totalSystemMemory() uint64 {
-	var si unix.Sysinfo_t
-	if unix.Sysinfo(&si) != nil {
-		return 0
-	}
-	return uint64(si.Totalram) * uint64(si.Unit)
 }

@@ -2,10 +2,12 @@ package server
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"sett/commands"
 	"sett/resp"
+	"sett/storage"
 )
 
 // enqueue is what becomes of a command between MULTI and EXEC.
@@ -65,7 +67,11 @@ func watch(s *session, b *buffers, args [][]byte) {
 	}
 	call := &b.call
 	call.Args, call.DB, call.W = args, s.db, &b.out
-	if err := s.engine.Data.Watch(call, &s.watch); err != nil {
+	switch err := s.engine.Data.Watch(call, &s.watch); err {
+	case nil:
+	case storage.ErrWouldWait:
+		s.after = leave
+	default:
 		s.broken(b, err)
 	}
 }
@@ -80,7 +86,15 @@ func exec(s *session, b *buffers, _ [][]byte) {
 		fail(b, commands.ErrExecNoMulti)
 		return
 	}
-	defer s.endMulti()
+	if s.hurried && !s.queueIsQuick() {
+		s.after = leave
+		return
+	}
+	defer func() {
+		if s.after != leave {
+			s.endMulti()
+		}
+	}()
 	if s.queueFailed {
 		fail(b, commands.ErrExecAbort)
 		return
@@ -89,7 +103,12 @@ func exec(s *session, b *buffers, _ [][]byte) {
 	call := &b.call
 	call.DB, call.W, call.NoTouch = s.db, &b.out, s.flags&peerNoTouch != 0
 	t := transaction{session: s, buffers: b}
-	if err := s.engine.Data.Exec(call, s.queue.steps, &s.watch, t.answer); err != nil {
+	switch err := s.engine.Data.Exec(call, s.queue.steps, &s.watch, t.answer); err {
+	case nil:
+	case storage.ErrWouldWait:
+		s.after = leave
+		return
+	default:
 		s.broken(b, err)
 		return
 	}
@@ -102,6 +121,11 @@ func exec(s *session, b *buffers, _ [][]byte) {
 	}
 	t.finish(start)
 	s.countSteps(&b.out, start)
+}
+
+// queueIsQuick tells whether the loop may run EXEC.
+func (s *session) queueIsQuick() bool {
+	return !slices.ContainsFunc(s.queue.steps, func(step commands.Step) bool { return !isQuick(s.server.handlers[step.Row]) })
 }
 
 // transaction answers the Session rows of one EXEC.

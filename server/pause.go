@@ -31,10 +31,13 @@ func (s *Server) Unpause() {
 	s.paused.Store(nil)
 	for c := range s.parked {
 		if !c.peer.blocked.Load() { // in a command: CLIENT UNBLOCK must find it there
-			c.plain.SetReadDeadline(time.Unix(1, 0))
+			c.socket.setReadDeadline(past)
 		}
 	}
 }
+
+// past is a deadline that ends what waits for one.
+var past = time.Unix(1, 0)
 
 // pausing is the present pause, or nil.
 func (s *Server) pausing() *pause {
@@ -79,7 +82,7 @@ func (c *conn) park() bool {
 	c.bePortrayed(c.buffers.args)
 	c.waitingSince.Store(0)
 	gone := false
-	err := c.raw.Read(func(fd uintptr) bool {
+	err := c.socket.raw.Read(func(fd uintptr) bool {
 		var one [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		gone = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
@@ -109,7 +112,7 @@ func (s *Server) unblock(id uint64, how unblock) bool {
 	for c := range s.parked {
 		if c.peer.id == id && c.peer.blocked.Load() {
 			c.peer.unblocked.Store(int32(how))
-			c.plain.SetReadDeadline(time.Unix(1, 0))
+			c.socket.setReadDeadline(past)
 			return true
 		}
 	}
@@ -124,7 +127,7 @@ func (s *Server) beginPark(c *conn) bool {
 	if !wait || s.stopping.Load() {
 		return false
 	}
-	c.plain.SetReadDeadline(until)
+	c.socket.setReadDeadline(until)
 	s.parked[c] = struct{}{}
 	s.blocked.Store(int64(len(s.parked)))
 	c.peer.parked.Store(true)
@@ -140,6 +143,6 @@ func (s *Server) endPark(c *conn) bool {
 	s.blocked.Store(int64(len(s.parked)))
 	c.peer.parked.Store(false)
 	c.peer.blocked.Store(false)
-	c.plain.SetReadDeadline(time.Time{})
+	c.socket.setReadDeadline(time.Time{})
 	return !s.stopping.Load() // whose deadline this may have taken away
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -18,11 +17,10 @@ type peer struct {
 	id       uint64
 	addr     string // of the client
 	laddr    string // its other end, ours
-	fd       int
+	socket   socket // beneath TLS
 	unix     bool
 	local    bool // the client is on this machine, in Redis' eyes
 	sinceSec int64
-	plain    net.Conn // the socket, beneath TLS
 
 	// waitingSince is the unix time in s since when the connection waits for its client, 0 while it does not.
 	waitingSince atomic.Int64
@@ -39,12 +37,9 @@ type peer struct {
 	shown portrait // guarded by mu
 }
 
-func (p *peer) init(id uint64, socket net.Conn, raw syscall.RawConn) {
-	p.id, p.plain, p.sinceSec = id, socket, time.Now().Unix()
+func (p *peer) init(id uint64, socket net.Conn) {
+	p.id, p.sinceSec = id, time.Now().Unix()
 	p.addr, p.laddr = socket.RemoteAddr().String(), socket.LocalAddr().String()
-	if raw != nil {
-		raw.Control(func(fd uintptr) { p.fd = int(fd) }) // it fails only when the socket is closed, and then nobody will ask
-	}
 	switch remote := socket.RemoteAddr().(type) {
 	case *net.UnixAddr:
 		p.unix, p.local = true, true
@@ -121,7 +116,7 @@ func (p *peer) appendTo(text []byte, now portrait, nowSec int64) []byte {
 	return fmt.Appendf(text, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
 		"qbuf=%d qbuf-free=%d argv-mem=%d multi-mem=%d rbs=%d rbp=%d obl=%d oll=%d omem=%d tot-mem=%d events=%s cmd=%s user=%s redir=-1 resp=%d "+
 		"lib-name=%s lib-ver=%s",
-		p.id, p.addr, p.laddr, p.fd, now.name, nowSec-p.sinceSec, idleSec, p.letters(now.flags), now.db, now.queued,
+		p.id, p.addr, p.laddr, p.socket.descriptor(), now.name, nowSec-p.sinceSec, idleSec, p.letters(now.flags), now.db, now.queued,
 		now.inBytes, now.inFree, now.argBytes, now.queuedBytes, now.outSize, now.outPeak, now.outBytes, now.outStreams, now.outBytes, p.memory(&now), events,
 		command, defaultUser, now.proto, now.libName, now.libVer)
 }
@@ -194,5 +189,5 @@ func (p *peer) seen() portrait {
 func (s *Server) kill(c *conn) {
 	c.killed.Store(true)
 	s.remove(c)
-	c.plain.Close() // its goroutine wakes with an error
+	c.socket.abort() // who serves it wakes with an error
 }

@@ -191,7 +191,7 @@ func (s *session) waitForNobody(b *buffers, timeoutMs int64) (over bool) {
 	}
 	reason := unblock(s.unblocked.Load())
 	if reason == stillBlocked && now < s.waitEndMs {
-		s.postponed, s.after = true, await
+		s.postpone(await)
 		return false
 	}
 	s.waitEndMs = 0

@@ -83,6 +83,10 @@ type Space struct {
 type Store interface {
 	// Wait returns when all up to the position is committed, or storage.ErrInDoubt.
 	Wait(position uint64) error
+	// Decided tells whether Wait would return at once.
+	Decided(position uint64) bool
+	// Notify has tell called when Wait would return at once; false: it would now.
+	Notify(position uint64, tell func()) (later bool)
 	Status() storage.Status
 	Stats() *storage.Stats
 	Levels() []storage.Level
@@ -111,6 +115,7 @@ type Server struct {
 	startupBytes uint64 // memory used before there was data
 	stopping     atomic.Bool
 	ending       chan struct{} // closed when the server stops
+	loop         *loop         // serves what goroutines need not; nil: there is none
 	stopOnce     sync.Once
 
 	mu        sync.Mutex
@@ -143,6 +148,7 @@ func New(opts Options) *Server {
 	s.stats.init(opts.Table)
 	s.saver.init(s.started)
 	s.handlers = newHandlers(opts.Table)
+	s.loop = startLoop(s)
 	s.running.Add(1)
 	go s.tick()
 	return s
@@ -173,17 +179,18 @@ func (s *Server) Shutdown(grace time.Duration) {
 		return
 	}
 	close(s.ending)
-	past, latest := time.Unix(1, 0), time.Now().Add(grace)
 	s.mu.Lock()
 	for _, l := range s.listeners {
 		l.Close()
 	}
 	for c := range s.conns {
 		// Those that wait for input end now; those that run a command end when they want more of it.
-		c.plain.SetReadDeadline(past)
-		c.plain.SetWriteDeadline(latest)
+		c.socket.setReadDeadline(past)
 	}
 	s.mu.Unlock()
+	if s.loop != nil {
+		s.loop.poller.ring()
+	}
 	done := make(chan struct{})
 	go func() {
 		s.running.Wait()
@@ -191,13 +198,28 @@ func (s *Server) Shutdown(grace time.Duration) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(grace + shutdownSlack):
+		return
+	case <-time.After(grace):
+		s.abortAll()
+	}
+	select {
+	case <-done:
+	case <-time.After(shutdownSlack):
 		s.opts.Logger.Warn("connections were not done in time", "connections", s.clients.Load())
 	}
 }
 
-// shutdownSlack is what connections get beyond the deadline that their writes have.
+// shutdownSlack is what connections get to notice that their time is over.
 const shutdownSlack = time.Second
+
+// abortAll ends all that connections wait for.
+func (s *Server) abortAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.socket.abort()
+	}
+}
 
 // Close ends what Shutdown leaves: the connection that asked for SHUTDOWN, whose client takes its end for the end of the process.
 func (s *Server) Close() {
@@ -207,6 +229,9 @@ func (s *Server) Close() {
 		socket.Close()
 	}
 	s.parted = nil
+	if s.loop != nil {
+		s.loop.end()
+	}
 }
 
 // stop is SHUTDOWN.
@@ -234,10 +259,10 @@ func (s *Server) forget(c *conn, part bool) {
 	if part {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.parted = append(s.parted, c.socket)
+		s.parted = append(s.parted, c)
 		return
 	}
-	c.socket.Close()
+	c.Close()
 }
 
 // remove takes a connection out of the list, unless it was killed before.
@@ -282,7 +307,7 @@ const filesEvery = int(time.Minute / sampleInterval)
 // strangerPatienceSec is how long a reply to a client that has yet to authenticate may wait to be taken.
 const strangerPatienceSec = 1
 
-// closeOverdue closes connections that have waited for their client for longer than they may. The goroutine of each wakes with an error.
+// closeOverdue ends connections that have waited for their client for longer than they may.
 func (s *Server) closeOverdue(nowSec int64) {
 	limits := s.limits.Load()
 	if limits.TimeoutSec == 0 && limits.OutSoftBytes == 0 && s.access.Load().password == nil {
@@ -298,10 +323,10 @@ func (s *Server) closeOverdue(nowSec int64) {
 		unsent, waitedSec := int(c.unsent.Load()), nowSec-since
 		switch {
 		case limits.TimeoutSec > 0 && waitedSec > int64(limits.TimeoutSec), c.stranger.Load() && unsent > 0 && waitedSec > strangerPatienceSec:
-			c.plain.Close()
+			c.socket.abort()
 		case c.softOverdue(unsent, limits, nowSec):
 			s.overflowed(&c.peer, c.seen())
-			c.plain.Close()
+			c.socket.abort()
 		}
 	}
 }

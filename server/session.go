@@ -10,7 +10,7 @@ import (
 	"sett/storage"
 )
 
-// session is what the server knows about one client. It runs commands and never waits for the log or for the socket: its connection
+// session is what the server knows about one client. It runs commands and never waits for the log or for the socket: who serves its connection
 // does both.
 type session struct {
 	server *Server
@@ -31,7 +31,9 @@ type session struct {
 	check     resp.State           // how far the command that is arriving was looked at
 	arrival   arrival              // its large arguments
 	staged    []commands.StagedArg // the ones of the command at hand that are in the store
+	hurried   bool                 // the loop runs this: what would take time is left to a goroutine; see isQuick
 	postponed bool                 // the command in buffers.args runs once the replies before it have left
+	uncounted int                  // its length, as long as run has not counted it as used
 	after     next                 // what the command at hand wants to happen when it is done
 
 	waitEndMs int64 // WAIT is waiting until then, unix time; 0: it is not
@@ -44,12 +46,13 @@ type session struct {
 	committed uint64 // up to here this session has waited already
 }
 
-// next is what a session's connection has to do. In each case the held replies go out first.
+// next is what a session's connection has to do. In each case but leave the held replies go out first.
 type next int
 
 const (
 	more   next = iota // all that has arrived was run: read more
 	again              // run the rest
+	leave              // run the rest, with the command at hand, where it may wait and take its time: not on the loop
 	await              // wait for the end of the pause, then run the rest
 	absorb             // take the bytes of the large argument that is arriving, then run the rest
 	hangUp             // close the connection
@@ -87,13 +90,16 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 	limits := parserLimits(now)
 	start := s.server.elapsed()
 	for !s.server.stopping.Load() && !s.killed.Load() {
+		n := 0
 		if s.postponed {
-			s.postponed = false
+			n, s.uncounted, s.postponed = s.uncounted, 0, false
+			used += n
 		} else if b.full() {
 			return used, again
 		} else {
 			limits.Authenticated = !s.isStranger()
-			n, err := s.parse(b, pipeline[used:], limits)
+			var err error
+			n, err = s.parse(b, pipeline[used:], limits)
 			used += n
 			if err != nil {
 				return used, s.protocolError(b, err)
@@ -109,7 +115,11 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 			}
 		}
 		row := s.execute(b)
-		if s.postponed {
+		switch {
+		case s.after == leave:
+			s.postponed, s.uncounted = true, n // it is still the first in the query buffer
+			return used - n, leave
+		case s.postponed:
 			return used, s.after
 		}
 		start = s.account(b, row, start)
@@ -173,7 +183,7 @@ func (s *session) execute(b *buffers) (ran *commands.Row) {
 		return nil
 	}
 	if s.server.paused.Load() != nil && s.mustWait(row) {
-		s.postponed, s.after = true, await
+		s.postpone(await)
 		return nil
 	}
 	defer s.arrival.drop(s) // what nobody has taken
@@ -182,17 +192,33 @@ func (s *session) execute(b *buffers) (ran *commands.Row) {
 	case s.multi && (h == nil || !h.atOnce):
 		s.enqueue(b, row)
 		return nil
+	case s.hurried && !isQuick(h):
+		s.after = leave
 	case h == nil:
 		s.do(b, row)
 	case h.blocks && b.out.Len() > 0:
-		s.postponed, s.after = true, again
+		s.postpone(again)
 	default:
-		b.call.Row, b.call.Seen, b.call.Wrote = row, 0, false
-		h.run(s, b, b.args)
-		b.hold(b.call.Seen, b.call.Wrote)
+		b.call.Row, b.call.Seen, b.call.Wrote, b.call.Hurried = row, 0, false, s.hurried
+		if h.run(s, b, b.args); !s.postponed && s.after != leave {
+			b.hold(b.call.Seen, b.call.Wrote)
+		}
 	}
 	return row
 }
+
+// isQuick tells whether the loop may run a command at all. This is the rule of what it runs:
+//
+//   - what the session itself answers runs there if its handler is quick, and EXEC if all that it will run is;
+//   - a row of the data set always begins there, but hurried: it gives up, without a trace, where it would wait for Badger or for memory, meets many
+//     records or bytes (storage.Reader.Hurry), or has a part that runs long by nature (Row.Long, Row.Derives);
+//   - large arguments, replies that stream, and replies that the client does not take at once are not the loop's either.
+//
+// In each case the connection leaves, and its own goroutine begins with the command at hand.
+func isQuick(h *handler) bool { return h == nil || h.quick || h.inside }
+
+// postpone has the command at hand run later.
+func (s *session) postpone(until next) { s.postponed, s.after = true, until }
 
 // admit looks the command up and decides whether it may run at all.
 func (s *session) admit(b *buffers) (*commands.Row, error) {
@@ -252,8 +278,13 @@ func (s *session) do(b *buffers, row *commands.Row) {
 	call := &b.call
 	s.staged = s.arrival.take()
 	call.Row, call.Args, call.Staged, call.DB, call.W = row, b.args, s.staged, s.db, &b.out
-	call.NoTouch = s.flags&peerNoTouch != 0
-	if err := s.engine.Data.Do(call); err != nil {
+	call.NoTouch, call.Hurried = s.flags&peerNoTouch != 0, s.hurried
+	switch err := s.engine.Data.Do(call); err {
+	case nil:
+	case storage.ErrWouldWait:
+		s.after = leave
+		return
+	default:
 		s.broken(b, err)
 	}
 	b.hold(call.Seen, call.Wrote)
