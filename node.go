@@ -262,8 +262,9 @@ func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error
 	n.server = server.New(server.Options{
 		Table: table, Limits: limits, TLS: n.tls,
 		Password: cfg.String("requirepass"), Protected: cfg.Bool("protected_mode"),
-		Debug:  server.DebugAccess(cfg.String("enable_debug_command")),
-		Config: settings{cfg},
+		KeepBytes: int(storage.BudgetFor(cfg.Bytes("memory_budget")).Buffer),
+		Debug:     server.DebugAccess(cfg.String("enable_debug_command")),
+		Config:    settings{cfg},
 		About: server.About{
 			Version: version, RedisVersion: redisVersion, Port: n.port, Dir: cfg.String("dir"), ConfigFile: cfg.SourceFile(), MemoryBudget: cfg.Bytes("memory_budget"),
 		},

@@ -309,13 +309,13 @@ func (c *conn) giveBuffersBack() {
 	clear(b.args)
 	b.in, b.args = b.in[:0], b.args[:0]
 	b.forget()
-	if cap(b.in) > keepReadBytes {
+	if cap(b.in) > c.server.opts.KeepBytes {
 		b.in = nil
 	}
 	if cap(b.args) > keepArgs {
 		b.args = nil
 	}
-	if cap(b.out.Bytes()) > keepOutBytes {
+	if cap(b.out.Bytes()) > c.server.opts.KeepBytes {
 		b.out = resp.Writer{}
 	}
 	b.call.Args = nil

@@ -38,9 +38,7 @@ type mark struct {
 const (
 	readBytes      = 16 << 10  // the first read buffer
 	largeReadBytes = 512 << 10 // of the first read buffer while a large argument arrives
-	keepReadBytes  = 2 << 20   // larger ones are given up when the connection rests,
-	keepOutBytes   = 2 << 20   // … and so are replies,
-	keepArgs       = 1 << 10   // … and lists of arguments
+	keepArgs       = 1 << 10   // longer lists of arguments are given up when the connection rests, as are buffers beyond Options.KeepBytes
 
 	// The replies of a pipeline are held until its end, but not more of them than this.
 	maxHeldBytes = 64 << 10

@@ -24,6 +24,8 @@ type Options struct {
 	Password  string // of the default user; "": none
 	Protected bool   // protected-mode
 
+	KeepBytes int // the largest buffer of a connection that is kept for the next one; 0: 64 KiB
+
 	Debug  DebugAccess // who may use DEBUG
 	Config Config      // behind CONFIG
 	About  About       // what INFO says about the process
@@ -131,6 +133,7 @@ type Server struct {
 
 // New returns a server without listeners. Until Begin it answers every command with -LOADING.
 func New(opts Options) *Server {
+	opts.KeepBytes = max(opts.KeepBytes, 64<<10)
 	s := &Server{opts: opts, conns: make(map[*conn]struct{}), parked: make(map[*conn]struct{}), started: time.Now(), ending: make(chan struct{})}
 	var id [20]byte
 	rand.Read(id[:]) // never fails

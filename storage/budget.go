@@ -11,6 +11,7 @@ type Budget struct {
 	MemTable   int64 // one memtable of Badger; up to four are alive, at 1.3 times their size
 	BaseTable  int64 // a table being built takes twice its size
 	Clients    int64 // buffers of connections
+	Buffer     int64 // … and of each of those: what is larger is given up after its use
 	Access     int64 // when keys were used
 }
 
@@ -33,6 +34,7 @@ func BudgetFor(m int64) Budget {
 		MemTable:   min(max(m/32, 4<<20), 64<<20),
 		BaseTable:  min(max(m/128, 1<<20), 16<<20),
 		Clients:    m / 8,
+		Buffer:     min(max(m/1024, 64<<10), 2<<20),
 		Access:     m / 256,
 	}
 }

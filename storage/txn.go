@@ -50,7 +50,7 @@ func (t *Txn) startRound() {
 
 // finish gives up memory that only an unusually large batch needs.
 func (t *Txn) finish() {
-	if cap(t.buf) > 2<<20 {
+	if int64(cap(t.buf)) > t.s.budget.Buffer {
 		t.buf = nil
 	}
 	if cap(t.effects) > 4096 {
