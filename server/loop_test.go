@@ -3,7 +3,6 @@ package server
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +103,11 @@ func TestComesBack(t *testing.T) {
 	if !ts.onLoop() {
 		t.Error("it has stayed for long, and is away for long all the same")
 	}
+	c.send("KEYS \"\\x2a\"\r\nPING\r\n") // parsing takes the quotes away where they lie
+	c.wantReplies("*0\r\n", "+PONG\r\n")
+	for !ts.onLoop() {
+		c.want("+PONG\r\n", "PING")
+	}
 	// What it knew has come with it.
 	c.want("+OK\r\n", "MULTI")
 	c.want("+QUEUED\r\n", "KEYS", "*")
@@ -138,8 +142,8 @@ func TestLoopDoesNotWaitForTheDisk(t *testing.T) {
 	for _, w := range writers {
 		w.wantReplies("+OK\r\n", "+PONG\r\n")
 	}
-	if n := ts.store.Stats().Entries.Load(); n > 3 {
-		t.Errorf("%d entries", n)
+	if n := ts.store.Stats().Entries.Load(); n > 8 { // one before, one in the log's hands, one of all others, and perhaps ends of generations
+		t.Errorf("%d entries for 11 writes", n)
 	}
 }
 
@@ -171,13 +175,10 @@ func TestPanicOnTheLoop(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, setup{})
 	needsLoop(t, ts)
+	ts.mu.Lock() // which whoever lets the next connection in takes as well
+	ts.handlers[ts.opts.Table.Lookup([]byte("time"))] = &handler{quick: true, run: func(*session, *buffers, [][]byte) { panic("planted") }}
+	ts.mu.Unlock()
 	other, c := ts.dial(), ts.dial()
-	i := slices.IndexFunc(ts.peers(), func(c *conn) bool { return !c.stranger.Load() })
-	if i < 0 {
-		t.Fatal("nobody is there")
-	}
-	row := ts.opts.Table.Lookup([]byte("time"))
-	ts.handlers[row] = &handler{quick: true, run: func(*session, *buffers, [][]byte) { panic("planted") }}
 	c.send(encode("PING") + encode("TIME") + encode("PING"))
 	if got := c.reply(); got != "+PONG\r\n" {
 		t.Errorf("got %q", got)

@@ -33,6 +33,7 @@ type session struct {
 	staged    []commands.StagedArg // the ones of the command at hand that are in the store
 	hurried   bool                 // the loop runs this: what would take time is left to a goroutine; see isQuick
 	postponed bool                 // the command in buffers.args runs once the replies before it have left
+	uncounted int                  // its length, as long as run has not counted it as used
 	after     next                 // what the command at hand wants to happen when it is done
 
 	waitEndMs int64            // a command is waiting until then, unix time; 0: none is
@@ -94,7 +95,8 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 	for !s.server.stopping.Load() && !s.killed.Load() {
 		n := 0
 		if s.postponed {
-			s.postponed = false
+			n, s.uncounted, s.postponed = s.uncounted, 0, false
+			used += n
 		} else if b.full() {
 			return used, again
 		} else {
@@ -118,6 +120,7 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 		row := s.execute(b)
 		switch {
 		case s.after == leave:
+			s.postponed, s.uncounted = true, n // it is still the first in the query buffer
 			return used - n, leave
 		case s.postponed:
 			return used, s.after
