@@ -36,12 +36,19 @@ type tree struct {
 	bytes      int64  // of all leaves: kept by who opens the tree, and by splice
 	root       []byte // entries
 
+	offset  elementOffset
 	levels  []treeLevel // by level, the root's included
 	key     []byte      // scratch
 	offsets []int       // scratch of a split
 	pair    []byte      // scratch of a merge
 	rootBuf []byte      // root, once it was changed
 	edit    treeEdit
+}
+
+// elementOffset is where an element was found in the leaf that was read last.
+type elementOffset struct {
+	element int64 // its place in the leaf, -1: nobody has looked
+	at      int
 }
 
 // treeKind is how the elements of a tree look.
@@ -234,6 +241,7 @@ func (t *tree) setHeight(height int) {
 
 // forget drops what was read: the nodes have changed.
 func (t *tree) forget() {
+	t.offset.element = -1
 	for i := range t.levels {
 		t.levels[i].entries, t.levels[i].count, t.levels[i].way = nil, 0, way{}
 	}
@@ -294,6 +302,7 @@ func (t *tree) seek(g Getter, i int64) error {
 func (t *tree) descend(g Getter, level int, c *child, first int64, w way) (err error) {
 	s := &t.levels[level]
 	s.count, t.levels[level+1].way = 0, w
+	t.offset.element = -1
 	if s.entries, err = t.load(g, c.node, level); err == nil {
 		s.first, s.count = first, c.count
 	}
@@ -672,7 +681,10 @@ func (t *tree) spliceChild(l *Ledger, level int, c *child, i, j int64) error {
 
 func (t *tree) spliceLeaf(l *Ledger, entries []byte, i, j, count int64) ([]byte, error) {
 	from := len(entries)
-	if i < count {
+	switch {
+	case t.edit.found && i == t.offset.element:
+		from = t.offset.at
+	case i < count:
 		var ok bool
 		if from, ok = t.kind.skip(entries, i); !ok {
 			return nil, t.corruptAbove(0)
