@@ -70,7 +70,7 @@ func BenchmarkQueue(b *testing.B) {
 	for range 100 {
 		args = append(args, []byte("xxx"))
 	}
-	for range 200 {
+	for range 5000 {
 		c.doArgs(args)
 	}
 	for _, name := range []string{"lpush", "rpop", "lrange"} {

@@ -106,6 +106,7 @@ func (s *ListValue) load(g Getter, i int64) error {
 		return s.corrupt()
 	}
 	s.run, s.runAt = entries[skipped:], i
+	s.tree.offset = elementOffset{i - first, skipped}
 	s.walked++
 	return nil
 }

@@ -36,12 +36,19 @@ type tree struct {
 	bytes      int64  // of all leaves: kept by who opens the tree, and by splice
 	root       []byte // entries
 
+	offset  elementOffset
 	levels  []treeLevel // by level, the root's included
 	key     []byte      // scratch
 	offsets []int       // scratch of a split
 	pair    []byte      // scratch of a merge
 	rootBuf []byte      // root, once it was changed
 	edit    treeEdit
+}
+
+// elementOffset is where an element was found in the leaf that was read last.
+type elementOffset struct {
+	element int64 // its place in the leaf, -1: nobody has looked
+	at      int
 }
 
 // treeKind is how the elements of a tree look.
@@ -65,9 +72,17 @@ const (
 type treeLevel struct {
 	entries      []byte
 	first, count int64 // count 0: nothing was read
+	way          way   // to the node that was read last of the level below
 
 	out  []byte // the children that take the place of those which changed
 	body []byte // the entries of the node as it becomes
+}
+
+// way is where a child stands in its node. A splice of what a seek has found need not look for it again.
+type way struct {
+	known      bool
+	at, before int   // offsets of its entry and of the one before it, -1: there is none
+	first      int64 // elements of the node before it
 }
 
 // child is an entry of an inner node.
@@ -106,6 +121,38 @@ func (k *treeKind) takeChild(b []byte) (c child, size int) {
 		size += int(length)
 	}
 	return c, size
+}
+
+// skipChild is takeChild for those who pass a child by: how many bytes its entry has, and how many elements are beneath it. It is done for
+// half a node's entries at each level, so it decodes what it needs by hand.
+func (k *treeKind) skipChild(b []byte) (size int, count int64) {
+	if k.ordered {
+		c, size := k.takeChild(b)
+		return size, c.count
+	}
+	at := 0
+	for at < len(b) && b[at] >= 0x80 {
+		at++
+	}
+	at++
+	shift := 0
+	for at < len(b) && b[at] >= 0x80 && shift < 56 {
+		count |= int64(b[at]&0x7f) << shift
+		shift += 7
+		at++
+	}
+	if at >= len(b) || shift == 56 && b[at] > 0x3f {
+		return 0, 0
+	}
+	count |= int64(b[at]) << shift
+	at++
+	for at < len(b) && b[at] >= 0x80 {
+		at++
+	}
+	if at >= len(b) || count == 0 {
+		return 0, 0
+	}
+	return at + 1, count
 }
 
 func (k *treeKind) appendChild(dst []byte, c *child) []byte {
@@ -194,8 +241,9 @@ func (t *tree) setHeight(height int) {
 
 // forget drops what was read: the nodes have changed.
 func (t *tree) forget() {
+	t.offset.element = -1
 	for i := range t.levels {
-		t.levels[i].entries, t.levels[i].count = nil, 0
+		t.levels[i].entries, t.levels[i].count, t.levels[i].way = nil, 0, way{}
 	}
 }
 
@@ -239,9 +287,9 @@ func (t *tree) seek(g Getter, i int64) error {
 		if level == t.height {
 			entries, first = t.root, 0
 		}
-		c, first, err := t.childAt(level, entries, first, i)
+		c, w, err := t.childAt(level, entries, i-first)
 		if err == nil {
-			err = t.descend(g, level-1, &c, first)
+			err = t.descend(g, level-1, &c, first+w.first, w)
 		}
 		if err != nil {
 			return err
@@ -251,29 +299,34 @@ func (t *tree) seek(g Getter, i int64) error {
 }
 
 // descend reads a child into its level.
-func (t *tree) descend(g Getter, level int, c *child, first int64) (err error) {
+func (t *tree) descend(g Getter, level int, c *child, first int64, w way) (err error) {
 	s := &t.levels[level]
-	s.count = 0
+	s.count, t.levels[level+1].way = 0, w
+	t.offset.element = -1
 	if s.entries, err = t.load(g, c.node, level); err == nil {
 		s.first, s.count = first, c.count
 	}
 	return err
 }
 
-// childAt finds the child that holds element i, and the number of its first element.
-func (t *tree) childAt(level int, entries []byte, first, i int64) (c child, at int64, err error) {
-	for len(entries) > 0 {
-		c, size := t.kind.takeChild(entries)
+// childAt finds the child of a node that holds its element i.
+func (t *tree) childAt(level int, entries []byte, i int64) (c child, w way, err error) {
+	w = way{known: true, before: -1}
+	for w.at < len(entries) {
+		size, count := t.kind.skipChild(entries[w.at:])
 		if size == 0 {
 			break
 		}
-		if i < first+c.count {
-			return c, first, nil
+		if i < w.first+count {
+			if c, size = t.kind.takeChild(entries[w.at:]); size == 0 {
+				break
+			}
+			return c, w, nil
 		}
-		first += c.count
-		entries = entries[size:]
+		w.first += count
+		w.before, w.at = w.at, w.at+size
 	}
-	return c, 0, t.corruptAbove(level)
+	return c, w, t.corruptAbove(level)
 }
 
 // find reads the leaf in which an element is, or would be, into levels[0]. compare says whether an element (or a low, which is shorter)
@@ -284,7 +337,7 @@ func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (
 	for level := t.height; level > 0; level-- {
 		c, at, err := t.childOf(level, entries, first, compare)
 		if err == nil {
-			err = t.descend(g, level-1, &c, at)
+			err = t.descend(g, level-1, &c, at, way{})
 		}
 		if err != nil {
 			return 0, false, false, err
@@ -431,6 +484,7 @@ type treeEdit struct {
 	push     int  // +1: insert goes behind all elements, -1: before all
 	atEnds   bool // it changes the first or the last elements: small leaves are left alone
 	left     bool // insert is still to be placed
+	found    bool // what was read last is the way to the first element that changes, as far as it was gone
 	smallest int  // bytes of the smallest node that was written of the level below
 }
 
@@ -448,7 +502,7 @@ func (t *tree) rewrite(l *Ledger, total, i, j int64, kept []byte, count int64) e
 }
 
 func (t *tree) run(l *Ledger, total, i, j int64) error {
-	t.edit.left = t.edit.count > 0
+	t.edit.left, t.edit.found = t.edit.count > 0, true
 	t.edit.atEnds = i == 0 || j == total
 	t.edit.smallest = t.kind.leafBytes
 	if i == j {
@@ -540,36 +594,54 @@ func (t *tree) spliceInner(l *Ledger, level int, entries []byte, i, j int64) ([]
 		err := t.finish(l, level-1, &child{node: t.newNode(), count: t.edit.count, bytes: t.bytes}, t.edit.insert)
 		return s.out, err
 	}
-	before, from, at := -1, 0, 0 // offsets: of the child before those that change, of the first that does, of the next to look at
-	for first, begun := int64(0), false; at < len(entries) && (!begun || first < j); {
+	w, err := t.firstChild(level, entries, i, j)
+	if err != nil {
+		return nil, err
+	}
+	first, at := w.first, w.at
+	for at < len(entries) && (at == w.at || first < j) {
 		c, size := t.kind.takeChild(entries[at:])
 		if size == 0 {
 			return nil, t.corruptAbove(level)
 		}
 		end := first + c.count
-		if !begun && !t.concerns(i, j, end, at+size == len(entries)) {
-			before, first, at = at, end, at+size
-			continue
-		}
-		if !begun {
-			begun, from = true, at
-		}
 		if err := t.spliceChild(l, level-1, &c, max(i-first, 0), min(j-first, c.count)); err != nil {
 			return nil, err
 		}
-		first, at = end, at+size
+		first, at, t.edit.found = end, at+size, false
 	}
-	s.body = append(append(append(s.body[:0], entries[:from]...), s.out...), entries[at:]...)
+	s.body = append(append(append(s.body[:0], entries[:w.at]...), s.out...), entries[at:]...)
 	small := t.edit.smallest < t.nodeBytes(level-1)/4
 	t.edit.smallest = innerBytes // from here on, of this level's
 	if t.edit.atEnds || !small {
 		return s.body, nil
 	}
-	if before < 0 {
-		before = from
+	if w.before < 0 {
+		w.before = w.at
 	}
-	err := t.merge(l, level, before, from+len(s.out))
+	err = t.merge(l, level, w.before, w.at+len(s.out))
 	return s.body, err
+}
+
+// firstChild finds the first child of a node that a splice changes.
+func (t *tree) firstChild(level int, entries []byte, i, j int64) (w way, err error) {
+	w = t.levels[level].way
+	if t.edit.found = t.edit.found && w.known && i < j && i >= w.first && i < w.first+t.levels[level-1].count; t.edit.found {
+		return w, nil
+	}
+	w = way{before: -1}
+	for w.at < len(entries) {
+		size, count := t.kind.skipChild(entries[w.at:])
+		if size == 0 {
+			return w, t.corruptAbove(level)
+		}
+		if t.concerns(i, j, w.first+count, w.at+size == len(entries)) {
+			break
+		}
+		w.first += count
+		w.before, w.at = w.at, w.at+size
+	}
+	return w, nil
 }
 
 // concerns tells whether the child that ends before element end is the first of those that a splice changes.
@@ -609,7 +681,10 @@ func (t *tree) spliceChild(l *Ledger, level int, c *child, i, j int64) error {
 
 func (t *tree) spliceLeaf(l *Ledger, entries []byte, i, j, count int64) ([]byte, error) {
 	from := len(entries)
-	if i < count {
+	switch {
+	case t.edit.found && i == t.offset.element:
+		from = t.offset.at
+	case i < count:
 		var ok bool
 		if from, ok = t.kind.skip(entries, i); !ok {
 			return nil, t.corruptAbove(0)

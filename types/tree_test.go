@@ -351,6 +351,16 @@ func FuzzTree(f *testing.F) {
 			tr.find(r, func(b []byte, low bool) (int, error) { return bytes.Compare(b, node), nil })
 		}
 		for b := node; len(b) > 0; {
+			c, size := kind.takeChild(b)
+			if passed, count := kind.skipChild(b); size > 0 && (passed != size || count != c.count) {
+				t.Fatalf("%x: a child of %d bytes and %d elements, passed by as %d, %d", b, size, c.count, passed, count)
+			}
+			if size == 0 {
+				break
+			}
+			b = b[size:]
+		}
+		for b := node; len(b) > 0; {
 			size := kind.elementSize(b)
 			if size == 0 {
 				break
