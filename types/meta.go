@@ -165,10 +165,10 @@ type Ledger struct {
 	txn     *storage.Txn
 	nowMs   int64
 	options Options
-	key     []byte  // scratch for keys of rows, dead records and blobs
-	value   []byte  // scratch for records
-	payload []byte  // scratch for the payload of a collection's
-	shape   []byte  // … and for its shape
+	key     []byte // scratch for keys of rows, dead records and blobs
+	value   []byte // scratch for records
+	payload []byte // scratch for the payload of a collection's
+	shape   []byte // … and for its shape
 	edit    Edit
 	string  []byte  // scratch for a string, or a page of one, that is changed
 	one     [1]byte // scratch for one byte of it
