@@ -53,7 +53,8 @@ type checkedCollection struct {
 	strays      int               // pages that no directory has
 
 	tree  *checkedTree
-	wrong string // with its tree as a whole
+	table *checkedTable
+	wrong string // with its tree or table as a whole
 }
 
 // leave closes the books of a collection.
@@ -66,6 +67,9 @@ func (k *checkedCollection) leave() {
 	k.directories = nil
 	if k.tree != nil && !k.dead {
 		k.wrong, k.tree = k.tree.leave(), nil
+	}
+	if k.table != nil && !k.dead {
+		k.wrong, k.table = k.table.leave(), nil
 	}
 }
 
@@ -198,17 +202,17 @@ func (c *Checker) own(m *Meta, dead bool) string {
 		if m.Type == String {
 			k.length = m.StringLen()
 		}
-		if wrong := k.plant(m); wrong != "" {
+		if wrong := k.plant(c.keys, m); wrong != "" {
 			return wrong
 		}
 	}
 	if dead {
 		return ""
 	}
-	wrong := ""
+	wrong := checkPacked(m)
 	if blob != 0 {
 		_, length := m.blob()
-		wrong = c.ownBlob("value", blob, length)
+		wrong = cmp.Or(wrong, c.ownBlob("value", blob, length))
 	}
 	if !m.InKey() {
 		wrong = cmp.Or(wrong, c.ownBlob("name", m.name.id, m.name.length))
@@ -255,7 +259,10 @@ func (c *Checker) element(key, value []byte) string {
 	k.records++
 	n := int(binary.BigEndian.Uint32(key[elementBytes-4:]))
 	switch key[9] {
-	case elementNode, elementPart:
+	case elementBucket, elementNode, elementPart:
+		if key[9] == elementBucket || k.table != nil {
+			return k.tableRecord(key, value)
+		}
 		return k.treeRecord(key, value)
 	case elementDirectory:
 		return k.addDirectory(n, value)
