@@ -447,7 +447,7 @@ func testElements(t *testing.T, values types.Options) {
 	p := &plainElements{now: h.hands.now(), dbs: [2]map[string]*plain{{}, {}}}
 	c := h.client()
 	tide := 1
-	for i := 0; i < *steps && !t.Failed(); i++ {
+	for i := 0; i < *steps/2 && !t.Failed(); i++ {
 		if d.IntN(3) == 0 {
 			h.hands.pass(d.IntN(30))
 			p.now = h.hands.now()
@@ -536,7 +536,7 @@ func (p *plainElements) compareRandom(t *testing.T, c *client, d elementDice) {
 	t.Helper()
 	hash := d.IntN(2) == 0
 	name := d.keyFor(hash)
-	if d.IntN(10) == 0 {
+	if d.IntN(30) == 0 {
 		name = map[bool]string{false: "large", true: "largeh"}[hash]
 	}
 	k := p.get(name)
@@ -574,6 +574,9 @@ func (p *plainElements) compareRandom(t *testing.T, c *client, d elementDice) {
 // compareChosen draws elements, or pops them.
 func (p *plainElements) compareChosen(t *testing.T, c *client, d elementDice, name string, k *plain) {
 	n := d.IntN(len(k.elements)+len(k.elements)/4+2) + 1
+	if len(k.elements) > 3000 {
+		n = d.IntN(1500) + 1
+	}
 	command, distinct := d.pick("spop", "srandmember"), true
 	if k.hash {
 		command = "hrandfield"
