@@ -294,9 +294,9 @@ func (q *Query) takeSample(e *types.Elements, count int64, f func(el *types.Elem
 
 // sampleCount reads the number of elements that are asked for.
 func sampleCount(arg []byte) (int64, error) {
-	n, ok := resp.ParseInt(arg)
-	if !ok || n == -1<<63 {
-		return 0, ErrSampleRange
+	n, err := intArg(arg)
+	if err == nil && n == -1<<63 {
+		err = ErrSampleRange
 	}
-	return n, nil
+	return n, err
 }

@@ -400,8 +400,11 @@ func (u *Update) fieldNumber() (e *types.Edit, value []byte, err error) {
 
 func hIncrByFloat(u *Update) error {
 	by, ok := parseFloat(u.Args[3])
-	if !ok {
+	switch {
+	case !ok:
 		return ErrNotFloat
+	case by.IsInf():
+		return ErrInfinite
 	}
 	e, value, err := u.fieldNumber()
 	if err != nil {

@@ -24,7 +24,7 @@ var needs = map[string][]string{"lcs": {"lcs"}, "bitop": {"bitop"}, "bitfield": 
 
 // cold are the scripts whose replies depend on data.
 var cold = map[string]bool{"bitfield": true, "bitmap": true, "bitop": true, "expire": true, "generic": true, "hyperloglog": true, "keyspace": true, "lcs": true,
-	"list": true, "object": true, "scan": true, "string": true, "transaction": true}
+	"list": true, "object": true, "scan": true, "string": true, "transaction": true, "set": true, "hash": true}
 
 // TestRecording asks the Redis that is installed whether the recordings are still what it says, or with -record writes them.
 func TestRecording(t *testing.T) {
