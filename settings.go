@@ -134,6 +134,10 @@ func (n *node) registerData() {
 		"lfu_log_factor":       func(v config.Value) { n.data.SetLFULogFactor(v.Int()) },
 		"lfu_decay_time":       func(v config.Value) { n.data.SetLFUDecayTime(v.Int()) },
 		"hll_sparse_max_bytes": func(v config.Value) { n.data.SetHLLSparseMax(v.Bytes()) },
+
+		"set_max_intset_entries":    func(v config.Value) { n.data.Encodings().SetIntsetEntries.Store(int64(v.Int())) },
+		"hash_max_listpack_entries": func(v config.Value) { n.data.Encodings().HashEntries.Store(int64(v.Int())) },
+		"hash_max_listpack_value":   func(v config.Value) { n.data.Encodings().HashBytes.Store(v.Bytes()) },
 	} {
 		set(n.cfg.Value(name))
 		n.cfg.OnChange(name, func(v config.Value) error { set(v); return nil })

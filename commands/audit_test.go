@@ -29,7 +29,7 @@ func (h *house) audit() {
 			h.t.Fatal(err)
 		}
 	}
-	spaces, dead := map[uint32]bool{}, map[uint64]bool{}
+	spaces, dead, deadElements := map[uint32]bool{}, map[uint64]bool{}, map[uint64]bool{}
 	for db := range h.set.Databases() {
 		spaces[h.space(db)] = true
 	}
@@ -39,6 +39,7 @@ func (h *house) audit() {
 		case !ok:
 			h.t.Fatalf("%q is no dead record", key)
 		case kind == types.DeadCollection:
+			deadElements[id] = true
 		case kind == types.DeadKeyspace:
 			if spaces[uint32(id)] {
 				h.t.Errorf("keyspace %d is in use and dead", id)
@@ -84,9 +85,20 @@ func (h *house) audit() {
 			h.t.Errorf("expiry row %q is missing", row)
 		}
 	}
-	each([]byte("B"), []byte("C"), func(key, _ []byte) {
-		owners := 0
-		if dead[binary.BigEndian.Uint64(key[1:])] {
+	h.ownedOnce(metas, each, 'B', dead)
+	h.ownedOnce(metas, each, 's', deadElements)
+}
+
+// ownedOnce checks that all blobs, or collections, belong to one meta record each, or are dead.
+func (h *house) ownedOnce(metas []types.Meta, each func(lower, upper []byte, f func(key, value []byte)), prefix byte, dead map[uint64]bool) {
+	h.t.Helper()
+	seen := map[uint64]bool{}
+	each([]byte{prefix}, []byte{prefix + 1}, func(key, _ []byte) {
+		id, owners := binary.BigEndian.Uint64(key[1:]), 0
+		if seen[id] {
+			return
+		}
+		if seen[id] = true; dead[id] {
 			owners++
 		}
 		for i := range metas {
@@ -95,7 +107,7 @@ func (h *house) audit() {
 			}
 		}
 		if owners != 1 {
-			h.t.Errorf("blob %d has %d owners, death among them", binary.BigEndian.Uint64(key[1:]), owners)
+			h.t.Errorf("%c%d has %d owners, death among them", prefix, id, owners)
 		}
 	})
 }

@@ -95,9 +95,10 @@ type Query struct {
 	bits       bitScan   // the same, of BITCOUNT and BITPOS
 	lcs        lcsState  // of LCS
 	listState  listState // of LRANGE and LPOS
-	replied    bool      // Read has replied itself: Long does not run
-	memo       bool      // Row.Memo is to run
-	noTouch    bool      // looking keys up is no use of them
+	found      types.Elements
+	replied    bool // Read has replied itself: Long does not run
+	memo       bool // Row.Memo is to run
+	noTouch    bool // looking keys up is no use of them
 
 	seed         uint64   // state of Random
 	hits, misses int      // of the present round

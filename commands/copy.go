@@ -48,7 +48,7 @@ func (u *Update) copyTo(from, to *types.Record) error {
 	case types.List:
 		return u.copyList(from, to)
 	}
-	return ErrWrongType
+	return u.ledger.CopyElements(from, to, u.set.store.Budget().BatchMax)
 }
 
 // copyStringTo gives to the string of from. A long one is staged, if the row is a batch of its own; else it must fit into one.

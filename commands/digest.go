@@ -66,7 +66,7 @@ func (q *Query) digestKeyspace(v *storage.View, db int, final *[sha1.Size]byte) 
 		if err != nil {
 			return err
 		}
-		digest, err := digestKey(v, name, &m)
+		digest, err := q.digestKey(v, w.key, name, &m)
 		if err != nil {
 			return err
 		}
@@ -75,30 +75,61 @@ func (q *Query) digestKeyspace(v *storage.View, db int, final *[sha1.Size]byte) 
 	return w.err()
 }
 
-func digestKey(v *storage.View, name []byte, m *types.Meta) (digest [sha1.Size]byte, err error) {
+func (q *Query) digestKey(v *storage.View, key, name []byte, m *types.Meta) (digest [sha1.Size]byte, err error) {
 	mixDigest(&digest, name)
-	return digest, mixValue(&digest, v, m)
+	return digest, q.mixKey(&digest, v, key, m)
 }
 
-// mixValue adds what a key holds: type, value, and whether it has a time to live.
-func mixValue(digest *[sha1.Size]byte, v *storage.View, m *types.Meta) error {
+// mixKey adds what a key holds: type, value, and whether it has a time to live.
+func (q *Query) mixKey(digest *[sha1.Size]byte, v *storage.View, key []byte, m *types.Meta) error {
 	mixDigest(digest, binary.BigEndian.AppendUint32(nil, uint32(m.Type)))
-	var err error
-	switch m.Type {
-	case types.String:
-		var sum [sha1.Size]byte
-		sum, err = sumString(v, m)
-		mixSum(digest, sum)
-	case types.List:
-		err = mixList(digest, v, m)
-	}
-	if err != nil {
+	if err := q.mixValue(digest, v, key, m); err != nil {
 		return err
 	}
 	if m.ExpireAtMs != 0 {
 		xorDigest(digest, []byte("!!expire!!"))
 	}
 	return nil
+}
+
+func (q *Query) mixValue(digest *[sha1.Size]byte, v *storage.View, key []byte, m *types.Meta) error {
+	switch m.Type {
+	case types.List:
+		return mixList(digest, v, m)
+	case types.Set, types.Hash:
+		return q.mixElements(digest, v, key, m)
+	}
+	sum, err := sumString(v, m)
+	if err == nil {
+		mixSum(digest, sum)
+	}
+	return err
+}
+
+// mixElements adds members, and of a hash fields with their values, in any order.
+func (q *Query) mixElements(digest *[sha1.Size]byte, v *storage.View, key []byte, m *types.Meta) error {
+	e := &q.found
+	if err := e.OpenView(v, &q.set.keys, key, m, m.Type); err != nil {
+		return err
+	}
+	return e.Each(func(el *types.Element) error {
+		name, err := e.Name(el)
+		if err != nil {
+			return err
+		}
+		if m.Type == types.Set {
+			xorDigest(digest, name)
+			return nil
+		}
+		var field [sha1.Size]byte
+		mixDigest(&field, name)
+		value, err := e.Value(el)
+		if err == nil {
+			mixDigest(&field, value)
+			xorDigest(digest, field[:])
+		}
+		return err
+	})
 }
 
 func mixList(digest *[sha1.Size]byte, v *storage.View, m *types.Meta) error {
@@ -132,7 +163,7 @@ func (d *DataSet) DigestValues(c *Call) (digests [][sha1.Size]byte, err error) {
 		if !r.metas[i].Exists {
 			continue
 		}
-		if err := mixValue(&digests[i], c.view, &r.metas[i]); err != nil {
+		if err := c.update.mixKey(&digests[i], c.view, r.keys[i], &r.metas[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -143,6 +174,7 @@ func (d *DataSet) DigestValues(c *Call) (digests [][sha1.Size]byte, err error) {
 type valuesRound struct {
 	call  *Call
 	metas []types.Meta // of each key
+	keys  [][]byte     // their meta keys
 }
 
 func (r *valuesRound) Run() error {
@@ -150,14 +182,14 @@ func (r *valuesRound) Run() error {
 	c.closeView()
 	q := &c.beginRound(&c.reader, nil).Query
 	q.begin(c.Args, nil, c.DB)
-	r.metas = r.metas[:0]
+	r.metas, r.keys = r.metas[:0], r.keys[:0]
 	for _, name := range c.Args {
 		m, err := q.lookup(name)
 		if err != nil {
 			return err
 		}
 		m.Payload = bytes.Clone(m.Payload)
-		r.metas = append(r.metas, m)
+		r.metas, r.keys = append(r.metas, m), append(r.keys, bytes.Clone(q.key))
 	}
 	c.view = c.reader.View()
 	return nil

@@ -10,45 +10,62 @@ import (
 
 // What the commands of hashes and sets share: both find their elements by name.
 
-// scanInline is how many elements a command looks at under the lock. One that wants more reads them from a view.
-const scanInline = 1000
+// What a command looks at under the lock: so many elements, of so many bytes. One that wants more reads them from a view.
+const (
+	scanInline      = 1000
+	scanInlineBytes = 1 << 20
+)
 
-// elements looks a hash or a set up; a key that is not there has none.
-func (q *Query) elements(name []byte, of types.Type) (e types.Elements, err error) {
+// elements looks a hash or a set up; a key that is not there has none. They are valid until the next call.
+func (q *Query) elements(name []byte, of types.Type) (*types.Elements, error) {
+	return &q.found, q.lookUpElements(&q.found, name, of)
+}
+
+func (q *Query) lookUpElements(e *types.Elements, name []byte, of types.Type) error {
 	m, err := q.lookup(name)
 	if err == nil && m.Exists && m.Type != of {
 		err = ErrWrongType
 	}
 	if err != nil {
-		return e, err
+		return err
 	}
-	return types.OpenElements(q.data, &q.set.keys, q.key, &m, of)
+	return e.Open(q.data, &q.set.keys, q.key, &m, of)
 }
 
 // elementsAt is elements for the second half of a row: what was looked up before is read from the view taken then.
-func (q *Query) elementsAt(v *storage.View, name []byte, of types.Type) (e types.Elements, err error) {
+func (q *Query) elementsAt(v *storage.View, name []byte, of types.Type) (*types.Elements, error) {
+	return &q.found, q.viewElements(&q.found, v, name, of)
+}
+
+func (q *Query) viewElements(e *types.Elements, v *storage.View, name []byte, of types.Type) error {
 	key, err := q.metaKey(name)
 	if err != nil {
-		return e, err
+		return err
 	}
 	record, err := v.Get(key)
 	if err != nil {
-		return e, err
+		return err
 	}
 	var m types.Meta
 	if record != nil {
 		if m, err = types.DecodeMeta(key, record); err != nil {
-			return e, err
+			return err
 		}
 		if m.ExpiredAt(q.Now) {
 			m = types.Meta{}
 		}
 	}
-	return types.ViewElements(v, &q.set.keys, key, &m, of)
+	return e.OpenView(v, &q.set.keys, key, &m, of)
 }
 
 // atOnce tells whether a row looks at so many elements in its first half. Within a transaction a view would not show what it has done itself.
 func (q *Query) atOnce(elements int64) bool { return elements <= scanInline || q.txn != nil }
+
+// someAtOnce is atOnce for so many of some elements, which may be long.
+func (q *Query) someAtOnce(e *types.Elements, n int64) bool {
+	n = min(n, e.Len())
+	return q.txn != nil || q.atOnce(n) && n*(e.Bytes()/max(1, e.Len())) <= scanInlineBytes
+}
 
 // edit opens a hash or a set in order to change its elements.
 func (u *Update) edit(name []byte, of types.Type) (*types.Edit, error) {
@@ -63,15 +80,8 @@ func (u *Update) edit(name []byte, of types.Type) (*types.Edit, error) {
 	return u.ledger.EditElements(&u.record, of)
 }
 
-// elementScan is what HSCAN and SSCAN ask for.
-type elementScan struct {
-	cursor  uint64
-	count   int
-	pattern []byte // nil: everything
-}
-
-func (s *elementScan) parse(args [][]byte) error {
-	s.count = defaultScanCount
+// parseElementScan reads the arguments of HSCAN and SSCAN.
+func (q *Query) parseElementScan(args [][]byte) error {
 	for ; len(args) > 0; args = args[2:] {
 		if len(args) == 1 {
 			return ErrSyntax
@@ -85,11 +95,9 @@ func (s *elementScan) parse(args [][]byte) error {
 			if n < 1 {
 				return ErrSyntax
 			}
-			s.count = int(min(n, 1<<30))
+			q.state.count = n
 		case is(option, "match"):
-			if s.pattern = value; string(value) == "*" {
-				s.pattern = nil
-			}
+			q.state.setPattern(value)
 		default:
 			return ErrSyntax
 		}
@@ -97,35 +105,53 @@ func (s *elementScan) parse(args [][]byte) error {
 	return nil
 }
 
-// scanElements is HSCAN and SSCAN.
+// scanElements is the first half of HSCAN and SSCAN.
 func (q *Query) scanElements(of types.Type) error {
-	var s elementScan
-	var ok bool
-	if s.cursor, ok = parseCursor(q.Args[2]); !ok {
+	cursor, ok := parseCursor(q.Args[2])
+	if !ok {
 		return ErrInvalidCursor
 	}
+	q.state = scanState{cursor: cursor, count: defaultScanCount}
 	e, err := q.elements(q.Args[1], of)
 	if err != nil {
 		return err
 	}
 	if e.Len() > 0 {
-		if err := s.parse(q.Args[3:]); err != nil {
+		if err := q.parseElementScan(q.Args[3:]); err != nil {
 			return err
 		}
 	}
+	if !e.Converted() {
+		q.state.count = max(1, e.Len())
+	}
+	if q.replied = q.someAtOnce(e, q.state.count); q.replied {
+		return q.replyElementScan(e, of)
+	}
+	return nil
+}
+
+// scanElementsAt is the second half.
+func (q *Query) scanElementsAt(v *storage.View, of types.Type) error {
+	e, err := q.elementsAt(v, q.Args[1], of)
+	if err != nil {
+		return err
+	}
+	return q.replyElementScan(e, of)
+}
+
+func (q *Query) replyElementScan(e *types.Elements, of types.Type) error {
 	// The cursor comes before the elements and is known behind them: they go to the end of the reply, and are moved.
-	start := q.W.Len()
-	n := 0
-	next, err := e.Scan(s.cursor, s.count, func(el *types.Element) error {
+	start, n := q.W.Len(), 0
+	next, err := e.Scan(q.state.cursor, q.state.count, func(el *types.Element) error {
 		name, err := e.Name(el)
-		if err != nil || s.pattern != nil && !resp.Glob(s.pattern, name, false) {
+		if err != nil || q.state.pattern != nil && !resp.Glob(q.state.pattern, name, false) {
 			return err
 		}
 		q.W.Bulk(name)
 		n++
 		if of == types.Hash {
 			n++
-			return q.bulkValue(&e, el)
+			return q.bulkValue(e, el)
 		}
 		return nil
 	})
@@ -164,39 +190,38 @@ type sample struct {
 	pairs      bool // a name and its value are an array of their own
 }
 
-// takeAllShare: who wants more than one of so many gets them by leaving others out.
-const takeAllShare = 3
-
-func (q *Query) replySample(e *types.Elements, s sample) error {
+// sampleAtOnce replies in the first half of a row, if that looks at few elements.
+func (q *Query) sampleAtOnce(e *types.Elements, s sample) error {
+	wanted := s.count
 	switch {
-	case s.count < 0:
-		return q.replyRepeated(e, s)
-	case s.count*takeAllShare > e.Len():
-		return q.replyMost(e, s)
+	case wanted < 0:
+		wanted = min(-wanted, scanInline+1)
+	case takesAll(e, wanted):
+		wanted = e.Len()
 	}
-	q.sampleHead(s, s.count)
-	drawn := make(map[string]struct{}, s.count)
-	for int64(len(drawn)) < s.count {
-		el, err := e.Random(q.Random, int(s.count)-len(drawn))
-		if err != nil {
-			return err
-		}
-		name, err := e.Name(&el)
-		if err != nil {
-			return err
-		}
-		if _, again := drawn[string(name)]; again {
-			continue
-		}
-		drawn[string(name)] = struct{}{}
-		if err := q.replySampled(e, &el, s); err != nil {
-			return err
-		}
+	if q.replied = q.someAtOnce(e, wanted) && q.atOnce(wanted); q.replied {
+		return q.replySample(e, s)
 	}
 	return nil
 }
 
+func (q *Query) replySample(e *types.Elements, s sample) error {
+	if s.count < 0 {
+		return q.replyRepeated(e, s)
+	}
+	s.count = min(s.count, e.Len())
+	q.sampleHead(s, s.count)
+	return q.takeSample(e, s.count, func(el *types.Element) error { return q.replySampled(e, el, s) })
+}
+
+// bulkLeast is what a bulk string takes at least in a reply.
+const bulkLeast = 6
+
 func (q *Query) replyRepeated(e *types.Elements, s sample) error {
+	limit := q.set.maxBulk.Load()
+	if -s.count > limit/bulkLeast {
+		return ErrReplyTooLong
+	}
 	q.sampleHead(s, -s.count)
 	for left := -s.count; left > 0; left-- {
 		el, err := e.Random(q.Random, int(left))
@@ -206,26 +231,11 @@ func (q *Query) replyRepeated(e *types.Elements, s sample) error {
 		if err != nil {
 			return err
 		}
-		if int64(q.W.Len()) > q.set.maxBulk.Load() {
+		if int64(q.W.Len()) > limit {
 			return ErrReplyTooLong
 		}
 	}
 	return nil
-}
-
-// replyMost passes all elements, and takes each with the chance that the right number of them is taken.
-func (q *Query) replyMost(e *types.Elements, s sample) error {
-	left, wanted := e.Len(), min(s.count, e.Len())
-	q.sampleHead(s, wanted)
-	return e.Each(func(el *types.Element) error {
-		take := q.Random()%uint64(left) < uint64(wanted)
-		left--
-		if !take {
-			return nil
-		}
-		wanted--
-		return q.replySampled(e, el, s)
-	})
 }
 
 func (q *Query) sampleHead(s sample, n int64) {
@@ -243,6 +253,43 @@ func (q *Query) replySampled(e *types.Elements, el *types.Element, s sample) err
 		return err
 	}
 	return q.bulkValue(e, el)
+}
+
+// takesAll tells whether who wants so many of the elements gets them by leaving others out.
+func takesAll(e *types.Elements, count int64) bool { return count >= (e.Len()+2)/3 }
+
+// takeSample calls f for count of the elements: each is among them with the same chance. There are as many.
+func (q *Query) takeSample(e *types.Elements, count int64, f func(el *types.Element) error) error {
+	if takesAll(e, count) {
+		left := e.Len()
+		return e.Each(func(el *types.Element) error {
+			take := q.Random()%uint64(left) < uint64(count)
+			if left--; !take {
+				return nil
+			}
+			count--
+			return f(el)
+		})
+	}
+	drawn := make(map[string]struct{}, count)
+	for int64(len(drawn)) < count {
+		el, err := e.Random(q.Random, int(count)-len(drawn))
+		if err != nil {
+			return err
+		}
+		name, err := e.Name(&el)
+		if err != nil {
+			return err
+		}
+		if _, again := drawn[string(name)]; again {
+			continue
+		}
+		drawn[string(name)] = struct{}{}
+		if err := f(&el); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sampleCount reads the number of elements that are asked for.

@@ -56,6 +56,7 @@ const (
 	ErrCountNegative   = Error("ERR COUNT can't be negative")
 	ErrMaxLenNegative  = Error("ERR MAXLEN can't be negative")
 	ErrCountZero       = Error("ERR count should be greater than 0")
+	ErrInfinite        = Error("ERR value is NaN or Infinity")
 	ErrHashNotInt      = Error("ERR hash value is not an integer")
 	ErrHashNotFloat    = Error("ERR hash value is not a float")
 

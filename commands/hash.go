@@ -106,6 +106,7 @@ func hashRows() []*Row {
 			Summary:    "Get one or multiple random fields from a hash",
 			Complexity: "O(N) where N is the number of fields returned",
 			Read:       hRandField,
+			Long:       hRandFieldView,
 		},
 		{
 			Name: "hscan", Arity: -3, Flags: FlagReadonly,
@@ -115,6 +116,7 @@ func hashRows() []*Row {
 			Summary:    "Incrementally iterate hash fields and associated values",
 			Complexity: "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection..",
 			Read:       hScan,
+			Long:       hScanView,
 		},
 		{
 			Name: "hset", Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagFast,
@@ -241,7 +243,7 @@ func hGet(q *Query) error {
 	if err != nil {
 		return err
 	}
-	return q.replyField(&e, q.Args[2])
+	return q.replyField(e, q.Args[2])
 }
 
 func (q *Query) replyField(e *types.Elements, field []byte) error {
@@ -265,12 +267,15 @@ func hMGet(q *Query) error {
 		return err
 	}
 	q.W.Array(len(q.Args) - 2)
+	var missed error
 	for _, field := range q.Args[2:] {
-		if err := q.replyField(&e, field); err != nil {
+		if err := q.replyField(e, field); err == storage.ErrMiss {
+			missed = err // values that lie apart are asked for together
+		} else if err != nil {
 			return err
 		}
 	}
-	return nil
+	return missed
 }
 
 func hDel(u *Update) error {
@@ -313,11 +318,11 @@ func hVals(q *Query) error { return q.hashAtOnce(hashValues) }
 
 func (q *Query) hashAtOnce(part hashPart) error {
 	e, err := q.elements(q.Args[1], types.Hash)
-	if err != nil || !q.atOnce(e.Len()) {
+	if err != nil || !q.someAtOnce(e, e.Len()) {
 		return err
 	}
 	q.replied = true
-	return q.replyHash(&e, part)
+	return q.replyHash(e, part)
 }
 
 func hGetAllView(q *Query, v *storage.View) error { return q.hashAt(v, hashFields|hashValues) }
@@ -331,7 +336,7 @@ func (q *Query) hashAt(v *storage.View, part hashPart) error {
 	if err != nil {
 		return err
 	}
-	return q.replyHash(&e, part)
+	return q.replyHash(e, part)
 }
 
 func (q *Query) replyHash(e *types.Elements, part hashPart) error {
@@ -395,8 +400,11 @@ func (u *Update) fieldNumber() (e *types.Edit, value []byte, err error) {
 
 func hIncrByFloat(u *Update) error {
 	by, ok := parseFloat(u.Args[3])
-	if !ok {
+	switch {
+	case !ok:
 		return ErrNotFloat
+	case by.IsInf():
+		return ErrInfinite
 	}
 	e, value, err := u.fieldNumber()
 	if err != nil {
@@ -422,36 +430,45 @@ func hIncrByFloat(u *Update) error {
 }
 
 func hRandField(q *Query) error {
-	s := sample{count: 1, pairs: q.W.Proto >= 3}
+	s, err := q.parseHashSample()
+	if err != nil {
+		return err
+	}
+	e, err := q.elements(q.Args[1], types.Hash)
+	if err != nil {
+		return err
+	}
+	return q.replyRandom(e, len(q.Args) == 2, s)
+}
+
+func hRandFieldView(q *Query, v *storage.View) error {
+	s, _ := q.parseHashSample()
+	e, err := q.elementsAt(v, q.Args[1], types.Hash)
+	if err != nil {
+		return err
+	}
+	return q.replySample(e, s)
+}
+
+func (q *Query) parseHashSample() (s sample, err error) {
+	s.pairs = q.W.Proto >= 3
 	if len(q.Args) > 2 {
-		var err error
 		if s.count, err = sampleCount(q.Args[2]); err != nil {
-			return err
+			return s, err
 		}
 	}
 	switch {
 	case len(q.Args) > 4 || len(q.Args) == 4 && !is(q.Args[3], "withvalues"):
-		return ErrSyntax
+		return s, ErrSyntax
 	case len(q.Args) == 4:
 		s.withValues = true
 		if s.count < -math.MaxInt64/2 || s.count > math.MaxInt64/2 {
-			return ErrOutOfRange
+			return s, ErrOutOfRange
 		}
 	}
-	e, err := q.elements(q.Args[1], types.Hash)
-	switch {
-	case err != nil:
-		return err
-	case len(q.Args) == 2 && e.Len() == 0:
-		q.W.Null()
-		return nil
-	case len(q.Args) == 2:
-		return q.replyRandomName(&e)
-	case e.Len() == 0 || s.count == 0:
-		q.W.Array(0)
-		return nil
-	}
-	return q.replySample(&e, s)
+	return s, nil
 }
 
 func hScan(q *Query) error { return q.scanElements(types.Hash) }
+
+func hScanView(q *Query, v *storage.View) error { return q.scanElementsAt(v, types.Hash) }

@@ -1,8 +1,7 @@
 package commands
 
 import (
-	"cmp"
-	"slices"
+	"bytes"
 
 	"sett/resp"
 	"sett/storage"
@@ -124,6 +123,7 @@ func setRows() []*Row {
 			Summary:    "Get one or multiple random members from a set",
 			Complexity: "Without the count argument O(1), otherwise O(N) where N is the absolute value of the passed count.",
 			Read:       sRandMember,
+			Long:       sRandMemberView,
 		},
 		{
 			Name: "srem", Arity: -3, Flags: FlagWrite | FlagFast,
@@ -141,6 +141,7 @@ func setRows() []*Row {
 			Summary:    "Incrementally iterate Set elements",
 			Complexity: "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection..",
 			Read:       sScan,
+			Long:       sScanView,
 		},
 		{
 			Name: "sunion", Arity: -2, Flags: FlagReadonly,
@@ -275,11 +276,11 @@ func sMIsMember(q *Query) error {
 
 func sMembers(q *Query) error {
 	e, err := q.elements(q.Args[1], types.Set)
-	if err != nil || !q.atOnce(e.Len()) {
+	if err != nil || !q.someAtOnce(e, e.Len()) {
 		return err
 	}
 	q.replied = true
-	return q.replyMembers(&e)
+	return q.replyMembers(e)
 }
 
 func sMembersView(q *Query, v *storage.View) error {
@@ -287,29 +288,12 @@ func sMembersView(q *Query, v *storage.View) error {
 	if err != nil {
 		return err
 	}
-	return q.replyMembers(&e)
+	return q.replyMembers(e)
 }
 
-// replyMembers answers with all members of a set: those of an intset in the order of their numbers, as there.
 func (q *Query) replyMembers(e *types.Elements) error {
 	q.W.Set(int(e.Len()))
-	if e.Converted() {
-		return e.Each(func(el *types.Element) error { return q.bulkName(e, el) })
-	}
-	numbers := make([]int64, 0, e.Len())
-	err := e.Each(func(el *types.Element) error {
-		name, err := e.Name(el)
-		if err == nil {
-			n, _ := resp.ParseInt(name)
-			numbers = append(numbers, n)
-		}
-		return err
-	})
-	slices.SortFunc(numbers, cmp.Compare[int64])
-	for _, n := range numbers {
-		q.W.BulkInt(n)
-	}
-	return err
+	return e.Each(func(el *types.Element) error { return q.bulkName(e, el) })
 }
 
 func sPop(u *Update) error {
@@ -327,13 +311,17 @@ func sPop(u *Update) error {
 	switch {
 	case err != nil:
 		return err
-	case len(u.Args) == 2 && e.Len() == 0:
-		u.W.Null()
-		return nil
 	case len(u.Args) == 2:
-		err = u.popMember(e, 1)
+		err = u.popMember(e)
+	case count >= e.Len():
+		if err = u.replyMembers(&e.Elements); err == nil && e.Len() > 0 {
+			u.ledger.Remove(&u.record)
+		}
+		return err
+	case e.Len()-count <= count/keepShare:
+		err = u.popMost(e, count)
 	default:
-		err = u.popMembers(e, min(count, e.Len()))
+		err = u.popSome(e, count)
 	}
 	if err == nil {
 		e.Save()
@@ -341,8 +329,12 @@ func sPop(u *Update) error {
 	return err
 }
 
-func (u *Update) popMember(e *types.Edit, picks int64) error {
-	el, err := e.Random(u.Random, int(picks))
+func (u *Update) popMember(e *types.Edit) error {
+	if e.Len() == 0 {
+		u.W.Null()
+		return nil
+	}
+	el, err := e.Random(u.Random, 1)
 	if err != nil {
 		return err
 	}
@@ -356,56 +348,114 @@ func (u *Update) popMember(e *types.Edit, picks int64) error {
 	return err
 }
 
-func (u *Update) popMembers(e *types.Edit, count int64) error {
-	if count < e.Len() {
-		u.W.Set(int(count))
-		for ; count > 0; count-- {
-			if err := u.popMember(e, count); err != nil {
-				return err
-			}
-		}
-		return nil
+func (u *Update) popSome(e *types.Edit, count int64) error {
+	members, err := u.sampleMembers(e, count)
+	if err == nil {
+		err = e.Need(members)
 	}
-	if err := u.replyMembers(&e.Elements); err != nil || count == 0 {
+	if err != nil {
 		return err
 	}
-	u.ledger.Remove(&u.record)
+	u.W.Set(int(count))
+	for _, member := range members {
+		u.W.Bulk(member)
+		if _, err := e.Remove(member); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *Update) sampleMembers(e *types.Edit, count int64) (members [][]byte, err error) {
+	err = u.takeSample(&e.Elements, count, func(el *types.Element) error {
+		name, err := e.Name(el)
+		members = append(members, bytes.Clone(name))
+		return err
+	})
+	return members, err
+}
+
+// keepShare: if fewer than one of so many stay, Redis makes a new set of them, whose encoding is then that of a new one.
+const keepShare = 5
+
+func (u *Update) popMost(e *types.Edit, count int64) error {
+	stay, err := u.sampleMembers(e, e.Len()-count)
+	if err != nil {
+		return err
+	}
+	stays := make(map[string]struct{}, len(stay))
+	for _, member := range stay {
+		stays[string(member)] = struct{}{}
+	}
+	u.W.Set(int(count))
+	err = e.Each(func(el *types.Element) error {
+		name, err := e.Name(el)
+		if _, stays := stays[string(name)]; !stays && err == nil {
+			u.W.Bulk(name)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.Clear()
+	for _, member := range stay {
+		if _, err := u.addMember(e, member); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 func sRandMember(q *Query) error {
-	if len(q.Args) > 3 {
-		return ErrSyntax
-	}
-	s := sample{count: 1}
-	if len(q.Args) == 3 {
-		var err error
-		if s.count, err = sampleCount(q.Args[2]); err != nil {
-			return err
-		}
+	s, err := parseSetSample(q.Args)
+	if err != nil {
+		return err
 	}
 	e, err := q.elements(q.Args[1], types.Set)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case len(q.Args) == 2 && e.Len() == 0:
+	}
+	return q.replyRandom(e, len(q.Args) == 2, s)
+}
+
+func sRandMemberView(q *Query, v *storage.View) error {
+	s, _ := parseSetSample(q.Args)
+	e, err := q.elementsAt(v, q.Args[1], types.Set)
+	if err != nil {
+		return err
+	}
+	return q.replySample(e, s)
+}
+
+func parseSetSample(args [][]byte) (s sample, err error) {
+	switch {
+	case len(args) > 3:
+		err = ErrSyntax
+	case len(args) == 3:
+		s.count, err = sampleCount(args[2])
+	}
+	return s, err
+}
+
+// replyRandom is the first half of SRANDMEMBER and HRANDFIELD.
+func (q *Query) replyRandom(e *types.Elements, one bool, s sample) error {
+	q.replied = true
+	switch {
+	case one && e.Len() == 0:
 		q.W.Null()
 		return nil
-	case len(q.Args) == 2:
-		return q.replyRandomName(&e)
+	case one:
+		el, err := e.Random(q.Random, 1)
+		if err != nil {
+			return err
+		}
+		return q.bulkName(e, &el)
 	case e.Len() == 0 || s.count == 0:
 		q.W.Array(0)
 		return nil
 	}
-	return q.replySample(&e, s)
-}
-
-func (q *Query) replyRandomName(e *types.Elements) error {
-	el, err := e.Random(q.Random, 1)
-	if err != nil {
-		return err
-	}
-	return q.bulkName(e, &el)
+	return q.sampleAtOnce(e, s)
 }
 
 func sMove(u *Update) error {
@@ -455,3 +505,5 @@ func sMove(u *Update) error {
 }
 
 func sScan(q *Query) error { return q.scanElements(types.Set) }
+
+func sScanView(q *Query, v *storage.View) error { return q.scanElementsAt(v, types.Set) }

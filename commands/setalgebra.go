@@ -1,8 +1,10 @@
 package commands
 
 import (
+	"cmp"
 	"slices"
 
+	"sett/resp"
 	"sett/storage"
 	"sett/types"
 )
@@ -12,88 +14,54 @@ import (
 // sets are the operands of SINTER, SUNION and SDIFF, in the order of the arguments.
 type sets []types.Elements
 
-func (q *Query) sets(names [][]byte) (s sets, err error) {
+func (q *Query) sets(names [][]byte) (sets, error) {
 	// Redis looks at all keys before it knows that the result is empty: one of another type is an error wherever it stands.
-	for _, name := range names {
-		e, err := q.elements(name, types.Set)
-		if err != nil {
+	s := make(sets, len(names))
+	for i, name := range names {
+		if err := q.lookUpElements(&s[i], name, types.Set); err != nil {
 			return nil, err
 		}
-		s = append(s, e)
 	}
 	return s, nil
 }
 
-func (q *Query) setsAt(v *storage.View, names [][]byte) (s sets, err error) {
-	for _, name := range names {
-		e, err := q.elementsAt(v, name, types.Set)
-		if err != nil {
+func (q *Query) setsAt(v *storage.View, names [][]byte) (sets, error) {
+	s := make(sets, len(names))
+	for i, name := range names {
+		if err := q.viewElements(&s[i], v, name, types.Set); err != nil {
 			return nil, err
 		}
-		s = append(s, e)
 	}
 	return s, nil
 }
 
-// len is the number of members of all of them.
-func (s sets) len() (n int64) {
+// fewAtOnce is Query.atOnce for the members of all of them.
+func (q *Query) fewAtOnce(s sets) bool {
+	members, bytes := int64(0), int64(0)
 	for i := range s {
-		n += s[i].Len()
+		members += s[i].Len()
+		bytes += s[i].Bytes()
 	}
-	return n
+	return q.txn != nil || q.atOnce(members) && bytes <= scanInlineBytes
 }
 
 // inter calls f for the members that all have. The smallest is walked.
 func (s sets) inter(f func(member []byte) error) error {
 	s = slices.Clone(s)
-	slices.SortStableFunc(s, func(a, b types.Elements) int { return int(min(max(a.Len()-b.Len(), -1), 1)) })
-	smallest, others := &s[0], s[1:]
-	if smallest.Len() == 0 {
-		return nil
-	}
-	if err := s.needOthers(smallest, others); err != nil {
-		return err
-	}
-	return smallest.Each(func(el *types.Element) error {
-		member, err := smallest.Name(el)
-		if err != nil {
-			return err
-		}
-		for i := range others {
-			if _, found, err := others[i].Find(member); !found || err != nil {
-				return err
-			}
-		}
-		return f(member)
-	})
-}
-
-// needOthers asks, within a round, for all that will be looked up in others.
-func (s sets) needOthers(walked *types.Elements, others sets) error {
-	if len(others) == 0 {
-		return nil
-	}
-	var names [][]byte
-	err := walked.Each(func(el *types.Element) error {
-		name, err := walked.Name(el)
-		names = append(names, slices.Clone(name))
-		return err
-	})
-	for i := range others {
-		if err == nil {
-			err = others[i].Need(names)
-		}
-	}
-	return err
+	slices.SortStableFunc(s, func(a, b types.Elements) int { return cmp.Compare(a.Len(), b.Len()) })
+	return s.filter(true, f)
 }
 
 // diff calls f for the members that only the first has.
-func (s sets) diff(f func(member []byte) error) error {
+func (s sets) diff(f func(member []byte) error) error { return s.filter(false, f) }
+
+// filter calls f for those members of the first that all others have, or that none of them has.
+func (s sets) filter(have bool, f func(member []byte) error) error {
 	first, others := &s[0], s[1:]
 	if first.Len() == 0 {
 		return nil
 	}
-	if err := s.needOthers(first, others); err != nil {
+	if err := needOthers(first, others); err != nil {
 		return err
 	}
 	return first.Each(func(el *types.Element) error {
@@ -102,7 +70,7 @@ func (s sets) diff(f func(member []byte) error) error {
 			return err
 		}
 		for i := range others {
-			if _, found, err := others[i].Find(member); found || err != nil {
+			if _, found, err := others[i].Find(member); found != have || err != nil {
 				return err
 			}
 		}
@@ -110,9 +78,41 @@ func (s sets) diff(f func(member []byte) error) error {
 	})
 }
 
+// needOthers asks, within a round, for all that will be looked up in others.
+func needOthers(walked *types.Elements, others sets) error {
+	if !slices.ContainsFunc(others, func(e types.Elements) bool { return e.Asks() }) {
+		return nil
+	}
+	var names [][]byte
+	err := walked.Each(func(el *types.Element) error {
+		name, err := walked.Name(el)
+		names = append(names, slices.Clone(name))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return others.each(func(e *types.Elements) error { return e.Need(names) })
+}
+
+// each calls ask for each of them, so that all that they miss is fetched in one round.
+func (s sets) each(ask func(e *types.Elements) error) (missed error) {
+	for i := range s {
+		if err := ask(&s[i]); err == storage.ErrMiss {
+			missed = err
+		} else if err != nil {
+			return err
+		}
+	}
+	return missed
+}
+
 // union calls f for the members of all of them, once each.
 func (s sets) union(f func(member []byte) error) error {
-	seen := make(map[string]struct{}, s.len())
+	if err := s.each((*types.Elements).NeedAll); err != nil {
+		return err
+	}
+	seen := make(map[string]struct{})
 	for i := range s {
 		err := s[i].Each(func(el *types.Element) error {
 			member, err := s[i].Name(el)
@@ -143,7 +143,7 @@ func sDiff(q *Query) error { return q.combineSets(sets.diff) }
 
 func (q *Query) combineSets(how combine) error {
 	s, err := q.sets(q.Args[1:])
-	if err != nil || !q.atOnce(s.len()) {
+	if err != nil || !q.fewAtOnce(s) {
 		return err
 	}
 	q.replied = true
@@ -164,17 +164,30 @@ func (q *Query) combineAt(v *storage.View, how combine) error {
 	return q.replyCombined(s, how)
 }
 
+// replyCombined answers with the result, in the order of numbers if Redis would make an intset of it.
 func (q *Query) replyCombined(s sets, how combine) error {
 	mark, n := q.W.Len(), 0
+	var numbers []int64
 	err := how(s, func(member []byte) error {
 		q.W.Bulk(member)
+		if number, isInt := resp.ParseInt(member); isInt && len(numbers) == n && int64(n) < q.set.encodings.SetIntsetEntries.Load() {
+			numbers = append(numbers, number)
+		}
 		n++
 		return nil
 	})
-	if err == nil {
-		q.W.SetAt(mark, n)
+	if err != nil {
+		return err
 	}
-	return err
+	if len(numbers) == n {
+		slices.Sort(numbers)
+		q.W.Truncate(mark)
+		for _, number := range numbers {
+			q.W.BulkInt(number)
+		}
+	}
+	q.W.SetAt(mark, n)
+	return nil
 }
 
 // interCard is what SINTERCARD asks for.
@@ -216,7 +229,7 @@ func sInterCard(q *Query) error {
 		return err
 	}
 	s, err := q.sets(c.names)
-	if err != nil || !q.atOnce(s.len()) {
+	if err != nil || !q.fewAtOnce(s) {
 		return err
 	}
 	q.replied = true
@@ -250,14 +263,41 @@ func (q *Query) replyInterCard(s sets, limit int64) error {
 	return err
 }
 
-func sInterStore(u *Update) error { return u.storeCombined(sets.inter) }
+func sInterStore(u *Update) error { return u.storeCombined(sets.inter, nil) }
 
-func sUnionStore(u *Update) error { return u.storeCombined(sets.union) }
+func sUnionStore(u *Update) error { return u.storeCombined(sets.union, nil) }
 
-func sDiffStore(u *Update) error { return u.storeCombined(sets.diff) }
+func sDiffStore(u *Update) error { return u.storeCombined(sets.diff, u.diffConverts) }
 
-// storeCombined makes the result the value of the first key, whatever that was; an empty one is no key.
-func (u *Update) storeCombined(how combine) error {
+// diffConverts tells whether Redis gives up the intset of a difference on the way to it: if subtracting costs less than looking up, it begins with
+// all members of the first.
+func (u *Update) diffConverts(s sets) (converts bool, err error) {
+	first, lookups, members := s[0].Len(), int64(0), int64(0)
+	for i := range s {
+		if s[i].Len() > 0 {
+			lookups += first
+			members += s[i].Len()
+		}
+	}
+	if lookups/2 <= members {
+		return false, nil
+	}
+	if first > u.set.encodings.SetIntsetEntries.Load() || !s[0].Converted() {
+		return first > u.set.encodings.SetIntsetEntries.Load(), nil
+	}
+	err = s[0].Each(func(el *types.Element) error {
+		name, err := s[0].Name(el)
+		if _, isInt := resp.ParseInt(name); !isInt {
+			converts = true
+		}
+		return err
+	})
+	return converts, err
+}
+
+// storeCombined makes the result the value of the first key, whatever that was; an empty one is no key. All is read and written under the
+// lock and in one batch, however large the sets are: a result that batch_max_bytes does not hold is refused.
+func (u *Update) storeCombined(how combine, converts func(sets) (bool, error)) error {
 	s, err := u.sets(u.Args[2:])
 	if err != nil {
 		return err
@@ -267,6 +307,10 @@ func (u *Update) storeCombined(how combine) error {
 		members = append(members, slices.Clone(member))
 		return nil
 	})
+	converted := false
+	if err == nil && converts != nil {
+		converted, err = converts(s)
+	}
 	if err != nil {
 		return err
 	}
@@ -280,6 +324,9 @@ func (u *Update) storeCombined(how combine) error {
 	e, err := u.ledger.EditElements(&r, types.Set)
 	if err != nil {
 		return err
+	}
+	if converted && len(members) > 0 {
+		e.Convert()
 	}
 	for _, member := range members {
 		if _, err := u.addMember(e, member); err != nil {

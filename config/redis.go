@@ -117,11 +117,8 @@ func memory() []Key {
 
 func encodings() []Key {
 	return []Key{
-		num("hash-max-listpack-entries", "512", 0, math.MaxInt64).alias("hash-max-ziplist-entries"),
-		mem("hash-max-listpack-value", "64", 0, math.MaxInt64).alias("hash-max-ziplist-value"),
 		num("list-max-listpack-size", "-2", math.MinInt32, math.MaxInt32).alias("list-max-ziplist-size"),
 		num("list-compress-depth", "0", 0, math.MaxInt32),
-		num("set-max-intset-entries", "512", 0, math.MaxInt64),
 		num("set-max-listpack-entries", "128", 0, math.MaxInt64),
 		num("set-max-listpack-value", "64", 0, math.MaxInt64),
 		num("zset-max-listpack-entries", "128", 0, math.MaxInt64).alias("zset-max-ziplist-entries"),

@@ -162,6 +162,13 @@ func keySettings() []Key {
 			Effect: "In this time OBJECT FREQ falls by one; 0: never."},
 		{Name: "hll-sparse-max-bytes", Kind: Bytes, Default: "3000", Min: 0, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "A HyperLogLog that would become longer than this in its sparse encoding becomes dense: 12 KiB."},
+		{Name: "set-max-intset-entries", Kind: Int, Default: "512", Min: 0, Max: math.MaxInt64, Unit: "members",
+			Effect: "OBJECT ENCODING answers intset for a set of integers that never had more members than this, and they are shown in their order; " +
+				"how a set lies on disk is another matter: storage.packed_max_entries."},
+		{Name: "hash-max-listpack-entries", Alias: "hash-max-ziplist-entries", Kind: Int, Default: "512", Min: 0, Max: math.MaxInt64, Unit: "fields",
+			Effect: "OBJECT ENCODING answers listpack for a hash that never had more fields than this, and HSCAN shows it at once."},
+		{Name: "hash-max-listpack-value", Alias: "hash-max-ziplist-value", Kind: Bytes, Default: "64", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+			Effect: "… and never had a longer field or value than this."},
 	}
 }
 

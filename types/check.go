@@ -60,7 +60,8 @@ type checkedCollection struct {
 	strays      int            // directories and pages that are not named
 
 	tree  *checkedTree
-	wrong string // with its tree as a whole
+	table *checkedTable
+	wrong string // with its tree or table as a whole
 }
 
 // leave closes the books of a collection.
@@ -72,6 +73,9 @@ func (k *checkedCollection) leave() {
 	k.root, k.directories = nil, nil
 	if k.tree != nil && !k.dead {
 		k.wrong, k.tree = k.tree.leave(), nil
+	}
+	if k.table != nil && !k.dead {
+		k.wrong, k.table = k.table.leave(), nil
 	}
 }
 
@@ -221,17 +225,17 @@ func (c *Checker) own(key []byte, m *Meta, dead bool) string {
 		if m.Type == String {
 			k.paged, k.length = true, m.StringLen()
 		}
-		if wrong := k.plant(m); wrong != "" {
+		if wrong := k.plant(c.keys, m); wrong != "" {
 			return wrong
 		}
 	}
 	if dead {
 		return ""
 	}
-	wrong := ""
+	wrong := checkPacked(m)
 	if blob != 0 {
 		_, length := m.blob()
-		wrong = c.ownBlob("value", blob, length)
+		wrong = cmp.Or(wrong, c.ownBlob("value", blob, length))
 	}
 	if !m.InKey() {
 		wrong = cmp.Or(wrong, c.ownBlob("name", m.name.id, m.name.length), c.wrongName(m.name.id, KeyName(key)))
@@ -286,7 +290,10 @@ func (c *Checker) element(key, value []byte) string {
 	k.records++
 	n := elementNumber(key)
 	switch key[9] {
-	case elementNode, elementPart:
+	case elementBucket, elementNode, elementPart:
+		if key[9] == elementBucket || k.table != nil {
+			return k.tableRecord(key, value)
+		}
 		return k.treeRecord(key, value)
 	case elementRoot:
 		return k.addRoot(n, value)

@@ -140,9 +140,11 @@ func (t *checkedTree) leave() string {
 	return ""
 }
 
-// plant notes the tree that a meta record has, if it has one.
-func (k *checkedCollection) plant(m *Meta) (wrong string) {
-	k.tree, wrong = newCheckedTree(m)
+// plant notes the tree, or the table, that a meta record has, if it has one.
+func (k *checkedCollection) plant(keys *Keys, m *Meta) (wrong string) {
+	if k.tree, wrong = newCheckedTree(m); wrong == "" {
+		k.table, wrong = newCheckedTable(keys, m)
+	}
 	return wrong
 }
 

@@ -14,7 +14,7 @@ import (
 //	inline  uvarint(length·2)      bytes
 //	apart   uvarint(length·2 + 1)  serial(8) · SHA-256(32), if it is a name
 //
-// One that lies apart has its bytes in parts of partBytes under its collection, so it is removed with it. Only a spread collection has such:
+// A name lies apart if it is longer than inlineMaxBytes, and only then: what it is, its length tells. One that lies apart has its bytes in parts of partBytes under its collection, so it is removed with it. Only a spread collection has such:
 // records that many elements share stay small.
 const (
 	inlineMaxBytes = 1 << 10
@@ -37,7 +37,7 @@ func takeDatum(b []byte, name bool) (d datum, rest []byte, ok bool) {
 	b = b[n:]
 	d.length = int(head >> 1)
 	if head&1 == 0 {
-		if d.length > len(b) {
+		if d.length > len(b) || name && d.length > inlineMaxBytes {
 			return d, nil, false
 		}
 		d.bytes = b[:d.length:d.length]
@@ -51,7 +51,7 @@ func takeDatum(b []byte, name bool) (d datum, rest []byte, ok bool) {
 		return d, nil, false
 	}
 	d.serial, d.sum = binary.BigEndian.Uint64(b), b[8:size:size]
-	return d, b[size:], d.serial != 0 && d.length > 0
+	return d, b[size:], d.serial != 0 && d.length > 0 && (!name || d.length > inlineMaxBytes)
 }
 
 // appendInline appends a datum with its bytes.

@@ -1,6 +1,11 @@
 package types
 
-import "encoding/binary"
+import (
+	"cmp"
+	"encoding/binary"
+
+	"sett/storage"
+)
 
 // Edit changes the elements of a hash or a set. What it changes it keeps to itself until Save, which writes every touched bucket once, and the
 // meta record. A Ledger has one at a time.
@@ -12,6 +17,8 @@ type Edit struct {
 	byStart map[uint32]int
 	entry   []byte // scratch for an entry
 	changed bool
+
+	announced int // names that will be put or removed, as far as Need was told
 }
 
 // openBucket is a bucket in an Edit's hands.
@@ -38,16 +45,18 @@ func (l *Ledger) EditElements(r *Record, of Type) (*Edit, error) {
 	if len(e.open) > fewBuckets {
 		e.open, e.byStart = nil, nil
 	}
-	elements, err := openElements(Elements{keys: l.options.Keys, from: e, round: l.txn, key: r.Key, of: of}, &r.Meta)
-	elements.scratch = e.scratch
-	if elements.id == 0 {
-		elements.packed = append(e.packed[:0], elements.packed...)
-	} else {
-		elements.packed = e.packed[:0]
-	}
-	*e = Edit{Elements: elements, l: l, r: r, open: e.open[:0], byStart: e.byStart, entry: e.entry}
+	e.l, e.r, e.open, e.changed, e.announced = l, r, e.open[:0], false, 0
 	clear(e.byStart)
+	packed := e.packed[:0]
+	err := e.Open(l.txn, l.options.Keys, r.Key, &r.Meta, of)
+	e.from, e.packed = e, append(packed, e.packed...)
 	return e, err
+}
+
+// Need is Elements.Need for names that will be put or removed.
+func (e *Edit) Need(names [][]byte) error {
+	e.announced = len(names)
+	return e.Elements.Need(names)
 }
 
 // Get is how its Elements read: the buckets in its hands before all others.
@@ -117,13 +126,16 @@ func (e *Edit) add(start uint32) *openBucket {
 	return &e.open[n]
 }
 
-// Put sets the element of a name; of a set, the value is nil. added tells whether there was none.
+// Put sets the element of a name; of a set, the value is nil. added tells whether there was none. A member that a set has already is no change.
 func (e *Edit) Put(name, value []byte) (added bool, err error) {
 	n := e.keys.elementName(name)
 	if e.id == 0 {
 		old, at, found, ok := find(e.of, e.packed, &n)
-		if !ok {
+		switch {
+		case !ok:
 			return false, e.corrupt()
+		case found && e.of == Set:
+			return false, nil
 		}
 		if len(name) <= inlineMaxBytes && len(value) <= inlineMaxBytes {
 			e.entry = e.appendInlineEntry(e.entry[:0], name, value)
@@ -176,8 +188,11 @@ func (e *Edit) putSpread(n *elementName, value []byte) (added bool, err error) {
 		return false, err
 	}
 	old, at, found, ok := find(e.of, b.entries, n)
-	if !ok {
+	switch {
+	case !ok:
 		return false, e.corrupt()
+	case found && e.of == Set:
+		return false, nil
 	}
 	// A name that lies apart stays where it is; a value that does is written anew.
 	e.entry = e.entry[:0]
@@ -278,8 +293,8 @@ func (e *Edit) spread() error {
 	return nil
 }
 
-// perChange is how many buckets one change of an element divides or joins at most, so that none takes long. It keeps up: each change moves what
-// is wanted by one at most.
+// perChange is how many buckets one change of an element divides or joins at most, so that none takes long. It keeps up well enough: one more
+// element asks for one more bucket at most, and a longer value for four.
 const perChange = 2
 
 func (e *Edit) grow() error {
@@ -287,10 +302,9 @@ func (e *Edit) grow() error {
 		if e.buckets >= e.wanted(e.count) {
 			return nil
 		}
-		k, i := e.level()
-		lower, upper := halves(k, i)
+		lower, upper := halves(e.level())
 		if _, err := e.load(lower); err != nil {
-			return err
+			return e.needAhead(err, 1)
 		}
 		if e.find(upper) == nil { // unless it was joined to the lower one just now
 			e.add(upper) // may move from
@@ -323,16 +337,18 @@ func (e *Edit) shrink() error {
 			return nil
 		}
 		e.buckets--
-		k, i := e.level()
-		lower, upper := halves(k, i)
+		lower, upper := halves(e.level())
 		_, err := e.load(upper)
 		if err == nil {
 			_, err = e.load(lower)
 		}
+		if err != nil {
+			return e.needAhead(err, -1)
+		}
 		from, to := e.find(upper), e.find(lower)
-		if err != nil || len(from.entries)+len(to.entries) > fullBucketBytes {
+		if len(from.entries)+len(to.entries) > fullBucketBytes {
 			e.buckets++
-			return err
+			return nil
 		}
 		to.entries, to.count = append(to.entries, from.entries...), to.count+from.count
 		from.entries, from.count = from.entries[:0], 0
@@ -342,11 +358,38 @@ func (e *Edit) shrink() error {
 	return nil
 }
 
+// needAhead asks, if a bucket that is to be divided (step 1) or joined (-1) is not in memory, for those whose turn comes next in this round.
+func (e *Edit) needAhead(err error, step int) error {
+	if err != storage.ErrMiss {
+		return err
+	}
+	var keys [][]byte
+	for n := range e.announced/bucketEntries + perChange {
+		t := table{buckets: e.buckets + uint32(n*step)}
+		if t.buckets-1 >= maxBuckets-1 {
+			break
+		}
+		lower, upper := halves(t.level())
+		keys = append(keys, appendBucket(nil, e.id, lower))
+		if step < 0 {
+			keys = append(keys, appendBucket(nil, e.id, upper))
+		}
+	}
+	return cmp.Or(e.l.txn.Need(keys...), err)
+}
+
 // Convert notes that Redis would give up the smaller encoding.
 func (e *Edit) Convert() {
 	if !e.converted {
 		e.converted, e.changed = true, true
 	}
+}
+
+// Clear begins anew with no element, which no encoding is too small for; the time to live stays. It comes before all other changes.
+func (e *Edit) Clear() {
+	e.collection, e.table = collection{packed: e.packed[:0]}, table{}
+	e.open, e.changed = e.open[:0], true
+	clear(e.byStart)
 }
 
 // Save writes what has changed. The record is as it was if nothing has; it is gone if no element is left.

@@ -1,6 +1,11 @@
 package types
 
 import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strconv"
+
 	"sett/storage"
 )
 
@@ -14,38 +19,46 @@ type Elements struct {
 	of    Type
 	collection
 	table
-	scratch []byte
+	scratch   []byte
+	bucketKey []byte // scratch
 }
 
-// OpenElements returns the elements of the live key that m is the meta record of, to be read within the present round.
-func OpenElements(r Reader, keys *Keys, key []byte, m *Meta, of Type) (Elements, error) {
-	return openElements(Elements{keys: keys, from: r, round: r, key: key, of: of}, m)
+// Open begins to read the live key that m is the meta record of, within the present round.
+func (e *Elements) Open(r Reader, keys *Keys, key []byte, m *Meta, of Type) error {
+	e.keys, e.from, e.round, e.view, e.of = keys, r, r, nil, of
+	return e.takeMeta(key, m)
 }
 
-// ViewElements is OpenElements for what a view shows.
-func ViewElements(v *storage.View, keys *Keys, key []byte, m *Meta, of Type) (Elements, error) {
-	return openElements(Elements{keys: keys, from: v, view: v, key: key, of: of}, m)
+// OpenView is Open for what a view shows.
+func (e *Elements) OpenView(v *storage.View, keys *Keys, key []byte, m *Meta, of Type) error {
+	e.keys, e.from, e.round, e.view, e.of = keys, v, nil, v, of
+	return e.takeMeta(key, m)
 }
 
-func openElements(e Elements, m *Meta) (_ Elements, err error) {
+func (e *Elements) takeMeta(key []byte, m *Meta) error {
+	e.key = append(e.key[:0], key...)
+	e.collection, e.table = collection{}, table{}
 	if !m.Exists {
-		return e, nil
+		return nil
 	}
 	e.collection = m.collection()
 	if e.id == 0 {
-		return e, nil
+		return nil
 	}
 	var ok bool
 	if e.table, _, ok = takeTable(e.shape); !ok {
-		err = e.corrupt()
+		return e.corrupt()
 	}
-	return e, err
+	return nil
 }
 
 func (e *Elements) corrupt() error { return corruptCollection(e.key, "elements of an unknown form") }
 
 // Len is their number.
 func (e *Elements) Len() int64 { return e.count }
+
+// Bytes is the length of all their names and values, about: those of a packed collection count with their heads.
+func (e *Elements) Bytes() int64 { return e.valueBytes() }
 
 // Converted tells whether Redis would have given up the smaller encoding.
 func (e *Elements) Converted() bool { return e.converted }
@@ -86,8 +99,8 @@ func (e *Elements) entriesOf(hash uint32) ([]byte, error) {
 }
 
 func (e *Elements) bucket(start uint32) ([]byte, error) {
-	var scratch [elementBytes]byte
-	return e.from.Get(appendBucket(scratch[:0], e.id, start))
+	e.bucketKey = appendBucket(e.bucketKey[:0], e.id, start)
+	return e.from.Get(e.bucketKey)
 }
 
 // Name is an element's name. It is valid until the next call of Name or Value if it lies apart, else as long as the element.
@@ -102,6 +115,11 @@ func (el *Element) ValueLen() int { return el.value.length }
 func (e *Elements) bytesOf(d *datum) (_ []byte, err error) {
 	if d.serial == 0 {
 		return d.bytes, nil
+	}
+	if e.round != nil {
+		if err := e.round.Need(d.needs(nil, e.id)...); err != nil {
+			return nil, err
+		}
 	}
 	e.scratch, err = d.appendTo(e.scratch[:0], e.from, e.id)
 	return e.scratch, err
@@ -122,30 +140,90 @@ func (e *Elements) each(entries []byte, f func(el *Element) error) error {
 	return nil
 }
 
-// Each calls f for all elements, in the order of their hashes if they are spread. Within a round all that they lie in is asked for at once.
-func (e *Elements) Each(f func(el *Element) error) error {
-	switch {
-	case e.id == 0:
-		return e.each(e.packed, f)
-	case e.round == nil:
-		return e.walk(f)
+// Asks tells whether reading them may end a round, because they are not in memory.
+func (e *Elements) Asks() bool { return e.id != 0 && e.round != nil }
+
+// NeedAll makes sure that all of them are in memory: the buckets in one round, and what lies apart in another.
+func (e *Elements) NeedAll() error { return e.needBuckets(0, e.buckets) }
+
+// needBuckets makes sure that the elements of some buckets are in memory.
+func (e *Elements) needBuckets(from, to uint32) error {
+	if !e.Asks() {
+		return nil
 	}
-	keys := make([][]byte, e.buckets)
-	for i := range keys {
-		keys[i] = appendBucket(nil, e.id, e.bucketAt(uint32(i)))
+	keys := make([][]byte, 0, to-from)
+	for i := from; i < to; i++ {
+		keys = append(keys, appendBucket(nil, e.id, e.bucketAt(i)))
 	}
 	if err := e.round.Need(keys...); err != nil {
 		return err
 	}
-	apart, err := e.apart(keys)
+	var apart [][]byte
+	for i := from; i < to; i++ {
+		entries, err := e.bucket(e.bucketAt(i))
+		if err == nil {
+			err = e.each(entries, func(el *Element) error {
+				apart = el.value.needs(el.name.needs(apart, e.id), e.id)
+				return nil
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return e.round.Need(apart...)
+}
+
+// Each calls f for all elements: those of a set that Redis would keep as an intset in the order of their numbers, as there, packed ones in
+// the order in which they came, and all others in that of their hashes.
+func (e *Elements) Each(f func(el *Element) error) error {
+	if e.of == Set && !e.converted {
+		return e.eachNumber(f)
+	}
+	return e.eachStored(f)
+}
+
+func (e *Elements) eachNumber(f func(el *Element) error) error {
+	type member struct {
+		number int64
+		Element
+	}
+	members := make([]member, 0, min(e.count, 1<<10))
+	err := e.eachStored(func(el *Element) error {
+		n, err := strconv.ParseInt(string(el.name.bytes), 10, 64)
+		if err != nil {
+			return e.corrupt()
+		}
+		if e.view != nil {
+			el.name.bytes = bytes.Clone(el.name.bytes) // the iterator goes on
+		}
+		members = append(members, member{n, *el})
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	if err := e.round.Need(apart...); err != nil {
+	slices.SortFunc(members, func(a, b member) int { return cmp.Compare(a.number, b.number) })
+	for i := range members {
+		if err := f(&members[i].Element); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Elements) eachStored(f func(el *Element) error) error {
+	switch {
+	case e.id == 0:
+		return e.each(e.packed, f)
+	case e.view != nil:
+		return e.walk(f)
+	}
+	if err := e.NeedAll(); err != nil {
 		return err
 	}
-	for _, key := range keys {
-		entries, err := e.from.Get(key)
+	for i := range e.buckets {
+		entries, err := e.bucket(e.bucketAt(i))
 		if err == nil {
 			err = e.each(entries, f)
 		}
@@ -154,24 +232,6 @@ func (e *Elements) Each(f func(el *Element) error) error {
 		}
 	}
 	return nil
-}
-
-// apart returns the keys of all that lies apart of the elements of some buckets.
-func (e *Elements) apart(buckets [][]byte) (keys [][]byte, err error) {
-	for _, key := range buckets {
-		entries, err := e.from.Get(key)
-		if err != nil {
-			return nil, err
-		}
-		err = e.each(entries, func(el *Element) error {
-			keys = el.value.needs(el.name.needs(keys, e.id), e.id)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return keys, nil
 }
 
 func (e *Elements) walk(f func(el *Element) error) error {
@@ -187,39 +247,34 @@ func (e *Elements) walk(f func(el *Element) error) error {
 }
 
 // Scan calls f for elements from a place in the order of hashes on, whole buckets of them, until count were shown, and returns where to go on;
-// 0: there are no more. Those of a packed collection are shown at once.
-func (e *Elements) Scan(from uint64, count int, f func(el *Element) error) (next uint64, err error) {
-	if e.id == 0 {
-		return 0, e.each(e.packed, f)
+// 0: there are no more. What is packed, or what Redis would keep in its smaller encoding, is shown at once.
+func (e *Elements) Scan(from uint64, count int64, f func(el *Element) error) (next uint64, err error) {
+	if e.id == 0 || !e.converted {
+		return 0, e.Each(f)
 	}
 	if from > 1<<32-1 {
 		return 0, nil
 	}
 	first := e.indexOf(e.bucketOf(uint32(from)))
-	last := uint32(min(uint64(first)+uint64(count)/bucketEntries+1, uint64(e.buckets)))
-	keys := make([][]byte, 0, last-first)
-	for i := first; i < last; i++ {
-		keys = append(keys, appendBucket(nil, e.id, e.bucketAt(i)))
-	}
-	if err := e.round.Need(keys...); err != nil {
+	last := first + uint32(min(count/bucketEntries+1, int64(e.buckets-first)))
+	if err := e.needBuckets(first, last); err != nil {
 		return 0, err
 	}
-	shown := 0
-	for i, key := range keys {
+	shown := int64(0)
+	for i := first; i < last; i++ {
 		if shown >= count {
-			return uint64(e.bucketAt(first + uint32(i))), nil
+			return uint64(e.bucketAt(i)), nil
 		}
-		entries, err := e.from.Get(key)
-		if err != nil {
-			return 0, err
+		entries, err := e.bucket(e.bucketAt(i))
+		if err == nil {
+			err = e.each(entries, func(el *Element) error {
+				if e.keys.hashOf(el) < uint32(from) {
+					return nil // shown already, when the buckets were others
+				}
+				shown++
+				return f(el)
+			})
 		}
-		err = e.each(entries, func(el *Element) error {
-			if e.keys.hashOf(el) < uint32(from) {
-				return nil // shown already, when the buckets were others
-			}
-			shown++
-			return f(el)
-		})
 		if err != nil {
 			return 0, err
 		}

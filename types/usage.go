@@ -3,7 +3,7 @@ package types
 import "sett/ttl"
 
 // Usage is how many bytes the records of a key have, their keys included: the meta record, the expiry row, a long name, and the value's blob,
-// pages or nodes. Pages may be shorter than PageBytes: the first samples of them are read, the others taken to be like those.
+// pages, nodes or buckets. Of pages, which may be shorter than PageBytes, and of buckets some samples are read, and the others taken to be like those.
 func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
 	bytes = int64(len(key) + len(AppendMetaRecord(nil, m)))
 	if m.ExpireAtMs != 0 {
@@ -25,21 +25,16 @@ func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) 
 		}
 		bytes += n
 	}
-	if m.Type == String && m.Format == formatPaged {
-		n, err := pagesUsage(r, m, samples)
-		if err != nil {
-			return 0, err
-		}
-		bytes += n
+	n := int64(0)
+	switch {
+	case m.Type == String && m.Format == formatPaged:
+		n, err = pagesUsage(r, m, samples)
+	case (m.Type == Set || m.Type == Hash) && m.Format == formatSpread:
+		n, err = elementsUsage(r, key, m, samples)
+	case m.Type == List && m.Format == formatSpread:
+		n, err = listUsage(r, m, samples)
 	}
-	if m.Type == List && m.Format == formatSpread {
-		n, err := listUsage(r, m, samples)
-		if err != nil {
-			return 0, err
-		}
-		bytes += n
-	}
-	return bytes, nil
+	return bytes + n, err
 }
 
 // listUsage reads the nodes above the leaves, or the first samples of each level, and takes the others to be like those. Elements that lie
@@ -153,4 +148,47 @@ func pagesUsage(r Reader, m *Meta, samples int) (bytes int64, err error) {
 		sum += int64(len(key) + len(page))
 	}
 	return bytes + sum*pages/int64(len(sampled)), nil
+}
+
+// elementsUsage knows what all entries take. How many buckets have a record, and what lies apart, the samples tell: buckets from all over the table.
+func elementsUsage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
+	var e Elements
+	if err := e.Open(r, nil, key, m, m.Type); err != nil {
+		return 0, err
+	}
+	n := min(int64(samples), int64(e.buckets))
+	keys := make([][]byte, n)
+	for i := range keys {
+		keys[i] = appendBucket(nil, e.id, e.bucketAt(uint32(int64(i)*int64(e.buckets)/n)))
+	}
+	if err := r.Need(keys...); err != nil || n == 0 {
+		return e.size, err
+	}
+	sum := int64(0)
+	for _, key := range keys {
+		entries, err := r.Get(key)
+		if err != nil {
+			return 0, err
+		}
+		if entries != nil {
+			sum += int64(len(key))
+		}
+		err = e.each(entries, func(el *Element) error {
+			sum += el.name.apart() + el.value.apart()
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return e.size + sum*int64(e.buckets)/n, nil
+}
+
+// apart is how many bytes the records take that hold a datum's bytes, if it lies apart.
+func (d *datum) apart() int64 {
+	if d.serial == 0 {
+		return 0
+	}
+	parts := int64(d.length+partBytes-1) / partBytes
+	return int64(d.length) + parts*partKeyBytes
 }

@@ -1,0 +1,64 @@
+package types
+
+import "sett/storage"
+
+// CopyElements makes to, which owns nothing, a copy of the hash or set from, with its time to live. The copy is part of the batch, whatever its
+// size: one that a batch of limit bytes does not hold is refused before anything is read.
+func (l *Ledger) CopyElements(from, to *Record, limit int64) error {
+	m := from.Meta
+	if m.Format == formatPacked {
+		l.Put(to, m)
+		return nil
+	}
+	var e Elements
+	if err := e.Open(l.txn, l.options.Keys, from.Key, &m, m.Type); err != nil {
+		return err
+	}
+	if max(e.bytes, e.size) > limit {
+		return storage.ErrTooLarge
+	}
+	if err := e.NeedAll(); err != nil {
+		return err
+	}
+	source := e.id
+	e.id = l.txn.NewID()
+	for i := range e.buckets {
+		if err := l.copyBucket(&e, source, e.bucketAt(i)); err != nil {
+			return err
+		}
+	}
+	l.shape = e.appendShape(l.shape[:0])
+	e.shape = l.shape
+	l.payload = e.appendPayload(l.payload[:0])
+	m.Payload = l.payload
+	l.Put(to, m)
+	return nil
+}
+
+// copyBucket copies a bucket of the collection source, and what lies apart of its elements, to e's. Serials are unique within each.
+func (l *Ledger) copyBucket(e *Elements, source uint64, start uint32) error {
+	l.key = appendBucket(l.key[:0], source, start)
+	entries, err := l.txn.Get(l.key)
+	if err != nil || entries == nil {
+		return err
+	}
+	l.key = appendBucket(l.key[:0], e.id, start)
+	l.txn.Put(l.key, entries)
+	return e.each(entries, func(el *Element) error {
+		for _, d := range []*datum{&el.name, &el.value} {
+			for n := 0; d.serial != 0 && n*partBytes < d.length; n++ {
+				l.key = appendPart(l.key[:0], source, d.serial, n)
+				part, err := l.txn.Get(l.key)
+				if err != nil {
+					return err
+				}
+				if len(part) != min(partBytes, d.length-n*partBytes) {
+					return e.corrupt()
+				}
+				l.key = appendPart(l.key[:0], e.id, d.serial, n)
+				l.txn.Put(l.key, part)
+			}
+		}
+		return nil
+	})
+}
