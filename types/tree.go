@@ -57,9 +57,9 @@ type treeKind struct {
 }
 
 const (
-	innerBytes = 1 << 10 // of the entries of an inner node, at most, unless they are very few
-	treeRootBytes  = 512     // … and of the root
-	fewEntries = 4       // fewer do not make two inner nodes, however long their lows are
+	innerBytes    = 1 << 10 // of the entries of an inner node, at most, unless they are very few
+	treeRootBytes = 512     // … and of the root
+	fewEntries    = 4       // fewer do not make two inner nodes, however long their lows are
 
 	maxTreeHeight = 64
 	serialBytes   = 8 // of a datum that lies apart
