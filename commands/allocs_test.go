@@ -3,6 +3,7 @@
 package commands
 
 import (
+	"strconv"
 	"testing"
 
 	"sett/resp"
@@ -11,10 +12,18 @@ import (
 // TestAllocations holds the hot commands on resident keys to no allocation between the call and the reply.
 func TestAllocations(t *testing.T) {
 	h := newHouse(t, Options{})
+	for i := range 1000 {
+		n := strconv.Itoa(i)
+		h.client().do("hset", "spread", n, n)
+		h.client().do("sadd", "sset", "m"+n)
+	}
 	for _, words := range [][]string{
 		{"set", "key", "value"}, {"get", "key"}, {"get", "nokey"}, {"incr", "n"}, {"exists", "key"}, {"strlen", "key"},
 		{"set", "key", "value", "px", "100000"}, {"pttl", "key"}, {"append", "piece", ""}, {"mget", "key", "n"}, {"mset", "a", "1", "b", "2"},
 		{"del", "nokey"}, {"setbit", "bits", "3", "1"},
+		{"hset", "hash", "field", "value"}, {"hget", "hash", "field"}, {"sadd", "set", "member"}, {"sismember", "set", "member"},
+		{"hset", "spread", "field", "value"}, {"hget", "spread", "field"}, {"hincrby", "spread", "n", "1"}, {"sadd", "sset", "member"},
+		{"sismember", "sset", "member"},
 		{"lpush", "list", "element"}, {"llen", "list"}, {"lindex", "list", "100"}, {"lrange", "list", "100", "199"}, {"lmove", "list", "list", "left", "right"},
 		{"rpop", "list"}, {"rpoplpush", "list", "list"},
 	} {

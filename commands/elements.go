@@ -223,19 +223,22 @@ func (q *Query) replyRepeated(e *types.Elements, s sample) error {
 		return ErrReplyTooLong
 	}
 	q.sampleHead(s, -s.count)
+	var missed error
 	for left := -s.count; left > 0; left-- {
 		el, err := e.Random(q.Random, int(left))
-		if err == nil {
-			err = q.replySampled(e, &el, s)
-		}
 		if err != nil {
 			return err
 		}
-		if int64(q.W.Len()) > limit {
+		switch err = q.replySampled(e, &el, s); {
+		case err == storage.ErrMiss:
+			missed = err // what lies apart is asked for together
+		case err != nil:
+			return err
+		case int64(q.W.Len()) > limit:
 			return ErrReplyTooLong
 		}
 	}
-	return nil
+	return missed
 }
 
 func (q *Query) sampleHead(s sample, n int64) {
@@ -271,25 +274,24 @@ func (q *Query) takeSample(e *types.Elements, count int64, f func(el *types.Elem
 			return f(el)
 		})
 	}
+	var missed error
 	drawn := make(map[string]struct{}, count)
 	for int64(len(drawn)) < count {
 		el, err := e.Random(q.Random, int(count)-len(drawn))
 		if err != nil {
 			return err
 		}
-		name, err := e.Name(&el)
-		if err != nil {
-			return err
-		}
-		if _, again := drawn[string(name)]; again {
+		if _, again := drawn[string(el.Entry())]; again {
 			continue
 		}
-		drawn[string(name)] = struct{}{}
-		if err := f(&el); err != nil {
+		drawn[string(el.Entry())] = struct{}{}
+		if err := f(&el); err == storage.ErrMiss {
+			missed = err // what lies apart is asked for together
+		} else if err != nil {
 			return err
 		}
 	}
-	return nil
+	return missed
 }
 
 // sampleCount reads the number of elements that are asked for.

@@ -109,6 +109,9 @@ func (e *Elements) Name(el *Element) ([]byte, error) { return e.bytesOf(&el.name
 // Value is a field's value, with the life of Name.
 func (e *Elements) Value(el *Element) ([]byte, error) { return e.bytesOf(&el.value) }
 
+// Entry is how the element lies in its record: no two of a collection are the same.
+func (el *Element) Entry() []byte { return el.raw }
+
 // ValueLen is the length of a field's value.
 func (el *Element) ValueLen() int { return el.value.length }
 

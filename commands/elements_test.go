@@ -1,0 +1,313 @@
+package commands
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+
+	"sett/storage"
+	"sett/types"
+)
+
+// small makes collections of more than four elements spread.
+var small = types.Options{PackedMaxEntries: 4, PackedMaxBytes: 64}
+
+// addMembers adds members in commands of a thousand.
+func (c *client) addMembers(key string, members []string) {
+	c.h.t.Helper()
+	for len(members) > 0 {
+		n := min(1000, len(members))
+		c.do(append([]string{"sadd", key}, members[:n]...)...)
+		members = members[n:]
+	}
+}
+
+func numbered(prefix string, from, to int) (names []string) {
+	for i := from; i < to; i++ {
+		names = append(names, prefix+strconv.Itoa(i))
+	}
+	return names
+}
+
+// What is in a set from the beginning of a scan to its end is shown, and shown once, while the set grows and shrinks so that its buckets are
+// divided and joined between the calls.
+func TestElementScanShowsWhatStays(t *testing.T) {
+	h := newHouse(t, Options{Values: small, Seed: 1})
+	c := h.client()
+	stay := numbered("stays", 0, 300)
+	for round := range 12 {
+		c.do("del", "s")
+		c.addMembers("s", stay)
+		if round%2 == 1 { // it begins large
+			c.addMembers("s", numbered("goes", 0, 5000))
+		}
+		shown := map[string]int{}
+		for cursor, calls := "0", 0; ; calls++ {
+			var members []string
+			cursor, members = scanReply(t, c.do("sscan", "s", cursor, "count", strconv.Itoa(1+calls%40)))
+			for _, member := range members {
+				shown[member]++
+			}
+			if cursor == "0" {
+				break
+			}
+			if calls < 10 {
+				goes := numbered("goes", calls*500, calls*500+500)
+				if round%2 == 0 {
+					c.addMembers("s", goes)
+				} else {
+					c.do(append([]string{"srem", "s"}, goes...)...)
+				}
+			}
+			if calls%7 == 0 {
+				h.store.DropCache()
+			}
+		}
+		for _, member := range stay {
+			if shown[member] != 1 {
+				t.Errorf("round %d: %s was shown %d times", round, member, shown[member])
+			}
+		}
+	}
+}
+
+// unlikely is the χ² of n classes that chance exceeds once in a million times, about.
+func unlikely(n int) float64 { return float64(n) + 7*sqrt(2*float64(n)) }
+
+func sqrt(x float64) float64 {
+	root := x
+	for range 50 {
+		root = (root + x/root) / 2
+	}
+	return root
+}
+
+// Every member is drawn as often as any other: of a packed set, of one in few buckets that are as good as empty, of one that has shrunk, and of
+// one whose members' hashes are neighbours.
+func TestDrawsAreUniform(t *testing.T) {
+	h := newHouse(t, Options{Values: small, Seed: 1})
+	c := h.client()
+	c.addMembers("packed", numbered("p", 0, 4))
+	c.addMembers("spread", numbered("s", 0, 100))
+	c.addMembers("shrunk", numbered("g", 0, 3000))
+	for i := 40; i < 3000; i++ {
+		c.do("srem", "shrunk", fmt.Sprintf("g%d", i))
+	}
+	var near []string
+	for i := 0; len(near) < 64; i++ {
+		if name := "n" + strconv.Itoa(i); h.set.Cursor([]byte(name))<<32>>62 == 1 { // a quarter of all hashes
+			near = append(near, name)
+		}
+	}
+	c.addMembers("near", append(near, numbered("far", 0, 3)...))
+	for _, key := range []string{"packed", "spread", "shrunk", "near"} {
+		for _, counts := range []struct{ drawn, rounds int }{{1, 8000}, {-100, 100}, {3, 3000}, {30, 500}} {
+			members := list(t, c.do("smembers", key))
+			drawn := map[string]float64{}
+			total := 0.0
+			for range counts.rounds {
+				for _, member := range list(t, c.do("srandmember", key, strconv.Itoa(counts.drawn))) {
+					drawn[member]++
+					total++
+				}
+			}
+			expected, chi := total/float64(len(members)), 0.0
+			for _, member := range members {
+				chi += (drawn[member] - expected) * (drawn[member] - expected) / expected
+			}
+			if chi > unlikely(len(members)) {
+				t.Errorf("srandmember %s %d: χ² is %.0f for %d members", key, counts.drawn, chi, len(members))
+			}
+		}
+	}
+}
+
+// Each member is the one that stays when all others are popped as often as any other.
+func TestPopsAreUniform(t *testing.T) {
+	for _, values := range []types.Options{{}, small} {
+		h := newHouse(t, Options{Values: values, Seed: 1})
+		c := h.client()
+		left := map[string]float64{}
+		const members, rounds = 20, 4000
+		for range rounds {
+			c.addMembers("s", numbered("m", 0, members))
+			c.do("spop", "s", "7")
+			for range 6 {
+				c.do("spop", "s")
+			}
+			c.do("spop", "s", "6")
+			left[list(t, c.do("smembers", "s"))[0]]++
+		}
+		expected, chi := float64(rounds)/members, 0.0
+		for _, member := range numbered("m", 0, members) {
+			chi += (left[member] - expected) * (left[member] - expected) / expected
+		}
+		if chi > unlikely(members) {
+			t.Errorf("χ² is %.0f for %d members", chi, members)
+		}
+	}
+}
+
+// A field more, or a value changed, adds to the log what is new and what finds it, and not the record that it lies in.
+func TestElementsLogLittle(t *testing.T) {
+	for name, want := range map[string]struct{ elements, bytes int }{"packed": {60, 130}, "spread": {20_000, 300}} {
+		h := newHouse(t, Options{})
+		c := h.client()
+		for i := range want.elements / 20 {
+			args := []string{"hset", "h"}
+			for _, field := range numbered("field", i*20, i*20+20) {
+				args = append(args, field, "0123456789")
+			}
+			c.do(args...)
+		}
+		if err := h.store.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		r := rand.New(rand.NewPCG(1, 1))
+		field := func() string { return "field" + strconv.Itoa(r.IntN(want.elements)) }
+		sum := 0
+		const changes = 200
+		for range changes {
+			sum += c.logged("hset", "h", field(), "9876543210")
+		}
+		t.Logf("%s: %d bytes per HSET", name, sum/changes)
+		if sum/changes > want.bytes {
+			t.Errorf("%s: %d bytes of log per HSET", name, sum/changes)
+		}
+	}
+}
+
+// Commands on many elements of a set that is not in memory ask for all that they need in a few rounds, and read nothing with the lock held.
+func TestColdElementsTakeFewRounds(t *testing.T) {
+	h := newHouse(t, Options{Values: small, Seed: 1})
+	c := h.client()
+	c.addMembers("s", numbered("m", 0, 4000))
+	c.addMembers("t", numbered("m", 2000, 2300))
+	for i := range 40 {
+		c.do("hset", "h", "f"+strconv.Itoa(i), strings.Repeat("v", 30_000), strings.Repeat("g", 9000+i), "v")
+	}
+	for _, args := range [][]string{
+		append([]string{"sadd", "s"}, numbered("new", 0, 700)...),
+		append([]string{"srem", "s"}, numbered("m", 0, 700)...),
+		append([]string{"smismember", "s"}, numbered("m", 0, 700)...),
+		append([]string{"hmget", "h"}, numbered("f", 0, 40)...),
+		{"spop", "s", "300"},
+		{"spop", "t", "290"},
+		{"srandmember", "s", "300"},
+		{"srandmember", "s", "-300"},
+		{"sinter", "t", "s"},
+		{"sunion", "t", "s", "t", "s", "t", "s", "t"},
+		{"sinterstore", "d", "s", "s", "s", "s", "s", "t"},
+		{"sunionstore", "d", "t", "s"},
+		{"copy", "s", "d", "replace"},
+		{"copy", "h", "d", "replace"},
+		{"hgetall", "h"},
+		{"sscan", "s", "0", "count", "900"},
+		{"hincrby", "h", "new", "1"},
+		{"hrandfield", "h", "-40", "withvalues"},
+	} {
+		if err := h.store.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		h.store.DropCache()
+		before := h.store.Stats().LockedReads.Load()
+		if reply := c.do(args...); reply[0] == '-' {
+			t.Errorf("%.40q: %s", args, reply)
+		}
+		if n := h.store.Stats().LockedReads.Load() - before; n != 0 {
+			t.Errorf("%.60q read the disk with the lock held", args)
+		}
+	}
+}
+
+// An error in the middle of a command leaves no trace, also where it comes when much was changed already.
+func TestElementsAllOrNothing(t *testing.T) {
+	h := newHouse(t, Options{Values: small})
+	c := h.client()
+	c.addMembers("s", numbered("m", 0, 1000))
+	c.do("set", "str", "v")
+	before := c.do("smembers", "s")
+	for _, args := range [][]string{
+		{"sunionstore", "s", "s", "str"}, {"smove", "s", "str", "m1"}, {"hset", "s", "a", "b"}, {"sadd", "s", strings.Repeat("x", 10<<20)},
+	} {
+		if reply := c.do(args...); reply[0] != '-' {
+			t.Errorf("%.40q: %.100q", args, reply)
+		}
+	}
+	c.must(ok, "multi")
+	c.do("sadd", "s", "new")
+	c.do("sunionstore", "s", "s", "str")
+	c.do("srem", "s", "new")
+	c.do("exec")
+	if after := c.do("smembers", "s"); after != before {
+		t.Errorf("the set has changed")
+	}
+	h.audit()
+	h.check()
+}
+
+// What is missing or malformed is -CORRUPT, and never a wrong answer.
+func TestCorruptElements(t *testing.T) {
+	for _, harm := range []struct {
+		name     string
+		of       byte // kind of element
+		value    []byte
+		commands [][]string
+	}{
+		{"bucket", 3, []byte{0xff}, [][]string{
+			{"hgetall", "h"}, {"hlen", "none"}, {"hscan", "h", "0", "count", "1000"}, {"hrandfield", "h", "1000"}, {"copy", "h", "d"}, {"hkeys", "h"}}},
+		{"part", 5, nil, [][]string{{"hget", "h", "long"}, {"hgetall", "h"}, {"hvals", "h"}, {"hmget", "h", "long"}, {"copy", "h", "d"}}},
+		{"short part", 5, []byte("x"), [][]string{{"hget", "h", "long"}, {"hgetall", "h"}, {"copy", "h", "d"}}},
+	} {
+		t.Run(harm.name, func(t *testing.T) {
+			h := newHouse(t, Options{Values: small})
+			c := h.client()
+			for i := range 100 {
+				c.do("hset", "h", "f"+strconv.Itoa(i), "v")
+			}
+			c.do("hset", "h", "long", strings.Repeat("v", 20_000))
+			h.harm(harm.of, harm.value)
+			for _, args := range harm.commands {
+				if reply := c.do(args...); !strings.HasPrefix(reply, "-CORRUPT ") && args[1] == "h" {
+					t.Errorf("%q: %.100q", args, reply)
+				}
+			}
+		})
+	}
+}
+
+// harm replaces all elements of a kind, or removes them.
+func (h *house) harm(kind byte, value []byte) {
+	v, err := h.store.View()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var keys [][]byte
+	for id := range uint64(100) { // an iterator is within one collection
+		lower := binary.BigEndian.AppendUint64([]byte{'s'}, id)
+		it := v.Iterate(append(lower, kind), append(lower[:9:9], kind+1))
+		for it.Next() {
+			keys = append(keys, bytes.Clone(it.Key()))
+		}
+		it.Close()
+	}
+	v.Close()
+	var txn storage.Txn
+	err = h.store.Update(&txn, asked(func() error {
+		for _, key := range keys {
+			if value == nil {
+				txn.Delete(key)
+			} else {
+				txn.Put(key, value)
+			}
+		}
+		return nil
+	}))
+	if err != nil || len(keys) == 0 {
+		h.t.Fatalf("%d elements: %v", len(keys), err)
+	}
+}
