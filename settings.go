@@ -138,6 +138,8 @@ func (n *node) registerData() {
 		"set_max_intset_entries":    func(v config.Value) { n.data.Encodings().SetIntsetEntries.Store(int64(v.Int())) },
 		"hash_max_listpack_entries": func(v config.Value) { n.data.Encodings().HashEntries.Store(int64(v.Int())) },
 		"hash_max_listpack_value":   func(v config.Value) { n.data.Encodings().HashBytes.Store(v.Bytes()) },
+		"zset_max_listpack_entries": func(v config.Value) { n.data.Encodings().ZSetEntries.Store(int64(v.Int())) },
+		"zset_max_listpack_value":   func(v config.Value) { n.data.Encodings().ZSetBytes.Store(v.Bytes()) },
 	} {
 		set(n.cfg.Value(name))
 		n.cfg.OnChange(name, func(v config.Value) error { set(v); return nil })

@@ -96,9 +96,10 @@ type Query struct {
 	lcs        lcsState  // of LCS
 	listState  listState // of LRANGE and LPOS
 	found      types.Elements
-	replied    bool // Read has replied itself: Long does not run
-	memo       bool // Row.Memo is to run
-	noTouch    bool // looking keys up is no use of them
+	ranks      types.Ranking // the same, of a sorted set
+	replied    bool          // Read has replied itself: Long does not run
+	memo       bool          // Row.Memo is to run
+	noTouch    bool          // looking keys up is no use of them
 
 	seed         uint64   // state of Random
 	hits, misses int      // of the present round
@@ -115,8 +116,10 @@ type Query struct {
 // Update is one run of a Write row: a Query that also has the batch to write to.
 type Update struct {
 	Query
-	ledger types.Ledger
-	record types.Record // the one that an Edit changes
+	ledger  types.Ledger
+	record  types.Record // the one that an Edit changes
+	scores  []float64    // scratch of ZADD
+	members [][]byte     // the same
 
 	mayPark      bool     // it is a command of its own, whose client can wait
 	waiter       *Waiter  // what it waits as

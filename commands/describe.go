@@ -152,10 +152,19 @@ func (s *KeySpec) reply(w *resp.Writer) {
 	w.BulkString("begin_search")
 	w.Map(2)
 	w.BulkString("type")
-	w.BulkString("index")
-	w.BulkString("spec")
-	w.Map(1)
-	w.BulkString("index")
+	if s.Keyword != "" {
+		w.BulkString("keyword")
+		w.BulkString("spec")
+		w.Map(2)
+		w.BulkString("keyword")
+		w.BulkString(s.Keyword)
+		w.BulkString("startfrom")
+	} else {
+		w.BulkString("index")
+		w.BulkString("spec")
+		w.Map(1)
+		w.BulkString("index")
+	}
 	w.Int(int64(s.First))
 	w.BulkString("find_keys")
 	w.Map(2)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/binary"
 
+	"sett/resp"
 	"sett/storage"
 	"sett/types"
 )
@@ -96,7 +97,7 @@ func (q *Query) mixValue(digest *[sha1.Size]byte, v *storage.View, key []byte, m
 	switch m.Type {
 	case types.List:
 		return mixList(digest, v, m)
-	case types.Set, types.Hash:
+	case types.Set, types.Hash, types.ZSet:
 		return q.mixElements(digest, v, key, m)
 	}
 	sum, err := sumString(v, m)
@@ -106,7 +107,7 @@ func (q *Query) mixValue(digest *[sha1.Size]byte, v *storage.View, key []byte, m
 	return err
 }
 
-// mixElements adds members, and of a hash fields with their values, in any order.
+// mixElements adds members, those of a sorted set with their scores, and of a hash fields with their values, in any order.
 func (q *Query) mixElements(digest *[sha1.Size]byte, v *storage.View, key []byte, m *types.Meta) error {
 	e := &q.found
 	if err := e.OpenView(v, &q.set.keys, key, m, m.Type); err != nil {
@@ -123,6 +124,11 @@ func (q *Query) mixElements(digest *[sha1.Size]byte, v *storage.View, key []byte
 		}
 		var field [sha1.Size]byte
 		mixDigest(&field, name)
+		if m.Type == types.ZSet {
+			mixDigest(&field, resp.AppendDouble(nil, el.Score()))
+			xorDigest(digest, field[:])
+			return nil
+		}
 		value, err := e.Value(el)
 		if err == nil {
 			mixDigest(&field, value)

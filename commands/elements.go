@@ -8,7 +8,7 @@ import (
 	"sett/types"
 )
 
-// What the commands of hashes and sets share: both find their elements by name.
+// What the commands of hashes, sets and sorted sets share: all find their elements by name.
 
 // What a command looks at under the lock: so many elements, of so many bytes. One that wants more reads them from a view.
 const (
@@ -38,24 +38,27 @@ func (q *Query) elementsAt(v *storage.View, name []byte, of types.Type) (*types.
 }
 
 func (q *Query) viewElements(e *types.Elements, v *storage.View, name []byte, of types.Type) error {
+	m, err := q.metaAt(v, name)
+	if err != nil {
+		return err
+	}
+	return e.OpenView(v, &q.set.keys, q.key, &m, of)
+}
+
+// metaAt reads the live meta record of a name from a view, and leaves its key in q.key.
+func (q *Query) metaAt(v *storage.View, name []byte) (m types.Meta, err error) {
 	key, err := q.metaKey(name)
 	if err != nil {
-		return err
+		return m, err
 	}
 	record, err := v.Get(key)
-	if err != nil {
-		return err
+	if err != nil || record == nil {
+		return m, err
 	}
-	var m types.Meta
-	if record != nil {
-		if m, err = types.DecodeMeta(key, record); err != nil {
-			return err
-		}
-		if m.ExpiredAt(q.Now) {
-			m = types.Meta{}
-		}
+	if m, err = types.DecodeMeta(key, record); err != nil || m.ExpiredAt(q.Now) {
+		return types.Meta{}, err
 	}
-	return e.OpenView(v, &q.set.keys, key, &m, of)
+	return m, nil
 }
 
 // atOnce tells whether a row looks at so many elements in its first half. Within a transaction a view would not show what it has done itself.
@@ -80,7 +83,7 @@ func (u *Update) edit(name []byte, of types.Type) (*types.Edit, error) {
 	return u.ledger.EditElements(&u.record, of)
 }
 
-// parseElementScan reads the arguments of HSCAN and SSCAN.
+// parseElementScan reads the arguments of HSCAN, SSCAN and ZSCAN.
 func (q *Query) parseElementScan(args [][]byte) error {
 	for ; len(args) > 0; args = args[2:] {
 		if len(args) == 1 {
@@ -105,7 +108,7 @@ func (q *Query) parseElementScan(args [][]byte) error {
 	return nil
 }
 
-// scanElements is the first half of HSCAN and SSCAN.
+// scanElements is the first half of HSCAN, SSCAN and ZSCAN.
 func (q *Query) scanElements(of types.Type) error {
 	cursor, ok := parseCursor(q.Args[2])
 	if !ok {
@@ -149,9 +152,13 @@ func (q *Query) replyElementScan(e *types.Elements, of types.Type) error {
 		}
 		q.W.Bulk(name)
 		n++
-		if of == types.Hash {
+		switch of {
+		case types.Hash:
 			n++
 			return q.bulkValue(e, el)
+		case types.ZSet:
+			n++
+			q.W.BulkDouble(el.Score())
 		}
 		return nil
 	})
@@ -187,6 +194,7 @@ func (q *Query) bulkValue(e *types.Elements, el *types.Element) error {
 type sample struct {
 	count      int64 // negative: as many, and any of them more than once
 	withValues bool
+	scores     bool // … which are the scores of a sorted set's members
 	pairs      bool // a name and its value are an array of their own
 }
 
@@ -254,6 +262,10 @@ func (q *Query) replySampled(e *types.Elements, el *types.Element, s sample) err
 	}
 	if err := q.bulkName(e, el); err != nil || !s.withValues {
 		return err
+	}
+	if s.scores {
+		q.W.Double(el.Score())
+		return nil
 	}
 	return q.bulkValue(e, el)
 }

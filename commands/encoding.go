@@ -11,12 +11,15 @@ import (
 type Encodings struct {
 	SetIntsetEntries       atomic.Int64 // set_max_intset_entries
 	HashEntries, HashBytes atomic.Int64 // hash_max_listpack_entries, and of the longest field or value: hash_max_listpack_value
+	ZSetEntries, ZSetBytes atomic.Int64 // zset_max_listpack_entries, and of the longest member: zset_max_listpack_value
 }
 
 func (e *Encodings) reset() {
 	e.SetIntsetEntries.Store(512)
 	e.HashEntries.Store(512)
 	e.HashBytes.Store(64)
+	e.ZSetEntries.Store(128)
+	e.ZSetBytes.Store(64)
 }
 
 // Encodings are the limits of this data set.
@@ -31,6 +34,8 @@ func encodingOf(m *types.Meta) string {
 		return oneOf(m.Converted(), "hashtable", "intset")
 	case types.Hash:
 		return oneOf(m.Converted(), "hashtable", "listpack")
+	case types.ZSet:
+		return oneOf(m.Converted(), "skiplist", "listpack")
 	}
 	return "quicklist"
 }

@@ -60,6 +60,16 @@ const (
 	ErrHashNotInt      = Error("ERR hash value is not an integer")
 	ErrHashNotFloat    = Error("ERR hash value is not a float")
 
+	ErrAddNXXX    = Error("ERR XX and NX options at the same time are not compatible")
+	ErrAddGTLT    = Error("ERR GT, LT, and/or NX options at the same time are not compatible")
+	ErrAddIncr    = Error("ERR INCR option supports a single increment-element pair")
+	ErrScoreNaN   = Error("ERR resulting score is not a number (NaN)")
+	ErrScoreBound = Error("ERR min or max is not a float")
+	ErrLexBound   = Error("ERR min or max not valid string range item")
+	ErrRangeLimit = Error("ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX")
+	ErrLexScores  = Error("ERR syntax error, WITHSCORES not supported in combination with BYLEX")
+	ErrWeight     = Error("ERR weight value is not a float")
+
 	ErrLCSType     = Error("ERR The specified keys must contain string values")
 	ErrLCSOptions  = Error("ERR If you want both the length and indexes, please just use IDX.")
 	ErrLCSTooLong  = Error("ERR String too long for LCS")
@@ -121,6 +131,11 @@ func ErrUnknownPFDebug(arg []byte) Error {
 // ErrUnknownSubcommand is what a container answers.
 func ErrUnknownSubcommand(container string, arg []byte) Error {
 	return Error("ERR unknown subcommand '" + CString(arg, 128) + "'. Try " + strings.ToUpper(container) + " HELP.")
+}
+
+// ErrInputKeys says that a command was given no keys to read from.
+func ErrInputKeys(command string) Error {
+	return Error("ERR at least 1 input key is needed for '" + command + "' command")
 }
 
 // ErrExpireTime says that the argument for a time is zero, negative or too large.

@@ -1,5 +1,7 @@
 package commands
 
+import "strings"
+
 // Flags are the command flags of COMMAND, in the order in which it shows them.
 type Flags uint32
 
@@ -119,6 +121,26 @@ type KeySpec struct {
 
 	// Counted: argument First is a number, and as many keys follow it.
 	Counted bool
+
+	// Keyword, if set: the key stands behind this word, which stands at First or later, if at all.
+	Keyword string
+}
+
+// moves tells whether nobody knows where the keys are before he has read other arguments.
+func (s KeySpec) moves() bool { return s.Counted || s.Keyword != "" }
+
+// afterKeyword is the place behind the keyword, 0 if there is none.
+func (s *KeySpec) afterKeyword(args [][]byte) int {
+	for i := s.First; i+1 < len(args); i++ {
+		if is(args[i], strings.ToLower(s.Keyword)) {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+func keyAfter(flags KeyFlags, keyword string, from int) KeySpec {
+	return KeySpec{Flags: flags, First: from, Step: 1, Keyword: keyword}
 }
 
 func oneKey(flags KeyFlags) []KeySpec { return []KeySpec{{Flags: flags, First: 1, Last: 0, Step: 1}} }

@@ -430,7 +430,7 @@ func hIncrByFloat(u *Update) error {
 }
 
 func hRandField(q *Query) error {
-	s, err := q.parseHashSample()
+	s, err := q.parsePairSample("withvalues")
 	if err != nil {
 		return err
 	}
@@ -442,7 +442,7 @@ func hRandField(q *Query) error {
 }
 
 func hRandFieldView(q *Query, v *storage.View) error {
-	s, _ := q.parseHashSample()
+	s, _ := q.parsePairSample("withvalues")
 	e, err := q.elementsAt(v, q.Args[1], types.Hash)
 	if err != nil {
 		return err
@@ -450,7 +450,7 @@ func hRandFieldView(q *Query, v *storage.View) error {
 	return q.replySample(e, s)
 }
 
-func (q *Query) parseHashSample() (s sample, err error) {
+func (q *Query) parsePairSample(option string) (s sample, err error) {
 	s.pairs = q.W.Proto >= 3
 	if len(q.Args) > 2 {
 		if s.count, err = sampleCount(q.Args[2]); err != nil {
@@ -458,7 +458,7 @@ func (q *Query) parseHashSample() (s sample, err error) {
 		}
 	}
 	switch {
-	case len(q.Args) > 4 || len(q.Args) == 4 && !is(q.Args[3], "withvalues"):
+	case len(q.Args) > 4 || len(q.Args) == 4 && !is(q.Args[3], option):
 		return s, ErrSyntax
 	case len(q.Args) == 4:
 		s.withValues = true

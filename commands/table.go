@@ -20,7 +20,7 @@ const maxNameBytes = 32
 func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
-		stringRows(), listRows(), hashRows(), blockingRows(), setRows(), bitmapRows(), hyperLogLogRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
+		stringRows(), listRows(), hashRows(), blockingRows(), setRows(), zsetRows(), geoRows(), bitmapRows(), hyperLogLogRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
 		replicationRows(), clusterRows(), observeRows(),
 	} {
 		for _, row := range family {
@@ -58,7 +58,7 @@ func (t *Table) Len() int { return t.ids }
 // complete derives what follows from the rest of the row, and checks the row's own rules.
 func (r *Row) complete() {
 	r.Categories |= r.Flags.implied()
-	if slices.ContainsFunc(r.Keys, func(s KeySpec) bool { return s.Counted }) {
+	if slices.ContainsFunc(r.Keys, KeySpec.moves) {
 		r.Flags |= FlagMovableKeys
 	}
 	r.First, r.Last, r.Step = legacyRange(r.Keys)
@@ -79,7 +79,7 @@ func (r *Row) complete() {
 
 // legacyRange is the one range of positions that covers the key specifications, as COMMAND has shown it since before there were any.
 func legacyRange(specs []KeySpec) (first, last, step int) {
-	specs = slices.DeleteFunc(slices.Clone(specs), func(s KeySpec) bool { return s.Counted })
+	specs = slices.DeleteFunc(slices.Clone(specs), KeySpec.moves)
 	if len(specs) == 0 {
 		return 0, 0, 0
 	}
@@ -150,6 +150,13 @@ func (r *Row) KeyPositions(args [][]byte, f func(i int, flags KeyFlags)) bool {
 	for _, s := range r.Keys {
 		if s.Flags&KeyVariable != 0 {
 			s.Flags = r.variableFlags(args)
+		}
+		if s.Keyword != "" {
+			i := s.afterKeyword(args)
+			if i == 0 {
+				continue
+			}
+			s.First = i
 		}
 		last := s.First + s.Last
 		switch {

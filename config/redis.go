@@ -121,8 +121,6 @@ func encodings() []Key {
 		num("list-compress-depth", "0", 0, math.MaxInt32),
 		num("set-max-listpack-entries", "128", 0, math.MaxInt64),
 		num("set-max-listpack-value", "64", 0, math.MaxInt64),
-		num("zset-max-listpack-entries", "128", 0, math.MaxInt64).alias("zset-max-ziplist-entries"),
-		mem("zset-max-listpack-value", "64", 0, math.MaxInt64).alias("zset-max-ziplist-value"),
 		mem("stream-node-max-bytes", "4096", 0, math.MaxInt64),
 		num("stream-node-max-entries", "100", 0, math.MaxInt64),
 	}

@@ -169,6 +169,10 @@ func keySettings() []Key {
 			Effect: "OBJECT ENCODING answers listpack for a hash that never had more fields than this, and HSCAN shows it at once."},
 		{Name: "hash-max-listpack-value", Alias: "hash-max-ziplist-value", Kind: Bytes, Default: "64", Min: 0, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "… and never had a longer field or value than this."},
+		{Name: "zset-max-listpack-entries", Alias: "zset-max-ziplist-entries", Kind: Int, Default: "128", Min: 0, Max: math.MaxInt64, Unit: "members",
+			Effect: "OBJECT ENCODING answers listpack for a sorted set that never had more members than this, and ZSCAN shows it at once."},
+		{Name: "zset-max-listpack-value", Alias: "zset-max-ziplist-value", Kind: Bytes, Default: "64", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+			Effect: "… and never had a longer member than this."},
 	}
 }
 

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"strconv"
@@ -156,7 +157,7 @@ func (w *Writer) Bool(v bool) {
 // shows and which depend on the processor, we know only one.
 func (w *Writer) Double(v float64) {
 	var digits [32]byte
-	b := appendDouble(digits[:0], v)
+	b := AppendDouble(digits[:0], v)
 	if w.Proto != 3 {
 		w.Bulk(b)
 		return
@@ -164,6 +165,29 @@ func (w *Writer) Double(v float64) {
 	w.buf = append(w.buf, ',')
 	w.buf = append(w.buf, b...)
 	w.end()
+}
+
+// Decimal writes a floating point number as Redis writes those that people read: with C's %.17f, without the zeros at its end. RESP2: as a bulk
+// string.
+func (w *Writer) Decimal(v float64) {
+	var digits [340]byte
+	b := strconv.AppendFloat(digits[:0], v, 'f', 17, 64)
+	if bytes.IndexByte(b, '.') >= 0 {
+		b = bytes.TrimRight(bytes.TrimRight(b, "0"), ".")
+	}
+	if w.Proto != 3 {
+		w.Bulk(b)
+		return
+	}
+	w.buf = append(w.buf, ',')
+	w.buf = append(w.buf, b...)
+	w.end()
+}
+
+// BulkDouble writes a floating point number as a string of bytes.
+func (w *Writer) BulkDouble(v float64) {
+	var digits [32]byte
+	w.Bulk(AppendDouble(digits[:0], v))
 }
 
 // Verbatim writes text in a format of three letters ("txt", "mkd"). RESP2: a bulk string.
@@ -225,7 +249,8 @@ func (w *Writer) line(kind byte, text string) {
 	w.end()
 }
 
-func appendDouble(dst []byte, v float64) []byte {
+// AppendDouble appends what Double writes of a number.
+func AppendDouble(dst []byte, v float64) []byte {
 	switch {
 	case math.IsNaN(v):
 		return append(dst, "nan"...)

@@ -166,7 +166,7 @@ func (p *program) reply(depth int) value {
 	case 7:
 		v := math.Float64frombits(uint64(p.number()))
 		p.w.Double(v)
-		return value{kind: p.either('$', ','), text: string(appendDouble(nil, v))}
+		return value{kind: p.either('$', ','), text: string(AppendDouble(nil, v))}
 	case 8:
 		p.w.Bool(size > 7)
 		if p.w.Proto == 3 {

@@ -71,6 +71,9 @@ func (k *checkedCollection) leave() {
 		k.lost += d.count()
 	}
 	k.root, k.directories = nil, nil
+	if k.tree != nil && k.table != nil && !k.dead {
+		k.wrong, k.tree, k.table = leaveRanking(k.tree, k.table), nil, nil
+	}
 	if k.tree != nil && !k.dead {
 		k.wrong, k.tree = k.tree.leave(), nil
 	}
@@ -291,8 +294,10 @@ func (c *Checker) element(key, value []byte) string {
 	n := elementNumber(key)
 	switch key[9] {
 	case elementBucket, elementNode, elementPart:
-		if key[9] == elementBucket || k.table != nil {
-			return k.tableRecord(key, value)
+		if key[9] == elementBucket || key[9] == elementPart && k.table != nil {
+			if wrong := k.tableRecord(key, value); wrong != "" || key[9] == elementBucket || k.tree == nil {
+				return wrong
+			}
 		}
 		return k.treeRecord(key, value)
 	case elementRoot:

@@ -3,6 +3,8 @@ package types
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // checkedTable is what the buckets of a hash or a set said, and what its meta record says of them. It is nil for a collection that has none.
@@ -14,6 +16,7 @@ type checkedTable struct {
 
 	found struct{ count, size, bytes int64 } // of the buckets so far
 	parts map[uint64]*checkedParts           // of elements that lie apart
+	rows  uint64                             // the sum of the hashes of all elements, which a sorted set's tree must have, too
 }
 
 // checkedParts are the bytes of an element that lies apart.
@@ -21,13 +24,13 @@ type checkedParts struct{ length, found int }
 
 // newCheckedTable takes in the meta record of a spread hash or set. What is wrong with it is said at once.
 func newCheckedTable(keys *Keys, m *Meta) (t *checkedTable, wrong string) {
-	if m.Type != Set && m.Type != Hash || m.Format != formatSpread {
+	if m.Type != Set && m.Type != Hash && m.Type != ZSet || m.Format != formatSpread {
 		return nil, ""
 	}
 	t = &checkedTable{keys: keys, of: m.Type, collection: m.collection(), parts: make(map[uint64]*checkedParts)}
 	var rest []byte
 	var ok bool
-	if t.table, rest, ok = takeTable(t.shape); !ok || len(rest) > 0 {
+	if t.table, rest, ok = takeTable(t.shape); !ok || len(rest) > 0 && m.Type != ZSet {
 		return nil, "the shape of its table is malformed; reading it answers -CORRUPT"
 	}
 	t.shape = nil
@@ -36,7 +39,7 @@ func newCheckedTable(keys *Keys, m *Meta) (t *checkedTable, wrong string) {
 
 // checkPacked returns what is wrong with a hash or a set that its meta record holds.
 func checkPacked(m *Meta) string {
-	if m.Type != Set && m.Type != Hash || m.Format != formatPacked {
+	if m.Type != Set && m.Type != Hash && m.Type != ZSet || m.Format != formatPacked {
 		return ""
 	}
 	c := m.collection()
@@ -48,6 +51,9 @@ func checkPacked(m *Meta) string {
 		}
 		names[string(e.name.bytes)] = true
 		rest = after
+	}
+	if m.Type == ZSet && !inOrder(c.packed) {
+		return "its members are not in the order of their scores"
 	}
 	if n != c.count || int64(len(names)) != n {
 		return fmt.Sprintf("it has %d elements, %d of them with names of their own; it says %d", n, len(names), c.count)
@@ -75,6 +81,7 @@ func (t *checkedTable) addBucket(start uint32, entries []byte) string {
 			}
 		}
 		t.found.bytes += e.bytes()
+		t.rows += xxhash.Sum64(e.raw)
 		rest = after
 	}
 	t.found.count += int64(n)
@@ -107,7 +114,7 @@ func (t *checkedTable) leave() string {
 		}
 	}
 	switch {
-	case t.found.count != t.count || t.found.size != t.size || t.found.bytes != t.bytes:
+	case t.found.count != t.count || t.found.size != t.size || t.found.bytes != t.bytes && t.of != ZSet:
 		return fmt.Sprintf("has %d elements of %d bytes in buckets of %d; its meta record says %d of %d in %d: elements are missing, or too many",
 			t.found.count, t.found.bytes, t.found.size, t.count, t.bytes, t.size)
 	case lost > 0:

@@ -3,6 +3,8 @@ package types
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // checkedTree is what the nodes of a collection said, and what was said of them. It is nil for one that has none.
@@ -14,6 +16,7 @@ type checkedTree struct {
 	nodes  map[uint64]nodeSums // what the nodes are
 	twice  int                 // nodes with two parents
 	length int64               // bytes of the elements that lie apart, as they say themselves
+	rows   uint64              // the sum of the hashes of all elements
 	parts  map[uint64]int64    // of each of those how many bytes were not met yet
 }
 
@@ -25,12 +28,17 @@ type nodeSums struct {
 
 // newCheckedTree takes in a meta record whose collection has a tree. What is wrong with it is said at once.
 func newCheckedTree(m *Meta) (t *checkedTree, wrong string) {
-	if m.Type != List || m.Format != formatSpread {
+	if m.Type != List && m.Type != ZSet || m.Format != formatSpread {
 		return nil, ""
 	}
 	c := m.collection()
+	kind, shape := &listTree, c.shape
+	if m.Type == ZSet {
+		kind = &zsetRows
+		_, shape, _ = takeTable(shape) // whoever looks at the table says what is wrong with that
+	}
 	var tr tree
-	if !tr.open(&listTree, c.id, c.shape, c.bytes) {
+	if !tr.open(kind, c.id, shape, c.bytes) {
 		return nil, "the root of its tree is malformed; reading it answers -CORRUPT"
 	}
 	t = &checkedTree{kind: tr.kind, apart: tr.apart, asked: make(map[uint64]nodeSums), nodes: make(map[uint64]nodeSums), parts: make(map[uint64]int64)}
@@ -63,6 +71,9 @@ func (t *checkedTree) children(level int, entries []byte) (sums nodeSums, ok boo
 // elements takes in the entries of a leaf.
 func (t *checkedTree) elements(entries []byte) (sums nodeSums, ok bool) {
 	sums.bytes = int64(len(entries))
+	if t.kind.ordered && !inOrder(entries) {
+		return sums, false
+	}
 	for len(entries) > 0 {
 		d, rest, ok := t.kind.takeElement(entries)
 		if !ok || t.kind.elementSize(entries) != len(entries)-len(rest) {
@@ -72,6 +83,7 @@ func (t *checkedTree) elements(entries []byte) (sums nodeSums, ok bool) {
 			t.parts[d.serial] = int64(d.length)
 			t.length += int64(d.length)
 		}
+		t.rows += xxhash.Sum64(entries[:len(entries)-len(rest)])
 		sums.count++
 		entries = rest
 	}

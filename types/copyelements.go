@@ -2,7 +2,7 @@ package types
 
 import "sett/storage"
 
-// CopyElements makes to, which owns nothing, a copy of the hash or set from, with its time to live. The copy is part of the batch, whatever its
+// CopyElements makes to, which owns nothing, a copy of the hash, set or sorted set from, with its time to live. The copy is part of the batch, whatever its
 // size: one that a batch of limit bytes does not hold is refused before anything is read.
 func (l *Ledger) CopyElements(from, to *Record, limit int64) error {
 	m := from.Meta
@@ -10,8 +10,13 @@ func (l *Ledger) CopyElements(from, to *Record, limit int64) error {
 		l.Put(to, m)
 		return nil
 	}
-	var e Elements
-	if err := e.Open(l.txn, l.options.Keys, from.Key, &m, m.Type); err != nil {
+	var z Ranking
+	e := &z.Elements
+	err := e.Open(l.txn, l.options.Keys, from.Key, &m, m.Type)
+	if err == nil && m.Type == ZSet {
+		err = z.openRows()
+	}
+	if err != nil {
 		return err
 	}
 	if max(e.bytes, e.size) > limit {
@@ -23,11 +28,17 @@ func (l *Ledger) CopyElements(from, to *Record, limit int64) error {
 	source := e.id
 	e.id = l.txn.NewID()
 	for i := range e.buckets {
-		if err := l.copyBucket(&e, source, e.bucketAt(i)); err != nil {
+		if err := l.copyBucket(e, source, e.bucketAt(i)); err != nil {
 			return err
 		}
 	}
 	l.shape = e.appendShape(l.shape[:0])
+	if m.Type == ZSet {
+		if err := z.copyRows(l, e.id); err != nil {
+			return err
+		}
+		l.shape = z.rows.appendShape(l.shape)
+	}
 	e.shape = l.shape
 	l.payload = e.appendPayload(l.payload[:0])
 	m.Payload = l.payload

@@ -7,10 +7,10 @@ import (
 	"sett/storage"
 )
 
-// Edit changes the elements of a hash or a set. What it changes it keeps to itself until Save, which writes every touched bucket once, and the
-// meta record. A Ledger has one at a time.
+// Edit changes the elements of a hash or a set, or, as ZSetEdit, of a sorted set. What it changes it keeps to itself until Save, which writes
+// every touched bucket once, and the meta record. A Ledger has one at a time.
 type Edit struct {
-	Elements
+	Ranking
 	l       *Ledger
 	r       *Record
 	open    []openBucket // buckets read so far; what they hold is as it will be
@@ -48,7 +48,7 @@ func (l *Ledger) EditElements(r *Record, of Type) (*Edit, error) {
 	e.l, e.r, e.open, e.changed, e.announced = l, r, e.open[:0], false, 0
 	clear(e.byStart)
 	packed := e.packed[:0]
-	err := e.Open(l.txn, l.options.Keys, r.Key, &r.Meta, of)
+	err := e.Elements.Open(l.txn, l.options.Keys, r.Key, &r.Meta, of)
 	e.from, e.packed = e, append(packed, e.packed...)
 	return e, err
 }
@@ -412,6 +412,9 @@ func (e *Edit) Save() {
 	}
 	if e.id != 0 {
 		e.l.shape = e.appendShape(e.l.shape[:0])
+		if e.of == ZSet {
+			e.l.shape = e.saveRows(e.l.shape)
+		}
 		e.shape = e.l.shape
 	}
 	e.l.putCollection(e.r, e.of, &e.collection)

@@ -3,6 +3,7 @@ package types
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 
 	"sett/storage"
@@ -108,7 +109,7 @@ func (t *tree) collapse(l *Ledger) error {
 		}
 		t.rootBuf = append(t.rootBuf[:0], entries...)
 		t.root = t.rootBuf
-		l.txn.Delete(t.key)
+		t.remove(l, c.node)
 		t.height--
 	}
 	return nil
@@ -308,8 +309,7 @@ func (t *tree) drop(l *Ledger, level int, c *child) error {
 	if level == 0 {
 		t.bytes -= c.bytes
 	}
-	t.key = appendNode(t.key[:0], t.collection, c.node)
-	l.txn.Delete(t.key)
+	t.remove(l, c.node)
 	return nil
 }
 
@@ -327,8 +327,7 @@ func (t *tree) finish(l *Ledger, level int, c *child, entries []byte) error {
 	t.edit.smallest = min(t.edit.smallest, len(entries))
 	switch {
 	case len(entries) == 0:
-		t.key = appendNode(t.key[:0], t.collection, c.node)
-		l.txn.Delete(t.key)
+		t.remove(l, c.node)
 		return nil
 	case len(entries) <= t.nodeBytes(level) || !t.splits(level, entries):
 		t.put(l, c.node, level, entries)
@@ -362,9 +361,45 @@ func (t *tree) finish(l *Ledger, level int, c *child, entries []byte) error {
 }
 
 func (t *tree) put(l *Ledger, node uint64, level int, entries []byte) {
+	if t.held != nil {
+		t.held[node] = append(append(t.held[node][:0], byte(level)), entries...)
+		return
+	}
 	t.key = appendNode(t.key[:0], t.collection, node)
 	l.value = append(append(l.value[:0], byte(level)), entries...)
 	l.txn.Put(t.key, l.value)
+}
+
+func (t *tree) remove(l *Ledger, node uint64) {
+	if t.held != nil {
+		t.held[node] = t.held[node][:0]
+		return
+	}
+	t.key = appendNode(t.key[:0], t.collection, node)
+	l.txn.Delete(t.key)
+}
+
+// hold has the nodes that change kept back until release, for those who change many elements one by one.
+func (t *tree) hold(back bool) {
+	t.held = nil
+	if back {
+		t.held = make(map[uint64][]byte)
+	}
+}
+
+// release writes what was held back, unless the whole tree goes.
+func (t *tree) release(l *Ledger, stays bool) {
+	held := t.held
+	t.held = nil
+	for _, node := range slices.Sorted(maps.Keys(held)) {
+		switch value := held[node]; {
+		case !stays:
+		case len(value) == 0:
+			t.remove(l, node)
+		default:
+			t.put(l, node, int(value[0]), value[1:])
+		}
+	}
 }
 
 // splits tells whether a node has enough entries to become two.
@@ -386,6 +421,10 @@ func (t *tree) splits(level int, entries []byte) bool {
 // cut makes t.offsets those at which the pieces of a node begin.
 func (t *tree) cut(level int, entries []byte) bool {
 	limit, starts := t.nodeBytes(level), t.offsets[:0]
+	least := 1 // entries of a piece. Of inner nodes, however long their entries are, each level above has fewer.
+	if level > 0 {
+		least = fewEntries / 2
+	}
 	for at := 0; at < len(entries); {
 		size, _, _ := t.kind.entrySize(level, entries[at:])
 		if size == 0 {
@@ -398,22 +437,23 @@ func (t *tree) cut(level int, entries []byte) bool {
 	switch t.edit.push {
 	case 1:
 		n := 1
-		for i, end := 1, len(entries); i < len(starts); i++ {
+		for i, first, end := 1, 0, len(entries); i < len(starts); i++ {
 			next := end
 			if i+1 < len(starts) {
 				next = starts[i+1]
 			}
-			if next-starts[n-1] > limit {
+			if next-starts[n-1] > limit && i-first >= least {
 				starts[n] = starts[i]
+				first = i
 				n++
 			}
 		}
 		t.offsets = starts[:n]
 	case -1:
-		n, end := len(starts), len(entries)
+		n, end, behind := len(starts), len(entries), len(starts)
 		for i := len(starts) - 1; i > 0; i-- {
-			if end-starts[i-1] > limit {
-				end = starts[i]
+			if end-starts[i-1] > limit && behind-i >= least {
+				end, behind = starts[i], i
 				n--
 				starts[n] = end
 			}
@@ -422,7 +462,7 @@ func (t *tree) cut(level int, entries []byte) bool {
 		starts[n] = 0
 		t.offsets = append(starts[:0], starts[n:]...)
 	default:
-		pieces := (len(entries) + limit - 1) / limit
+		pieces := min((len(entries)+limit-1)/limit, len(starts)/least)
 		n := 1
 		for i := 1; i < len(starts) && n < pieces; i++ {
 			target := len(entries) * n / pieces
@@ -472,6 +512,9 @@ func (t *tree) lowOf(l *Ledger, level int, entries []byte, at int) ([]byte, erro
 		var err error
 		if rows[i], err = d.appendTo(bytes.Clone(b[:t.kind.prefix]), l.txn, t.collection); err != nil {
 			return nil, err
+		}
+		if t.kind.compared != nil {
+			t.kind.compared(rows[i])
 		}
 	}
 	same := 0
@@ -536,7 +579,7 @@ func (t *tree) mergePair(l *Ledger, level int, x, y *child) (merged bool, err er
 		t.pair, second = t.kind.appendChild(t.pair, &c), second[size:]
 	}
 	t.pair = append(t.pair, second...)
-	l.txn.Delete(t.key)
+	t.remove(l, y.node)
 	t.put(l, x.node, level, t.pair)
 	x.count += y.count
 	x.bytes += y.bytes

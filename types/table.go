@@ -6,7 +6,7 @@ import (
 	"math/bits"
 )
 
-// A table finds the elements of a collection by name: the fields of a hash, the members of a set.
+// A table finds the elements of a collection by name: the fields of a hash, the members of a set or a sorted set.
 //
 // Packed, it is a list of entries in the order in which they came. Spread, its entries lie in buckets, about bucketEntries or bucketBytes in
 // each, by linear hashing in the order of hashes: of n buckets, with 2^k ≤ n < 2^(k+1), the first n-2^k of the 2^k equal ranges of hashes
@@ -14,7 +14,7 @@ import (
 // walks the buckets by their lowest hash, which is their key, may stop and go on after any number of such changes. An empty bucket has no
 // record. A random element is that of a random place in a random bucket, drawn again if the bucket is not that full: each is as likely.
 //
-//	entry  name(datum) · of a hash: value(datum)
+//	entry  of a sorted set: score(8) · name(datum) · of a hash: value(datum)
 //	shape  buckets(uvarint) · entries of the fullest bucket there ever was(uvarint) · bytes of all entries(uvarint)
 const (
 	bucketEntries = 8
@@ -95,15 +95,22 @@ func halves(k int, i uint32) (lower, upper uint32) {
 	return uint32(uint64(i) << (32 - k)), uint32((2*uint64(i) + 1) << (31 - k))
 }
 
-// Element is one of a hash or a set. It points into memory that is valid as long as that of the record it was read from.
+// Element is one of a hash, a set or a sorted set. It points into memory that is valid as long as that of the record it was read from.
 type Element struct {
 	name, value datum
-	raw         []byte // the whole entry
+	score       orderedScore // of a sorted set's
+	raw         []byte       // the whole entry
 }
 
 // takeElement splits an entry off.
 func takeElement(of Type, b []byte) (e Element, rest []byte, ok bool) {
-	if e.name, rest, ok = takeDatum(b, true); !ok {
+	rest = b
+	if of == ZSet {
+		if e.score, rest, ok = takeScore(b); !ok {
+			return e, nil, false
+		}
+	}
+	if e.name, rest, ok = takeDatum(rest, true); !ok {
 		return e, nil, false
 	}
 	if of == Hash {

@@ -40,6 +40,8 @@ type tree struct {
 	pair    []byte      // scratch of a merge
 	rootBuf []byte      // root, once it was changed
 	edit    treeEdit
+
+	held map[uint64][]byte // nodes that are written when their changes are over, by number; empty: they go. Nil: each is written at once
 }
 
 // elementOffset is where an element was found in the leaf that was read last.
@@ -54,6 +56,8 @@ type treeKind struct {
 	prefix    int  // bytes of an element before its datum
 	name      bool // the datum is a name
 	ordered   bool // by prefix and name
+
+	compared func(row []byte) // makes a row what it is compared as, nil: it is that already
 }
 
 const (
@@ -253,10 +257,13 @@ func (t *tree) appendShape(dst []byte) []byte {
 
 // load reads the entries of a node.
 func (t *tree) load(g Getter, node uint64, level int) ([]byte, error) {
-	t.key = appendNode(t.key[:0], t.collection, node)
-	value, err := g.Get(t.key)
-	if err != nil {
-		return nil, err
+	value, held := t.held[node]
+	if !held {
+		t.key = appendNode(t.key[:0], t.collection, node)
+		var err error
+		if value, err = g.Get(t.key); err != nil {
+			return nil, err
+		}
 	}
 	if len(value) < 2 || int(value[0]) != level {
 		return nil, t.corrupt(node, level)

@@ -32,17 +32,33 @@ func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) 
 	case (m.Type == Set || m.Type == Hash) && m.Format == formatSpread:
 		n, err = elementsUsage(r, key, m, samples)
 	case m.Type == List && m.Format == formatSpread:
-		n, err = listUsage(r, m, samples)
+		n, err = treeUsage(r, m, &listTree, m.collection().shape, samples)
+	case m.Type == ZSet && m.Format == formatSpread:
+		n, err = rankingUsage(r, key, m, samples)
 	}
 	return bytes + n, err
 }
 
-// listUsage reads the nodes above the leaves, or the first samples of each level, and takes the others to be like those. Elements that lie
+// rankingUsage is that of the table and of the tree. What lies apart does so once: the table's count has it.
+func rankingUsage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
+	var z Ranking
+	if err := z.Open(r, nil, key, m); err != nil {
+		return 0, err
+	}
+	if bytes, err = elementsUsage(r, key, m, samples); err != nil {
+		return 0, err
+	}
+	_, shape, _ := takeTable(z.shape)
+	nodes, err := treeUsage(r, m, &zsetRows, shape, samples)
+	return bytes + nodes - z.rows.apart - (z.rows.apart+partBytes-1)/partBytes*partKeyBytes, err
+}
+
+// treeUsage reads the nodes above the leaves, or the first samples of each level, and takes the others to be like those. Elements that lie
 // apart count as if they filled their parts.
-func listUsage(r Reader, m *Meta, samples int) (bytes int64, err error) {
+func treeUsage(r Reader, m *Meta, kind *treeKind, shape []byte, samples int) (bytes int64, err error) {
 	c := m.collection()
 	var t tree
-	if !t.open(&listTree, c.id, c.shape, c.bytes) {
+	if !t.open(kind, c.id, shape, c.bytes) {
 		return 0, t.corrupt(0, 0)
 	}
 	bytes = c.bytes + (t.apart+partBytes-1)/partBytes*partKeyBytes

@@ -157,6 +157,79 @@ const grammar = `
  1 OBJECT ENCODING <list>
  1 DEL <list>
 
+30 ZADD <zset> { <score> <entry> } +
+15 ZADD <zset> [ { NX | XX } ] [ { GT | LT } ] [ CH ] { <score> <entry> } +
+ 6 ZADD <zset> { NX | XX | GT | LT | CH | INCR } <score> <entry>
+ 3 ZADD <zset> { NX | XX | GT | LT | CH | INCR } * <score> <entry>
+ 5 ZADD <zset> <score> <longMember>
+15 ZADD <lex> { 0 <entry> } +
+ 1 ZADD <lex> 0 <longMember>
+ 3 ZADD <zset> { 0 <entry> } +
+ 3 ZREM <lex> <entry> +
+10 ZINCRBY <zset> <score> <entry>
+12 ZREM <zset> <entry> +
+10 ZSCORE <zset> <entry>
+ 5 ZMSCORE <zset> <entry> +
+ 5 ZCARD <zset>
+10 ZCOUNT <zset> <scoreBound> <scoreBound>
+ 6 ZLEXCOUNT <lex> <lexBound> <lexBound>
+ 8 ZRANK <zset> <entry>
+ 8 ZREVRANK <zset> <entry>
+15 ZRANGE <zset> <index> <index> [ REV ] [ WITHSCORES ]
+10 ZRANGE <zset> <scoreBound> <scoreBound> BYSCORE [ REV ] [ LIMIT <index> <index> ] [ WITHSCORES ]
+ 8 ZRANGE <lex> <lexBound> <lexBound> BYLEX [ REV ] [ LIMIT <index> <index> ]
+ 3 ZRANGE <zset> <index> <index> { BYSCORE | REV | WITHSCORES | LIMIT 0 1 } *
+ 5 ZREVRANGE <zset> <index> <index> [ WITHSCORES ]
+ 5 ZRANGEBYSCORE <zset> <scoreBound> <scoreBound> [ WITHSCORES ] [ LIMIT <index> <index> ]
+ 5 ZREVRANGEBYSCORE <zset> <scoreBound> <scoreBound> [ WITHSCORES ] [ LIMIT <index> <index> ]
+ 4 ZRANGEBYLEX <lex> <lexBound> <lexBound> [ LIMIT <index> <index> ]
+ 4 ZREVRANGEBYLEX <lex> <lexBound> <lexBound> [ LIMIT <index> <index> ]
+ 6 ZRANGESTORE <zset> <zset> <index> <index> [ REV ]
+ 6 ZRANGESTORE <zset> <zset> <scoreBound> <scoreBound> BYSCORE [ REV ] [ LIMIT <index> <index> ]
+ 4 ZRANGESTORE <zset> <lex> <lexBound> <lexBound> BYLEX [ REV ] [ LIMIT <index> <index> ]
+ 4 ZREMRANGEBYRANK <zset> <index> <index>
+ 4 ZREMRANGEBYSCORE <zset> <scoreBound> <scoreBound>
+ 3 ZREMRANGEBYLEX <lex> <lexBound> <lexBound>
+ 8 ZPOPMIN <zset> [ <count> ]
+ 8 ZPOPMAX <zset> [ <count> ]
+ 8 ZMPOP { 1 <zset> | 2 <zset> <zset> | 3 <key> <zset> <zset> } { MIN | MAX } [ COUNT <count> ]
+ 8 ZUNION { 1 <source> | 2 <source> <source> | 3 <source> <source> <source> } [ AGGREGATE { SUM | MIN | MAX } ] [ WITHSCORES ]
+ 8 ZINTER { 1 <source> | 2 <source> <source> | 3 <source> <source> <source> } [ AGGREGATE { SUM | MIN | MAX } ] [ WITHSCORES ]
+ 8 ZUNION 2 <source> <source> WEIGHTS <score> <score> [ AGGREGATE { SUM | MIN | MAX } ] WITHSCORES
+ 8 ZINTER 2 <source> <source> WEIGHTS <score> <score> [ AGGREGATE { SUM | MIN | MAX } ] WITHSCORES
+ 5 ZDIFF 2 <source> <source> [ WITHSCORES ]
+ 4 ZINTERCARD 2 <source> <source> [ LIMIT <count> ]
+ 5 ZUNIONSTORE <zset> 2 <source> <source> [ WEIGHTS <score> <score> ] [ AGGREGATE { SUM | MIN | MAX } ]
+ 5 ZINTERSTORE <zset> 2 <source> <source> [ WEIGHTS <score> <score> ] [ AGGREGATE { SUM | MIN | MAX } ]
+ 4 ZDIFFSTORE <zset> 2 <source> <source>
+ 4 ZRANDMEMBER <zset> [ <count> [ WITHSCORES ] ]
+ 3 ZSCAN <zset> 0 COUNT 1000 [ MATCH <pattern> ]
+ 4 SADD <memberSet> <entry> +
+ 2 ZADD <key> <score> <entry>
+ 1 ZRANGE <key> 0 -1
+ 1 GET <zset>
+ 4 COPY <zset> <zset> [ REPLACE ]
+ 2 RENAME <zset> <zset>
+ 2 EXPIRE <zset> <seconds>
+ 1 TYPE <zset>
+ 5 OBJECT ENCODING <zset>
+ 2 DEL <zset>
+
+15 GEOADD <geo> [ { NX | XX } ] [ CH ] { <longitude> <latitude> <entry> } +
+ 6 GEOPOS <geo> <entry> +
+ 6 GEOHASH <geo> <entry> +
+ 8 GEODIST <geo> <entry> <entry> [ { m | km | ft | mi | KM } ]
+12 GEOSEARCH <geo> { FROMMEMBER <entry> | FROMLONLAT <longitude> <latitude> } { BYRADIUS <distance> <unit> | BYBOX <distance> <distance> <unit> } [ { ASC | DESC } ] [ COUNT <count> [ ANY ] ] [ WITHCOORD ] [ WITHDIST ] [ WITHHASH ]
+ 6 GEOSEARCHSTORE <zset> <geo> { FROMMEMBER <entry> | FROMLONLAT <longitude> <latitude> } { BYRADIUS <distance> <unit> | BYBOX <distance> <distance> <unit> } [ { ASC | DESC } ] [ COUNT <count> [ ANY ] ]
+ 5 GEORADIUS <geo> <longitude> <latitude> <distance> <unit> [ WITHDIST ] [ WITHCOORD ] [ WITHHASH ] [ COUNT <count> [ ANY ] ] [ { ASC | DESC } ]
+ 5 GEORADIUS_RO <geo> <longitude> <latitude> <distance> <unit> [ WITHDIST ] [ WITHCOORD ] [ WITHHASH ] [ COUNT <count> [ ANY ] ] [ { ASC | DESC } ]
+ 5 GEORADIUSBYMEMBER <geo> <entry> <distance> <unit> [ WITHDIST ] [ COUNT <count> ] [ { ASC | DESC } ]
+ 5 GEORADIUSBYMEMBER_RO <geo> <entry> <distance> <unit> [ WITHDIST ] [ COUNT <count> ] [ { ASC | DESC } ]
+ 3 GEORADIUS <geo> <longitude> <latitude> <distance> <unit> STORE <zset> [ COUNT <count> ]
+ 2 GEORADIUSBYMEMBER <geo> <entry> <distance> <unit> STORE <zset>
+ 4 ZRANGE <geo> 0 -1 WITHSCORES
+ 2 ZREM <geo> <entry>
+
 10 DEL <key> +
  5 UNLINK <key> +
  8 EXISTS <key> +
@@ -383,7 +456,7 @@ func (w *writer) spoil(args []string) []string {
 	return args
 }
 
-func pick(w *writer, list []string) string { return list[w.IntN(len(list))] }
+func pick[T any](w *writer, list []T) T { return list[w.IntN(len(list))] }
 
 var borders = []string{"9223372036854775807", "-9223372036854775808", "9223372036854775806", "-9223372036854775807", "4294967296", "2147483648", "-2147483649", "65536"}
 
@@ -413,6 +486,37 @@ func (w *writer) terminal(name string) string {
 		return w.value()
 	case "longElement":
 		return strings.Repeat(pick(w, []string{"p", "q"}), 1020+w.IntN(10)+w.IntN(2)*8000)
+	case "zset":
+		return "z" + w.digits(4)
+	case "lex": // whose scores are the same: in others, the order of members means nothing
+		return "x" + w.digits(2)
+	case "memberSet":
+		return "m" + w.digits(2)
+	case "source":
+		return pick(w, []string{"z", "z", "z", "m"}) + w.digits(4)
+	case "geo":
+		return "g" + w.digits(2)
+	case "entry":
+		if w.IntN(3) > 0 {
+			return pick(w, []string{"a", "b", "c", "d", "aa", "ab", "b\x00", "", "1", "2"})
+		}
+		return w.text(12) + w.digits(40)
+	case "longMember":
+		return strings.Repeat(pick(w, []string{"p", "q"}), pick(w, []int{60, 1020, 9000})+w.IntN(10))
+	case "score":
+		return pick(w, []string{w.digits(5), w.digits(5), "-" + w.digits(5), w.float(), w.float(), "inf", "-inf", "1e-310", "1." + w.digits(1000), "0x1p3"})
+	case "scoreBound":
+		return pick(w, []string{"", "", "("}) + pick(w, []string{w.digits(5), "-" + w.digits(5), "-inf", "+inf", "inf", w.float(), "-5", "300"})
+	case "lexBound":
+		return pick(w, []string{"-", "+", "-", "+", "[" + w.text(4), "(" + w.text(4), "[a", "(a", "[b", "(c", "[", "("})
+	case "longitude":
+		return pick(w, []string{w.angle(180), w.angle(180), w.angle(180), w.angle(3), "180", w.angle(200)})
+	case "latitude":
+		return pick(w, []string{w.angle(85), w.angle(85), w.angle(85), w.angle(3), w.angle(85), w.angle(85), "85.05112878", "-85.05112878", w.angle(100)})
+	case "distance":
+		return pick(w, []string{w.digits(10), w.digits(1000), w.digits(1_000_000), w.digits(30_000_000), w.digits(100) + "." + w.digits(1000), "0", "1e9", "-1"})
+	case "unit":
+		return pick(w, []string{"m", "km", "ft", "mi", "m", "km", "KM", "x"})
 	case "short":
 		return "s" + w.digits(3)
 	case "hll":
@@ -456,6 +560,10 @@ func (w *writer) terminal(name string) string {
 		return pick(w, []string{"*", "k*", "k?", "k[1-3]", "k[^1-3]", "[hs]*", "k1", "", "\\k1", "*1", "k[", "k[3-1]", "**1*"})
 	}
 	panic("grammar: <" + name + ">")
+}
+
+func (w *writer) angle(limit float64) string {
+	return strconv.FormatFloat((w.Float64()*2-1)*limit, 'f', 4+w.IntN(8), 64) // far apart: among equally distant ones, the order is a matter of Redis' quicksort
 }
 
 func (w *writer) digits(n int) string { return strconv.Itoa(w.IntN(n)) }
@@ -548,6 +656,8 @@ func harmless(args []string) bool {
 		switch {
 		case name == "lcs" && (strings.HasPrefix(arg, "k") || strings.HasPrefix(arg, "h") || len(arg) > 2 && i < 2):
 			return false // its time is the product of the lengths
+		case strings.HasSuffix(name, "rank") && len(args) > 3:
+			return false // since 7.2 there may be one more argument
 		case err != nil || n <= 0:
 			continue
 		}

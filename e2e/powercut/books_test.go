@@ -22,7 +22,7 @@ const nowMs = 1
 func slotKey(slot int) []byte { return fmt.Appendf(nil, "!staged%d", slot) }
 
 func (b *books) last() (uint64, error) {
-	b.types.Begin(&b.txn, nowMs, types.Options{})
+	b.types.Begin(&b.txn, nowMs, types.Options{Keys: &b.keys, PackedMaxEntries: 1})
 	value, err := b.txn.Get([]byte(systemKey))
 	return ticketOf(value), err
 }
@@ -76,6 +76,35 @@ func (b *books) flip(n name, at int) error {
 }
 
 func flipped(old byte) byte { return ^old }
+
+func (b *books) setField(n name, field string, value []byte) error {
+	return b.edit(n, func(e *types.Edit) error {
+		_, err := e.Put([]byte(field), value)
+		return err
+	})
+}
+
+func (b *books) dropField(n name, field string) error {
+	return b.edit(n, func(e *types.Edit) error {
+		_, err := e.Remove([]byte(field))
+		return err
+	})
+}
+
+func (b *books) edit(n name, change func(*types.Edit) error) error {
+	r, err := b.open(n)
+	if err != nil {
+		return err
+	}
+	e, err := b.types.EditElements(&r, types.Hash)
+	if err == nil {
+		err = change(e)
+	}
+	if err == nil {
+		e.Save()
+	}
+	return err
+}
 
 func (b *books) expire(n name, atMs int64) error {
 	r, err := b.open(n)

@@ -20,6 +20,8 @@ type ledger interface {
 	put(n name, value []byte, expireAtMs int64) error
 	splice(n name, offset int, piece []byte) error
 	flip(n name, at int) error
+	setField(n name, field string, value []byte) error
+	dropField(n name, field string) error
 	expire(n name, atMs int64) error
 	move(from, to name) error
 	remove(n name) error
@@ -36,6 +38,8 @@ const (
 	keyspaces  = 2
 	plainKeys  = 1200 // of each keyspace
 	largeKeys  = 15   // of each keyspace, above the plain ones: their strings are blobs, paged, or both
+	hashKeys   = 4    // of each keyspace, above those
+	hashFields = 300  // that a hash may have
 	longName   = plainKeys
 	slots      = 2
 	chunkBytes = types.DefaultChunkBytes
@@ -98,13 +102,16 @@ const (
 	doFlip
 	doExpire
 	doMove
+	doSetField
+	doDropField
 )
 
 type change struct {
 	name
-	do   int
-	size int  // of a value, or of a piece
-	to   name // of a move
+	do    int
+	size  int  // of a value, or of a piece
+	to    name // of a move
+	field string
 }
 
 // writeBatch writes the batch that follows the last one, and returns its ticket.
@@ -148,6 +155,10 @@ func (b *batch) draw() (changes []change) {
 		n = 40 + b.r.IntN(200)
 	}
 	for range n {
+		if b.r.IntN(8) == 0 {
+			changes = append(changes, b.drawHash())
+			continue
+		}
 		if !many && b.r.IntN(8) == 0 {
 			changes = append(changes, b.drawLarge())
 			continue
@@ -189,6 +200,23 @@ func (b *batch) drawLarge() change {
 	return c
 }
 
+// drawHash decides about a hash. It is nearly always one with many fields, some of which lie apart.
+func (b *batch) drawHash() change {
+	c := change{name: name{b.r.IntN(keyspaces), plainKeys + largeKeys + b.r.IntN(hashKeys)}, do: doSetField, size: 1 + b.r.IntN(60)}
+	c.field = fmt.Sprintf("field%d", b.r.IntN(hashFields))
+	switch p := b.r.IntN(100); {
+	case p < 5:
+		c.size = 1 + b.r.IntN(20<<10)
+	case p < 35:
+		c.do = doDropField
+	case p < 36:
+		c.do = doRemove
+	case p < 38:
+		c.do = doExpire
+	}
+	return c
+}
+
 func (b *batch) largeName() name {
 	return name{b.r.IntN(keyspaces), plainKeys + b.r.IntN(largeKeys)}
 }
@@ -210,6 +238,10 @@ func (b *batch) apply(c change) error {
 			return err
 		}
 		return b.flip(c.name, at)
+	case doSetField:
+		return b.setField(c.name, c.field, b.bytes(c.size))
+	case doDropField:
+		return b.dropField(c.name, c.field)
 	case doExpire:
 		return b.expire(c.name, b.expiry())
 	case doMove:

@@ -25,6 +25,20 @@ type text struct {
 	expireAtMs int64
 	length     int // of a staged value when it is whole
 	by         string
+
+	fields map[string][]byte // of a hash; never changed
+	spread bool              // it has buckets
+}
+
+// size is what a value adds to the counter of bytes.
+func (t *text) size() (n int) {
+	n = len(t.bytes)
+	for field, value := range t.fields {
+		if n += len(field) + len(value); !t.spread { // the heads of datums count
+			n += len(binary.AppendUvarint(nil, uint64(len(field))<<1)) + len(binary.AppendUvarint(nil, uint64(len(value))<<1))
+		}
+	}
+	return n
 }
 
 func newModel() *model { return &model{strings: map[name]text{}} }
@@ -63,6 +77,30 @@ func (m *model) splice(n name, offset int, piece []byte) error {
 	return m.put(n, b, t.expireAtMs)
 }
 
+func (m *model) setField(n name, field string, value []byte) error {
+	t := m.strings[n]
+	t.fields = maps.Clone(t.fields)
+	if t.fields == nil {
+		t.fields = map[string][]byte{}
+	}
+	t.fields[field] = value
+	t.spread = t.spread || len(t.fields) > 1 || len(value) > 1<<10
+	return m.set(n, t)
+}
+
+func (m *model) dropField(n name, field string) error {
+	t := m.strings[n]
+	if _, found := t.fields[field]; !found {
+		return nil
+	}
+	if len(t.fields) == 1 {
+		return m.remove(n)
+	}
+	t.fields = maps.Clone(t.fields)
+	delete(t.fields, field)
+	return m.set(n, t)
+}
+
 func (m *model) flip(n name, at int) error {
 	old := byte(0)
 	if b := m.strings[n].bytes; at < len(b) {
@@ -76,7 +114,8 @@ func (m *model) expire(n name, atMs int64) error {
 	if !ok {
 		return nil
 	}
-	return m.put(n, t.bytes, atMs)
+	t.expireAtMs = atMs
+	return m.set(n, t)
 }
 
 func (m *model) move(from, to name) error {
@@ -130,7 +169,7 @@ func (m *model) tally(keyspace int) (sum storage.Tally) {
 	for n, t := range m.strings {
 		if n.keyspace == keyspace {
 			sum.Keys++
-			sum.Bytes += int64(len(n.user()) + len(t.bytes))
+			sum.Bytes += int64(len(n.user()) + t.size())
 			if t.expireAtMs != 0 {
 				sum.Expires++
 			}
@@ -207,7 +246,7 @@ func (m *model) compareKeyspace(s *storage.Store, keyspace int, counts map[strin
 		}
 		met[n] = true
 		counts[kindOf(&record)]++
-		if err := m.compareString(s, n, record); err != nil {
+		if err := m.compareValue(s, n, it.Key(), record); err != nil {
 			return fmt.Errorf("key %d of keyspace %d, format %d: %w", n.number, keyspace, record.Format, err)
 		}
 	}
@@ -224,6 +263,10 @@ func (m *model) compareKeyspace(s *storage.Store, keyspace int, counts map[strin
 
 func kindOf(record *types.Meta) string {
 	switch {
+	case record.Type == types.Hash && record.Format == 0:
+		return "packed hashes"
+	case record.Type == types.Hash:
+		return "hashes in buckets"
 	case record.Format == 0:
 		return "inline strings"
 	case record.Format == 1:
@@ -234,7 +277,7 @@ func kindOf(record *types.Meta) string {
 	return "paged strings"
 }
 
-func (m *model) compareString(s *storage.Store, n name, record types.Meta) error {
+func (m *model) compareValue(s *storage.Store, n name, key []byte, record types.Meta) error {
 	want, ok := m.strings[n]
 	if !ok {
 		return fmt.Errorf("it is there (of %s); it must not be", writer(record.Payload))
@@ -242,7 +285,40 @@ func (m *model) compareString(s *storage.Store, n name, record types.Meta) error
 	if record.ExpireAtMs != want.expireAtMs {
 		return fmt.Errorf("it expires at %d, not at %d as %s had it", record.ExpireAtMs, want.expireAtMs, want.by)
 	}
+	if record.Type == types.Hash {
+		return compareFields(s, key, &record, want)
+	}
 	return compareBytes(s, &record, record.StringLen(), want)
+}
+
+func compareFields(s *storage.Store, key []byte, record *types.Meta, want text) error {
+	got := map[string][]byte{}
+	keys := types.Keys{} // not asked for: all elements are read
+	var r storage.Reader
+	err := s.Read(&r, step(func() error {
+		clear(got)
+		var e types.Elements
+		if err := e.Open(&r, &keys, key, record, types.Hash); err != nil {
+			return err
+		}
+		return e.Each(func(el *types.Element) error {
+			value, err := e.Value(el)
+			if err != nil {
+				return err
+			}
+			value = bytes.Clone(value)
+			field, err := e.Name(el)
+			got[string(field)] = value
+			return err
+		})
+	}))
+	if err != nil {
+		return fmt.Errorf("hash of %s: %w", want.by, err)
+	}
+	if !maps.EqualFunc(got, want.fields, bytes.Equal) {
+		return fmt.Errorf("hash of %s has %d fields of %d, or other values", want.by, len(got), len(want.fields))
+	}
+	return nil
 }
 
 // compareSlot compares a value that is on its way, as far as it was written.
