@@ -150,7 +150,7 @@ func strtod(arg []byte) (f float64, inRange, ok bool) {
 	case is(digits, "inf") || is(digits, "infinity"):
 	case !isNumber(digits):
 		return 0, false, false
-	case len(digits) > 2 && digits[1]|0x20 == 'x' && bytes.IndexAny(digits, "pP") < 0:
+	case len(digits) > 2 && digits[1]|0x20 == 'x' && !bytes.ContainsAny(digits, "pP"):
 		text += "p0"
 	}
 	f, err := strconv.ParseFloat(text, 64)
