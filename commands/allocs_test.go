@@ -16,6 +16,7 @@ func TestAllocations(t *testing.T) {
 		n := strconv.Itoa(i)
 		h.client().do("hset", "spread", n, n)
 		h.client().do("sadd", "sset", "m"+n)
+		h.client().do("zadd", "zspread", n, "m"+n)
 	}
 	for _, words := range [][]string{
 		{"set", "key", "value"}, {"get", "key"}, {"get", "nokey"}, {"incr", "n"}, {"exists", "key"}, {"strlen", "key"},
@@ -24,6 +25,10 @@ func TestAllocations(t *testing.T) {
 		{"hset", "hash", "field", "value"}, {"hget", "hash", "field"}, {"sadd", "set", "member"}, {"sismember", "set", "member"},
 		{"hset", "spread", "field", "value"}, {"hget", "spread", "field"}, {"hincrby", "spread", "n", "1"}, {"sadd", "sset", "member"},
 		{"sismember", "sset", "member"},
+		{"zadd", "zset", "1", "member"}, {"zincrby", "zset", "1", "member"}, {"zscore", "zset", "member"}, {"zrank", "zset", "member"}, {"zcard", "zset"},
+		{"zcount", "zset", "0", "5"}, {"zrange", "zset", "0", "10", "withscores"}, {"zrangebyscore", "zset", "0", "5"}, {"zrem", "zset", "nobody"},
+		{"zadd", "zspread", "1", "m1"}, {"zrank", "zspread", "m700"}, {"zrange", "zspread", "-20", "-1", "rev"},
+		{"zcount", "zspread", "10", "700"},
 		{"lpush", "list", "element"}, {"llen", "list"}, {"lindex", "list", "100"}, {"lrange", "list", "100", "199"}, {"lmove", "list", "list", "left", "right"},
 		{"rpop", "list"}, {"rpoplpush", "list", "list"},
 	} {
@@ -70,6 +75,44 @@ func benchmark(b *testing.B, words ...string) {
 func BenchmarkGet(b *testing.B)  { benchmark(b, "get", "key:000000012345") }
 func BenchmarkSet(b *testing.B)  { benchmark(b, "set", "key:000000012345", "xxx") }
 func BenchmarkIncr(b *testing.B) { benchmark(b, "incr", "counter:000000012345") }
+
+// BenchmarkZSet is a new member in a large sorted set, one that comes again, and the lowest one off it.
+func BenchmarkZSet(b *testing.B) {
+	h := newHouse(b, Options{})
+	c := h.client()
+	n := 0
+	member := func(args [][]byte) [][]byte {
+		n++
+		return append(args, []byte(strconv.Itoa(n*7919%1_000_003)), []byte("element:"+strconv.Itoa(n*104_729%10_000_019)))
+	}
+	for range 200 {
+		args := [][]byte{[]byte("zadd"), []byte("zset")}
+		for range 500 {
+			args = member(args)
+		}
+		c.doArgs(args)
+	}
+	for name, args := range map[string]func() [][]byte{
+		"zadd": func() [][]byte { return member([][]byte{[]byte("zadd"), []byte("zset")}) },
+		"zincrby": func() [][]byte {
+			return [][]byte{[]byte("zincrby"), []byte("zset"), []byte("1000"), []byte("element:" + strconv.Itoa(104_729*77))}
+		},
+		"zpopmin": func() [][]byte { return [][]byte{[]byte("zpopmin"), []byte("zset")} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			var w resp.Writer
+			call := Call{W: &w, Row: h.set.Table().Lookup([]byte(name))}
+			b.ReportAllocs()
+			for b.Loop() {
+				w.Reset()
+				call.Args = args()
+				if err := h.set.Do(&call); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
 
 // BenchmarkQueue is one element onto a long list and one off its other end.
 func BenchmarkQueue(b *testing.B) {

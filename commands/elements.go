@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"math"
 	"strconv"
 
 	"sett/resp"
@@ -158,7 +159,7 @@ func (q *Query) replyElementScan(e *types.Elements, of types.Type) error {
 			return q.bulkValue(e, el)
 		case types.ZSet:
 			n++
-			q.W.BulkDouble(el.Score())
+			q.bulkScore(el.Score(), e.Converted())
 		}
 		return nil
 	})
@@ -172,6 +173,15 @@ func (q *Query) replyElementScan(e *types.Elements, of types.Type) error {
 	q.W.Array(n)
 	q.W.Raw(shown)
 	return nil
+}
+
+// bulkScore shows a score as ZSCAN does. A listpack has whole numbers as such.
+func (q *Query) bulkScore(score float64, converted bool) {
+	if whole := int64(score); !converted && math.Abs(score) <= 1<<62 && float64(whole) == score {
+		q.W.BulkInt(whole)
+		return
+	}
+	q.W.BulkDouble(score)
 }
 
 func (q *Query) bulkName(e *types.Elements, el *types.Element) error {

@@ -8,6 +8,7 @@ import (
 
 	"sett/resp"
 	"sett/storage"
+	"sett/types"
 )
 
 // Error is an error reply without its leading "-". It begins with its code.
@@ -189,6 +190,8 @@ func ReplyError(w *resp.Writer, err error) bool {
 		w.Error("MISCONF " + misconf.Reason)
 	case errors.Is(err, storage.ErrTooLarge):
 		w.Error("ERR the effects of this command exceed batch_max_bytes; nothing was changed")
+	case errors.Is(err, types.ErrAlike):
+		w.Error("ERR too many long members of one score begin with the same 4096 bytes; nothing was changed")
 	case errors.Is(err, storage.ErrViewTooOld):
 		w.Error("TRYAGAIN the command read for longer than view_max_age")
 	case errors.Is(err, storage.ErrNotEvaluating):

@@ -589,7 +589,7 @@ func (u *Update) geoUpdate(g geoQuery) error {
 			members[i].score = f.distance / g.shape.Unit
 		}
 	}
-	return u.storeScored(g.store, members)
+	return u.storeResult(g.store, members)
 }
 
 func geoRadius(u *Update) error { return u.geoUpdate(geoQuery{kind: aroundPlace | geoStores}) }

@@ -400,7 +400,7 @@ func (u *Update) storeOperation(o zOperation) error {
 	if err != nil {
 		return err
 	}
-	return u.storeScored(u.Args[1], members)
+	return u.storeResult(u.Args[1], members)
 }
 
 func zUnion(q *Query) error { return q.operate(zOperation{command: "zunion"}) }

@@ -359,7 +359,7 @@ func zRangeStore(u *Update) error {
 		return err
 	}
 	var members []scoredMember
-	err = z.Range(i, j, false, func(el *types.Element) error {
+	err = z.Range(i, j, s.reverse, func(el *types.Element) error {
 		member, err := z.Name(el)
 		members = append(members, scoredMember{bytes.Clone(member), el.Score()})
 		return err
@@ -367,7 +367,7 @@ func zRangeStore(u *Update) error {
 	if err != nil {
 		return err
 	}
-	return u.storeScored(u.Args[1], members)
+	return u.storeScored(u.Args[1], members, s.by == byRank && j-i > u.set.encodings.ZSetEntries.Load())
 }
 
 // scoredMember is a member outside of its sorted set.
@@ -376,8 +376,9 @@ type scoredMember struct {
 	score  float64
 }
 
-// storeScored makes members the value of a key, whatever that was, and answers with their number; none are no key.
-func (u *Update) storeScored(name []byte, members []scoredMember) error {
+// storeScored makes members the value of a key, whatever that was, and answers with their number; none are no key. converted tells whether Redis
+// begins with a skiplist.
+func (u *Update) storeScored(name []byte, members []scoredMember, converted bool) error {
 	r, err := u.open(name)
 	if err != nil {
 		return err
@@ -390,10 +391,8 @@ func (u *Update) storeScored(name []byte, members []scoredMember) error {
 	if err != nil {
 		return err
 	}
-	limits := &u.set.encodings
-	tooLong := func(m scoredMember) bool { return int64(len(m.member)) > limits.ZSetBytes.Load() }
-	if int64(len(members)) > limits.ZSetEntries.Load() || slices.ContainsFunc(members, tooLong) {
-		e.Convert() // Redis knows before it begins
+	if converted && len(members) > 0 {
+		e.Convert()
 	}
 	for _, m := range members {
 		if err := u.putScore(e, m.member, m.score, true); err != nil {
@@ -403,4 +402,12 @@ func (u *Update) storeScored(name []byte, members []scoredMember) error {
 	e.Save()
 	u.W.Int(e.Len())
 	return nil
+}
+
+// storeResult is storeScored for what Redis collects in a skiplist, and makes a listpack if that can hold it.
+func (u *Update) storeResult(name []byte, members []scoredMember) error {
+	limits := &u.set.encodings
+	tooLong := func(m scoredMember) bool { return int64(len(m.member)) > limits.ZSetBytes.Load() }
+	converted := int64(len(members)) > limits.ZSetEntries.Load() || slices.ContainsFunc(members, tooLong)
+	return u.storeScored(name, members, converted)
 }

@@ -99,6 +99,18 @@ func (d *datum) needs(keys [][]byte, collection uint64) [][]byte {
 	return keys
 }
 
+// appendHead appends the datum's first bytes, partBytes at most, to dst.
+func (d *datum) appendHead(dst []byte, g Getter, collection uint64) ([]byte, error) {
+	if d.serial == 0 {
+		return append(dst, d.bytes...), nil
+	}
+	head, err := g.Get(appendPart(nil, collection, d.serial, 0))
+	if err == nil && len(head) != min(partBytes, d.length) {
+		err = corruptCollection(appendPart(nil, collection, d.serial, 0), "a part of an element is missing")
+	}
+	return append(dst, head...), err
+}
+
 // appendTo appends the datum's bytes to dst.
 func (d *datum) appendTo(dst []byte, g Getter, collection uint64) ([]byte, error) {
 	if d.serial == 0 {

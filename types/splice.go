@@ -337,6 +337,11 @@ func (t *tree) finish(l *Ledger, level int, c *child, entries []byte) error {
 	if !t.cut(level, entries) {
 		return t.corruptAbove(level)
 	}
+	if t.kind.ordered && t.apart > 0 && level == 0 {
+		if err := t.keepAlike(l, entries); err != nil {
+			return err
+		}
+	}
 	for n, from := range t.offsets {
 		to := len(entries)
 		if n+1 < len(t.offsets) {
@@ -476,6 +481,32 @@ func (t *tree) cut(level int, entries []byte) bool {
 	return true
 }
 
+// keepAlike drops the offsets of pieces that nothing short divides from the one before: long names that begin alike stay in one leaf, as far as
+// a record may hold them.
+func (t *tree) keepAlike(l *Ledger, entries []byte) error {
+	kept := t.offsets[:1]
+	for _, at := range t.offsets[1:] {
+		low, err := t.lowOf(l, 0, entries, at)
+		if err != nil {
+			return err
+		}
+		if len(low) <= maxLowBytes {
+			kept = append(kept, at)
+		}
+	}
+	t.offsets = kept
+	for n, from := range kept {
+		to := len(entries)
+		if n+1 < len(kept) {
+			to = kept[n+1]
+		}
+		if to-from > maxAlikeBytes {
+			return ErrAlike
+		}
+	}
+	return nil
+}
+
 // piece is the child that the entries [from, to) of a node become.
 func (t *tree) piece(l *Ledger, level int, entries []byte, from, to int) (c child, err error) {
 	if t.kind.ordered && from > 0 {
@@ -510,7 +541,7 @@ func (t *tree) lowOf(l *Ledger, level int, entries []byte, at int) ([]byte, erro
 			return nil, t.corruptAbove(0)
 		}
 		var err error
-		if rows[i], err = d.appendTo(bytes.Clone(b[:t.kind.prefix]), l.txn, t.collection); err != nil {
+		if rows[i], err = d.appendHead(bytes.Clone(b[:t.kind.prefix]), l.txn, t.collection); err != nil {
 			return nil, err
 		}
 		if t.kind.compared != nil {

@@ -3,6 +3,7 @@ package types
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"sett/storage"
@@ -66,8 +67,14 @@ const (
 	fewEntries    = 4       // fewer do not make two inner nodes, however long their lows are
 
 	maxTreeHeight = 64
-	serialBytes   = 8 // of a datum that lies apart
+
+	maxLowBytes   = 4 << 10  // of a low, less than a part: few of them fit into a record of the LSM, which may not reach 32 KiB
+	maxAlikeBytes = 24 << 10 // of a leaf that cannot be divided
+	serialBytes   = 8        // of a datum that lies apart
 )
+
+// ErrAlike says that more names than a leaf can hold begin with the same maxLowBytes.
+var ErrAlike = errors.New("types: too many long names begin alike")
 
 // treeLevel is what was read last of a level: the elements [first, first + count) are beneath it. Its scratch is of an edit.
 type treeLevel struct {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"sett/storage"
 )
@@ -76,10 +77,11 @@ func (el *Element) Score() float64 { return el.score.float() }
 
 // Ranking reads a sorted set. It may be opened again and again, and keeps its scratch.
 type Ranking struct {
-	Elements        // the scores, by member
-	rows     tree   // of a spread one
-	target   []byte // the row that is looked for: score(8) member
-	offsets  []int  // scratch of a walk backwards
+	Elements         // the scores, by member
+	rows     tree    // of a spread one
+	target   []byte  // the row that is looked for: score(8) member
+	offsets  []int   // scratch of a walk backwards
+	shown    Element // the one that a walk is at
 }
 
 // Open begins to read the live key that m is the meta record of, within the present round.
@@ -405,21 +407,24 @@ func (z *Ranking) rangeOf(entries []byte, first, i, j int64, reverse bool, f fun
 		return z.corrupt()
 	}
 	entries = entries[size:]
-	if !reverse {
-		for ; i < j; i++ {
-			el, rest, ok := takeElement(ZSet, entries)
-			if !ok {
-				return z.corrupt()
-			}
-			if err := f(&el); err != nil {
-				return err
-			}
-			entries = rest
-		}
-		return nil
+	if reverse {
+		return z.backwards(entries, j-i, f)
 	}
+	for ; i < j; i++ {
+		if z.shown, entries, ok = takeElement(ZSet, entries); !ok {
+			return z.corrupt()
+		}
+		if err := f(&z.shown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// backwards calls f for the first n elements of some entries, the last one first.
+func (z *Ranking) backwards(entries []byte, n int64, f func(el *Element) error) error {
 	offsets := z.offsets[:0]
-	for at := 0; i < j; i++ {
+	for at := 0; n > 0; n-- {
 		offsets = append(offsets, at)
 		size := zsetRows.elementSize(entries[at:])
 		if size == 0 {
@@ -428,12 +433,12 @@ func (z *Ranking) rangeOf(entries []byte, first, i, j int64, reverse bool, f fun
 		at += size
 	}
 	z.offsets = offsets
-	for n := len(offsets) - 1; n >= 0; n-- {
-		el, _, ok := takeElement(ZSet, entries[offsets[n]:])
-		if !ok {
+	for _, at := range slices.Backward(offsets) {
+		var ok bool
+		if z.shown, _, ok = takeElement(ZSet, entries[at:]); !ok {
 			return z.corrupt()
 		}
-		if err := f(&el); err != nil {
+		if err := f(&z.shown); err != nil {
 			return err
 		}
 	}

@@ -401,6 +401,36 @@ func TestZSetOfLikeMembers(t *testing.T) {
 	}
 }
 
+// TestZSetOfAlikeMembers: those that have thousands of bytes in common share a leaf, until that is full.
+func TestZSetOfAlikeMembers(t *testing.T) {
+	g := newLeague(t, 46, Options{})
+	alike := strings.Repeat("x", 20_000)
+	for n := range 200 {
+		g.put(scored{1, alike + fmt.Sprint(n)}, scored{float64(n), fmt.Sprint(n, alike)})
+	}
+	g.check()
+	refused := error(nil)
+	for n := 200; n < 2000 && refused == nil; n++ {
+		refused = g.try(func(l *Ledger) error {
+			r, err := l.Open(g.key, []byte("league"))
+			if err != nil {
+				return err
+			}
+			e, err := l.EditZSet(&r, 1)
+			if err == nil {
+				_, err = e.Put([]byte(alike+fmt.Sprint(n)), 1)
+			}
+			if err == nil {
+				e.Save()
+			}
+			return err
+		})
+	}
+	if refused != ErrAlike {
+		t.Errorf("refused: %v", refused)
+	}
+}
+
 // TestZSetWrites: a new member costs a bucket, a leaf, a node of each level above it, and the meta record.
 func TestZSetWrites(t *testing.T) {
 	g := newLeague(t, 51, Options{})
