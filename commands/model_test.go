@@ -16,7 +16,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "seed of the model test; 0: a new one")
-	steps = flag.Int("steps", 6000, "commands of the model test")
+	steps = flag.Int("steps", defaultSteps, "commands of the model tests")
 )
 
 // model is Redis as plain Go maps: the truth for TestModel.

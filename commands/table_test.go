@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 	"strings"
@@ -67,25 +68,24 @@ func TestCommandDocsNestLikeRESP(t *testing.T) {
 
 // skipReply returns what follows a reply.
 func skipReply(t *testing.T, b []byte) []byte {
-	head, rest, ok := strings.Cut(string(b), "\r\n")
+	head, rest, ok := bytes.Cut(b, []byte("\r\n"))
 	if !ok {
 		t.Fatal("a reply ends early")
 	}
-	n, _ := strconv.Atoi(head[1:])
+	n, _ := strconv.Atoi(string(head[1:]))
 	switch head[0] {
 	case '$':
-		return []byte(rest[max(0, n+2):])
+		return rest[max(0, n+2):]
 	case '%':
 		n *= 2
 	case '*', '~':
 	default:
 		n = 0
 	}
-	b = []byte(rest)
 	for range n {
-		b = skipReply(t, b)
+		rest = skipReply(t, rest)
 	}
-	return b
+	return rest
 }
 
 func FuzzParseInt(f *testing.F) {

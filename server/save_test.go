@@ -40,7 +40,9 @@ func TestBackgroundSave(t *testing.T) {
 	t.Parallel()
 	ts, slow := slowSaver(t)
 	c := ts.dial()
+	ts.saver.mu.Lock()
 	ts.saver.last.sec = 1000
+	ts.saver.mu.Unlock()
 	inProgress := func(save, rewrite string) {
 		t.Helper()
 		eventually(t, "saving "+save+", rewriting "+rewrite, func() bool {

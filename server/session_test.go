@@ -27,10 +27,10 @@ func TestPanicIsolation(t *testing.T) {
 	c.wantClosed()
 
 	// In the middle of a write, under the lock: it is rolled back and the lock is free.
-	ts.opts.Table.Lookup([]byte("append")).Write = func(u *commands.Update) error {
+	ts.rewrite("append", func(u *commands.Update) error {
 		u.W.Status("half a re")
 		panic("in a handler")
-	}
+	})
 	c = ts.dial()
 	c.send(encode("APPEND", "k", "x"))
 	c.wantClosed()
@@ -57,11 +57,18 @@ func TestPanicIsolation(t *testing.T) {
 	}
 }
 
+// rewrite has a row do something else for the clients that come after. Whoever lets the next one in takes the lock as well.
+func (ts *testServer) rewrite(name string, write func(*commands.Update) error) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.opts.Table.Lookup([]byte(name)).Write = write
+}
+
 // TestBrokenStorage: a panic that storage marks ends the process.
 func TestBrokenStorage(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, setup{})
-	ts.opts.Table.Lookup([]byte("append")).Write = func(*commands.Update) error { panic(storage.InvariantError{What: "a test"}) }
+	ts.rewrite("append", func(*commands.Update) error { panic(storage.InvariantError{What: "a test"}) })
 	c := ts.dial()
 	c.send(encode("APPEND", "k", "x"))
 	if err := <-ts.fatal; err.Error() != "storage: broken invariant: a test" {
