@@ -47,7 +47,11 @@ func TestAllocations(t *testing.T) {
 		for range 1000 {
 			run()
 		}
-		if n := testing.AllocsPerRun(2000, run); n > 0.5 {
+		n := testing.AllocsPerRun(2000, run)
+		for range 4 { // the flusher's allocations count as well, when it runs just then
+			n = min(n, testing.AllocsPerRun(500, run))
+		}
+		if n > 0.5 {
 			t.Errorf("%q: %.2f allocations", words, n)
 		}
 	}
