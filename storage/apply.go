@@ -157,12 +157,13 @@ func (s *Store) putEntry(index uint64, h entryHead, payload []byte) (pos uint64,
 
 func (s *Store) putEffect(g *generation, e logged, pos uint64) (err error) {
 	hash, value := uint32(s.hash(e.key)), e.value
+	found := g.find(hash, e.key)
 	if e.patch != nil {
-		if value, err = e.patch.apply(g.value(hash, e.key)); err != nil {
+		if value, err = e.patch.apply(g.value(found)); err != nil {
 			return fmt.Errorf("record %q: %w", e.key, err)
 		}
 	}
-	g.put(hash, e.key, value, pos, s.views.newest.Load())
+	g.put(found, hash, e.key, value, pos, s.views.newest.Load())
 	if keyspace, t, ok := decodeTally(e.key, value); ok {
 		s.tallies[keyspace] = counter{t, pos}
 	}

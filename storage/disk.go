@@ -111,6 +111,18 @@ func (d *disk) getLocked(key []byte, version uint64) (value []byte, err error) {
 	return nil, d.damage(key, "its value is missing")
 }
 
+// valueOf returns the value of a record that an iterator of a version stands on.
+func (d *disk) valueOf(item *badger.Item, key []byte, version uint64) ([]byte, error) {
+	stored, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, d.damage(key, err.Error())
+	}
+	if len(stored) == 0 { // its value log file went between two iterators
+		return d.getLocked(key, version)
+	}
+	return d.open(key, stored)
+}
+
 // holds tells whether a record is stored already, and whole: what a power cut has left of it is no damage.
 func (d *disk) holds(key, value []byte, version uint64) (ok bool) {
 	defer func() {

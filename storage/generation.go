@@ -94,12 +94,13 @@ func (g *generation) get(hash uint32, key []byte) []byte {
 	return p.at(getRef(p.at(e), entryNewest))
 }
 
-// value returns what the generation knows of a key's value: nil if it is deleted, or not known.
-func (g *generation) value(hash uint32, key []byte) []byte {
-	if v := g.get(hash, key); v != nil {
-		return versionValue(v)
+// value returns the newest value of an entry that find returned: nil if it is deleted, or there is no entry.
+func (g *generation) value(e ref) []byte {
+	if e == 0 {
+		return nil
 	}
-	return nil
+	p := pieces(g.arena.chunks)
+	return versionValue(p.at(getRef(p.at(e), entryNewest)))
 }
 
 // getAt returns the newest version of a key at or before a position, or nil.
@@ -123,11 +124,11 @@ func (p pieces) versionAt(entry ref, pos uint64) []byte {
 	return nil
 }
 
-// put records that the batch at pos set key to value, or deleted it (value nil). keepFrom is the highest position that an open view
-// looks at (0: none): a version that such a view may need stays behind the new one.
-func (g *generation) put(hash uint32, key, value []byte, pos, keepFrom uint64) {
-	if e := g.find(hash, key); e != 0 {
-		g.overwrite(e, value, pos, keepFrom)
+// put records that the batch at pos set key to value, or deleted it (value nil). found is what find returned for the key. keepFrom is the
+// highest position that an open view looks at (0: none): a version that such a view may need stays behind the new one.
+func (g *generation) put(found ref, hash uint32, key, value []byte, pos, keepFrom uint64) {
+	if found != 0 {
+		g.overwrite(found, value, pos, keepFrom)
 		return
 	}
 	if (g.count+1)*4 > len(g.table)*3 {

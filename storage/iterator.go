@@ -237,7 +237,7 @@ func (i *Iterator) find() (ok bool) {
 			continue
 		}
 		if value == nil { // from Badger, at its iterator
-			if value, err = i.diskValue(key); err != nil {
+			if value, err = i.v.s.disk.valueOf(i.it.Item(), key, i.v.base.Load()); err != nil {
 				return false
 			}
 			i.it.Next()
@@ -314,15 +314,4 @@ func (i *Iterator) take(best *aheadRecord, below []byte) (key, value []byte, sta
 		return nil, nil, stepSkip
 	}
 	return key, value, stepRecord
-}
-
-func (i *Iterator) diskValue(key []byte) ([]byte, error) {
-	stored, err := i.it.Item().ValueCopy(nil)
-	if err != nil {
-		return nil, i.v.s.disk.damage(key, err.Error())
-	}
-	if len(stored) == 0 { // its value log file went between two iterators
-		return i.v.s.disk.getLocked(key, i.v.base.Load())
-	}
-	return i.v.s.disk.open(key, stored)
 }

@@ -60,23 +60,11 @@ func (d *disk) getNeighbours(keys [][]byte, each func(key, value []byte)) (err e
 		}
 		var value []byte
 		if it.Valid() && bytes.Equal(it.Item().Key(), key) {
-			if value, err = d.valueOf(it.Item(), key); err != nil {
+			if value, err = d.valueOf(it.Item(), key, newest); err != nil {
 				return err
 			}
 		}
 		each(key, value)
 	}
 	return nil
-}
-
-// valueOf returns the value of a record that an iterator stands on.
-func (d *disk) valueOf(item *badger.Item, key []byte) ([]byte, error) {
-	stored, err := item.ValueCopy(nil)
-	if err != nil {
-		return nil, d.damage(key, err.Error())
-	}
-	if len(stored) == 0 { // its value log file went between two iterators
-		return d.getLocked(key, newest)
-	}
-	return d.open(key, stored)
 }

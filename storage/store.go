@@ -207,12 +207,13 @@ func (s *Store) submit(t *Txn) error {
 			s.seal(g)
 			g, start = s.active(), len(s.tail.buf)
 		}
+		found := g.find(uint32(e.hash), key)
 		if value == nil {
 			s.tail.buf = appendDelete(s.tail.buf, key)
 		} else {
-			s.tail.buf = appendChange(s.tail.buf, key, g.value(uint32(e.hash), key), value)
+			s.tail.buf = appendChange(s.tail.buf, key, g.value(found), value)
 		}
-		g.put(uint32(e.hash), key, value, pos, keep)
+		g.put(found, uint32(e.hash), key, value, pos, keep)
 	}
 	s.tail.push(queued{pos: pos, start: start, end: len(s.tail.buf), timeMs: s.lastMs}, s.count(g, t, pos))
 	s.tail.mu.Unlock()
@@ -264,7 +265,8 @@ func (s *Store) seal(g *generation) {
 	keep := s.views.newest.Load()
 	for keyspace, t := range g.tallies {
 		key := appendTallyKey(nil, keyspace)
-		g.put(uint32(s.hash(key)), key, appendTally(nil, t), g.lastPos, keep)
+		hash := uint32(s.hash(key))
+		g.put(g.find(hash, key), hash, key, appendTally(nil, t), g.lastPos, keep)
 	}
 	g.closed = true
 	next := newGeneration(g.lastPos)

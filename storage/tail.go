@@ -238,9 +238,6 @@ func (s *Store) Wait(pos uint64) error {
 	if s.committed.Load() >= pos && (pos > s.waits.lastFailed.Load() || pos == 0) {
 		return nil
 	}
-	if decided, err := s.decided(pos); decided {
-		return err
-	}
 	s.drive()
 	w, err := s.enqueue(pos)
 	if w == nil {
