@@ -2,8 +2,8 @@ package types
 
 import "sett/storage"
 
-// CopyElements makes to, which owns nothing, a copy of the hash, set or sorted set from, with its time to live. The copy is part of the batch, whatever its
-// size: one that a batch of limit bytes does not hold is refused before anything is read.
+// CopyElements makes to, which owns nothing, a copy of the hash, set or sorted set from, with its time to live. The copy is part of the batch,
+// whatever its size: one that a batch of limit bytes does not hold is refused before anything is read.
 func (l *Ledger) CopyElements(from, to *Record, limit int64) error {
 	m := from.Meta
 	if m.Format == formatPacked {
@@ -56,20 +56,9 @@ func (l *Ledger) copyBucket(e *Elements, source uint64, start uint32) error {
 	l.key = appendBucket(l.key[:0], e.id, start)
 	l.txn.Put(l.key, entries)
 	return e.each(entries, func(el *Element) error {
-		for _, d := range []*datum{&el.name, &el.value} {
-			for n := 0; d.serial != 0 && n*partBytes < d.length; n++ {
-				l.key = appendPart(l.key[:0], source, d.serial, n)
-				part, err := l.txn.Get(l.key)
-				if err != nil {
-					return err
-				}
-				if len(part) != min(partBytes, d.length-n*partBytes) {
-					return e.corrupt()
-				}
-				l.key = appendPart(l.key[:0], e.id, d.serial, n)
-				l.txn.Put(l.key, part)
-			}
+		if err := l.copyParts(&el.name, source, e.id); err != nil {
+			return err
 		}
-		return nil
+		return l.copyParts(&el.value, source, e.id)
 	})
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-
-	"sett/storage"
 )
 
 // A datum is a name (field, member) or a value (of a field, of a list) inside a packed record, a bucket or a leaf:
@@ -14,8 +12,8 @@ import (
 //	inline  uvarint(length·2)      bytes
 //	apart   uvarint(length·2 + 1)  serial(8) · SHA-256(32), if it is a name
 //
-// A name lies apart if it is longer than inlineMaxBytes, and only then: what it is, its length tells. One that lies apart has its bytes in parts of partBytes under its collection, so it is removed with it. Only a spread collection has such:
-// records that many elements share stay small.
+// A name lies apart if it is longer than inlineMaxBytes, and only then: what it is, its length tells. One that lies apart has its bytes in parts
+// of partBytes under its collection, so it is removed with it. Only a spread collection has such: records that many elements share stay small.
 const (
 	inlineMaxBytes = 1 << 10
 	partBytes      = 8 << 10
@@ -104,11 +102,21 @@ func (d *datum) appendHead(dst []byte, g Getter, collection uint64) ([]byte, err
 	if d.serial == 0 {
 		return append(dst, d.bytes...), nil
 	}
-	head, err := g.Get(appendPart(nil, collection, d.serial, 0))
-	if err == nil && len(head) != min(partBytes, d.length) {
-		err = corruptCollection(appendPart(nil, collection, d.serial, 0), "a part of an element is missing")
-	}
+	head, err := d.part(g, nil, collection, 0)
 	return append(dst, head...), err
+}
+
+// part reads a part of a datum that lies apart. key is scratch.
+func (d *datum) part(g Getter, key []byte, collection uint64, n int) ([]byte, error) {
+	key = appendPart(key[:0], collection, d.serial, n)
+	part, err := g.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	if want := min(partBytes, d.length-n*partBytes); len(part) != want {
+		return nil, corruptCollection(key, fmt.Sprintf("part %d of an element of %d bytes has %d bytes of %d", n, d.length, len(part), want))
+	}
+	return part, nil
 }
 
 // appendTo appends the datum's bytes to dst.
@@ -118,15 +126,9 @@ func (d *datum) appendTo(dst []byte, g Getter, collection uint64) ([]byte, error
 	}
 	var scratch [partKeyBytes]byte
 	for n := 0; n*partBytes < d.length; n++ {
-		key := appendPart(scratch[:0], collection, d.serial, n)
-		part, err := g.Get(key)
+		part, err := d.part(g, scratch[:0], collection, n)
 		if err != nil {
 			return dst, err
-		}
-		if want := min(partBytes, d.length-n*partBytes); len(part) != want {
-			return dst, &storage.CorruptError{
-				Key: bytes.Clone(key), Reason: fmt.Sprintf("part %d of an element of %d bytes has %d bytes of %d", n, d.length, len(part), want),
-			}
 		}
 		dst = append(dst, part...)
 	}
@@ -147,13 +149,9 @@ func (d *datum) isName(name []byte, sum *[sha256.Size]byte) bool {
 // copyParts copies what lies apart of a datum to another collection.
 func (l *Ledger) copyParts(d *datum, from, to uint64) error {
 	for n := 0; d.serial != 0 && n*partBytes < d.length; n++ {
-		l.key = appendPart(l.key[:0], from, d.serial, n)
-		part, err := l.txn.Get(l.key)
+		part, err := d.part(l.txn, l.key, from, n)
 		if err != nil {
 			return err
-		}
-		if len(part) == 0 {
-			return corruptCollection(l.key, "a part of an element is missing")
 		}
 		l.key = appendPart(l.key[:0], to, d.serial, n)
 		l.txn.Put(l.key, part)

@@ -140,7 +140,9 @@ func (e *Edit) Put(name, value []byte) (added bool, err error) {
 		if len(name) <= inlineMaxBytes && len(value) <= inlineMaxBytes {
 			e.entry = e.appendInlineEntry(e.entry[:0], name, value)
 			e.packed = splice(e.packed, at, len(old.raw), e.entry)
-			e.count += int64(1 - boolInt(found))
+			if !found {
+				e.count++
+			}
 			e.changed = true
 			if e.count <= int64(e.l.options.PackedMaxEntries) && len(e.packed) <= e.l.options.PackedMaxBytes {
 				return !found, nil
@@ -152,13 +154,6 @@ func (e *Edit) Put(name, value []byte) (added bool, err error) {
 		}
 	}
 	return e.putSpread(&n, value)
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (e *Edit) appendInlineEntry(dst, name, value []byte) []byte {
@@ -183,43 +178,72 @@ func splice(b []byte, at, n int, by []byte) []byte {
 }
 
 func (e *Edit) putSpread(n *elementName, value []byte) (added bool, err error) {
-	b, err := e.load(e.bucketOf(n.hash))
-	if err != nil {
+	old, found, err := e.look(n)
+	if err != nil || found && e.of == Set {
 		return false, err
-	}
-	old, at, found, ok := find(e.of, b.entries, n)
-	switch {
-	case !ok:
-		return false, e.corrupt()
-	case found && e.of == Set:
-		return false, nil
 	}
 	// A name that lies apart stays where it is; a value that does is written anew.
 	e.entry = e.entry[:0]
 	switch {
 	case found && old.name.serial != 0:
-		e.entry = append(e.entry, old.raw[:len(old.raw)-e.valuePartOf(&old)]...)
+		e.entry = append(e.entry, old.raw[:len(old.raw)-e.valuePartOf(&old.Element)]...)
 	default:
 		e.entry = e.l.appendDatum(e.entry, e.id, n.bytes, inlineMaxBytes, true)
 	}
 	if e.of == Hash {
 		e.l.dropDatum(e.id, &old.value)
 		limit := inlineMaxBytes
-		if len(b.entries)+len(e.entry)+len(value) > fullBucketBytes {
+		if len(old.bucket.entries)+len(e.entry)+len(value) > fullBucketBytes {
 			limit = 0 // many large ones met by chance
 		}
 		e.entry = e.l.appendDatum(e.entry, e.id, value, limit, false)
 	}
-	b.entries = splice(b.entries, at, len(old.raw), e.entry)
-	b.dirty, e.changed = true, true
-	e.size += int64(len(e.entry) - len(old.raw))
 	e.bytes += int64(len(n.bytes)+len(value)) - old.bytes()
-	if !found {
+	return !found, e.write(&old, e.entry)
+}
+
+// place is where the entry of a name is in its bucket, or, if there is none, where it goes.
+type place struct {
+	Element
+	bucket *openBucket
+	at     int
+}
+
+// look finds a name in its bucket, which is loaded.
+func (e *Edit) look(n *elementName) (p place, found bool, err error) {
+	if p.bucket, err = e.load(e.bucketOf(n.hash)); err != nil {
+		return p, false, err
+	}
+	var ok bool
+	if p.Element, p.at, found, ok = find(e.of, p.bucket.entries, n); !ok {
+		return p, false, e.corrupt()
+	}
+	return p, found, nil
+}
+
+// write puts an entry at its place, instead of the one that is there.
+func (e *Edit) write(p *place, entry []byte) error {
+	b := p.bucket
+	b.entries = splice(b.entries, p.at, len(p.raw), entry)
+	b.dirty, e.changed = true, true
+	e.size += int64(len(entry) - len(p.raw))
+	if len(p.raw) == 0 {
 		b.count++
 		e.count++
 		e.widest = max(e.widest, uint32(b.count))
 	}
-	return !found, e.grow()
+	return e.grow()
+}
+
+// erase takes an entry out of its place.
+func (e *Edit) erase(p *place) error {
+	b := p.bucket
+	b.entries = splice(b.entries, p.at, len(p.raw), nil)
+	b.dirty, e.changed = true, true
+	b.count--
+	e.count--
+	e.size -= int64(len(p.raw))
+	return e.shrink()
 }
 
 // valuePartOf is how many bytes of an entry its value takes.
@@ -243,26 +267,14 @@ func (e *Edit) Remove(name []byte) (removed bool, err error) {
 		}
 		return found, nil
 	}
-	b, err := e.load(e.bucketOf(n.hash))
-	if err != nil {
+	old, found, err := e.look(&n)
+	if err != nil || !found {
 		return false, err
-	}
-	old, at, found, ok := find(e.of, b.entries, &n)
-	if !ok {
-		return false, e.corrupt()
-	}
-	if !found {
-		return false, nil
 	}
 	e.l.dropDatum(e.id, &old.name)
 	e.l.dropDatum(e.id, &old.value)
-	e.size -= int64(len(old.raw))
 	e.bytes -= old.bytes()
-	b.entries = splice(b.entries, at, len(old.raw), nil)
-	b.count--
-	e.count--
-	b.dirty, e.changed = true, true
-	return true, e.shrink()
+	return true, e.erase(&old)
 }
 
 // spread gives packed elements buckets.

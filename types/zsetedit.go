@@ -98,17 +98,13 @@ func (e ZSetEdit) spread() error {
 }
 
 func (e ZSetEdit) putSpread(n *elementName, score orderedScore) (added bool, err error) {
-	b, err := e.load(e.bucketOf(n.hash))
+	old, found, err := e.look(n)
 	if err != nil {
 		return false, err
 	}
-	old, at, found, ok := find(ZSet, b.entries, n)
-	if !ok {
-		return false, e.corrupt()
-	}
 	total := e.count
 	if found {
-		if err := e.removeRow(&old, n); err != nil {
+		if err := e.removeRow(&old.Element, n); err != nil {
 			return false, err
 		}
 		total--
@@ -129,15 +125,7 @@ func (e ZSetEdit) putSpread(n *elementName, score orderedScore) (added bool, err
 	if len(n.bytes) > inlineMaxBytes {
 		e.rows.apart += int64(len(n.bytes))
 	}
-	e.size += int64(len(e.entry) - len(old.raw))
-	b.entries = splice(b.entries, at, len(old.raw), e.entry)
-	b.dirty = true
-	if !found {
-		b.count++
-		e.count++
-		e.widest = max(e.widest, uint32(b.count))
-	}
-	return !found, e.grow()
+	return !found, e.write(&old, e.entry)
 }
 
 // removeRow takes the row of an element out of the tree.
@@ -159,31 +147,14 @@ func (e ZSetEdit) Remove(member []byte) (removed bool, err error) {
 		return e.Edit.Remove(member)
 	}
 	n := e.keys.elementName(member)
-	b, err := e.load(e.bucketOf(n.hash))
-	if err != nil {
+	old, found, err := e.look(&n)
+	if err != nil || !found {
 		return false, err
 	}
-	old, at, found, ok := find(ZSet, b.entries, &n)
-	if !ok {
-		return false, e.corrupt()
-	}
-	if !found {
-		return false, nil
-	}
-	if err := e.removeRow(&old, &n); err != nil {
+	if err := e.removeRow(&old.Element, &n); err != nil {
 		return false, err
 	}
-	return true, e.removeEntry(b, &old, at)
-}
-
-// removeEntry takes an element out of its bucket.
-func (e ZSetEdit) removeEntry(b *openBucket, el *Element, at int) error {
-	e.size -= int64(len(el.raw))
-	b.entries = splice(b.entries, at, len(el.raw), nil)
-	b.count--
-	e.count--
-	b.dirty, e.changed = true, true
-	return e.shrink()
+	return true, e.erase(&old)
 }
 
 // RemoveRange removes the elements of the ranks [i, j).
@@ -226,15 +197,14 @@ func (e ZSetEdit) removeEntries(i, j int64) error {
 			return err
 		}
 		n := e.keys.elementName(member)
-		b, err := e.load(e.bucketOf(n.hash))
+		old, found, err := e.look(&n)
+		if err == nil && !found {
+			err = e.corrupt()
+		}
 		if err != nil {
 			return err
 		}
-		old, at, found, ok := find(ZSet, b.entries, &n)
-		if !ok || !found {
-			return e.corrupt()
-		}
-		return e.removeEntry(b, &old, at)
+		return e.erase(&old)
 	})
 }
 
