@@ -237,7 +237,7 @@ func bitFieldRO(q *Query) error {
 
 // readFields replies to operations that only read.
 func (q *Query) readFields(ops []fieldOp) error {
-	m, err := q.lookupString(q.Args[1])
+	m, err := q.lookupOf(q.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ func bitField(u *Update) error {
 	if !slices.ContainsFunc(ops, writesField) {
 		return u.readFields(ops)
 	}
-	r, err := u.openString(u.Args[1])
+	r, err := u.openOf(u.Args[1], types.String)
 	if err != nil {
 		return err
 	}

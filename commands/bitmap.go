@@ -80,7 +80,7 @@ func getBit(q *Query) error {
 	if err != nil {
 		return err
 	}
-	m, err := q.lookupString(q.Args[1])
+	m, err := q.lookupOf(q.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func setBit(u *Update) error {
 	if !ok || bit&^1 != 0 {
 		return ErrBit
 	}
-	r, err := u.openString(u.Args[1])
+	r, err := u.openOf(u.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ type bitScan struct {
 const shortScan = 64 << 10
 
 func bitCount(q *Query) error {
-	m, err := q.lookupString(q.Args[1])
+	m, err := q.lookupOf(q.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func bitPos(q *Query) error {
 	if bit&^1 != 0 {
 		return ErrBitPosBit
 	}
-	m, err := q.lookupString(q.Args[1])
+	m, err := q.lookupOf(q.Args[1], types.String)
 	if err != nil {
 		return err
 	}

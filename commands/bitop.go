@@ -54,7 +54,7 @@ func bitOp(u *Update) error {
 // bitSources opens the sources; length is that of the longest, total that of all.
 func (u *Update) bitSources(names [][]byte) (sources []types.Record, length, total int, err error) {
 	for _, name := range names {
-		m, err := u.lookupString(name)
+		m, err := u.lookupOf(name, types.String)
 		if err != nil {
 			return nil, 0, 0, err
 		}

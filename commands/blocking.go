@@ -109,11 +109,7 @@ func narrowPop(args [][]byte, key []byte) [][]byte {
 }
 
 func bLMove(u *Update) error {
-	from, err := atLeft(u.Args[3])
-	if err != nil {
-		return err
-	}
-	to, err := atLeft(u.Args[4])
+	from, to, err := moveSides(u.Args)
 	if err != nil {
 		return err
 	}

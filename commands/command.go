@@ -207,10 +207,10 @@ func (q *Query) peek(name []byte) (types.Meta, error) {
 	return m, nil
 }
 
-// lookupString is lookup for those who want a string or nothing.
-func (q *Query) lookupString(name []byte) (types.Meta, error) {
+// lookupOf is lookup for those who want a key of one type or none.
+func (q *Query) lookupOf(name []byte, of types.Type) (types.Meta, error) {
 	m, err := q.lookup(name)
-	if err == nil && m.Exists && m.Type != types.String {
+	if err == nil && m.Exists && m.Type != of {
 		err = ErrWrongType
 	}
 	return m, err
@@ -282,10 +282,10 @@ func (u *Update) openBeside(name []byte) (types.Record, error) {
 	return u.ledger.Open(key, name)
 }
 
-// openString is open for those who want a string or nothing.
-func (u *Update) openString(name []byte) (types.Record, error) {
+// openOf is open for those who want a key of one type or none.
+func (u *Update) openOf(name []byte, of types.Type) (types.Record, error) {
 	r, err := u.open(name)
-	if err == nil && r.Exists && r.Type != types.String {
+	if err == nil && r.Exists && r.Type != of {
 		err = ErrWrongType
 	}
 	return r, err

@@ -23,10 +23,7 @@ func (q *Query) elements(name []byte, of types.Type) (*types.Elements, error) {
 }
 
 func (q *Query) lookUpElements(e *types.Elements, name []byte, of types.Type) error {
-	m, err := q.lookup(name)
-	if err == nil && m.Exists && m.Type != of {
-		err = ErrWrongType
-	}
+	m, err := q.lookupOf(name, of)
 	if err != nil {
 		return err
 	}
@@ -73,40 +70,12 @@ func (q *Query) someAtOnce(e *types.Elements, n int64) bool {
 
 // edit opens a hash or a set in order to change its elements.
 func (u *Update) edit(name []byte, of types.Type) (*types.Edit, error) {
-	r, err := u.open(name)
-	if err == nil && r.Exists && r.Type != of {
-		err = ErrWrongType
-	}
+	r, err := u.openOf(name, of)
 	if err != nil {
 		return nil, err
 	}
 	u.record = r
 	return u.ledger.EditElements(&u.record, of)
-}
-
-// parseElementScan reads the arguments of HSCAN, SSCAN and ZSCAN.
-func (q *Query) parseElementScan(args [][]byte) error {
-	for ; len(args) > 0; args = args[2:] {
-		if len(args) == 1 {
-			return ErrSyntax
-		}
-		switch option, value := args[0], args[1]; {
-		case is(option, "count"):
-			n, err := intArg(value)
-			if err != nil {
-				return err
-			}
-			if n < 1 {
-				return ErrSyntax
-			}
-			q.state.count = n
-		case is(option, "match"):
-			q.state.setPattern(value)
-		default:
-			return ErrSyntax
-		}
-	}
-	return nil
 }
 
 // scanElements is the first half of HSCAN, SSCAN and ZSCAN.
@@ -121,7 +90,7 @@ func (q *Query) scanElements(of types.Type) error {
 		return err
 	}
 	if e.Len() > 0 {
-		if err := q.parseElementScan(q.Args[3:]); err != nil {
+		if err := q.state.parse(q.Args[3:], false); err != nil {
 			return err
 		}
 	}

@@ -111,7 +111,7 @@ func (d *DataSet) SetHLLSparseMax(bytes int64) { d.hllSparseMax.Store(bytes) }
 const fewElements = 16
 
 func pfAdd(u *Update) error {
-	r, err := u.openString(u.Args[1])
+	r, err := u.openOf(u.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func pfCount(q *Query) error {
 	if len(q.Args) > 2 {
 		return q.countUnion(q.Args[1:])
 	}
-	m, err := q.lookupString(q.Args[1])
+	m, err := q.lookupOf(q.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (q *Query) countUnion(names [][]byte) error {
 func (q *Query) union(regs *types.Registers, names [][]byte) (dense bool, err error) {
 	var missed error
 	for _, name := range names {
-		m, err := q.lookupString(name)
+		m, err := q.lookupOf(name, types.String)
 		if err != nil {
 			return false, err
 		}
@@ -264,7 +264,7 @@ func pfMerge(u *Update) error {
 	if err != nil {
 		return err
 	}
-	r, err := u.openString(u.Args[1])
+	r, err := u.openOf(u.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -293,7 +293,7 @@ func pfMerge(u *Update) error {
 }
 
 func pfDebug(u *Update) error {
-	r, err := u.openString(u.Args[2])
+	r, err := u.openOf(u.Args[2], types.String)
 	if err != nil {
 		return err
 	}

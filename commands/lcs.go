@@ -29,7 +29,7 @@ func lcsStart(q *Query) error {
 	var s lcsState
 	for i, m := range []*types.Meta{&s.a, &s.b} {
 		var err error
-		if *m, err = q.lookupString(q.Args[i+1]); err == ErrWrongType {
+		if *m, err = q.lookupOf(q.Args[i+1], types.String); err == ErrWrongType {
 			return ErrLCSType
 		} else if err != nil {
 			return err

@@ -161,7 +161,7 @@ type listState struct {
 
 // list opens a list to be read; a key that is not there has no elements.
 func (q *Query) list(name []byte) (*types.ListValue, error) {
-	m, err := q.lookup(name)
+	m, err := q.lookupOf(name, types.List)
 	if err != nil {
 		return nil, err
 	}
@@ -169,9 +169,6 @@ func (q *Query) list(name []byte) (*types.ListValue, error) {
 }
 
 func (q *Query) openList(m *types.Meta) (*types.ListValue, error) {
-	if m.Exists && m.Type != types.List {
-		return nil, ErrWrongType
-	}
 	if q.elementsOf == nil {
 		q.elementsOf = new(types.ListValue)
 	}
@@ -180,27 +177,16 @@ func (q *Query) openList(m *types.Meta) (*types.ListValue, error) {
 
 // listAt is list for the second half of a row: as the view shows it that was taken then.
 func (q *Query) listAt(v *storage.View, name []byte) (*types.ListValue, error) {
-	key, err := q.metaKey(name)
+	m, err := q.metaAt(v, name)
 	if err != nil {
 		return nil, err
-	}
-	var m types.Meta
-	record, err := v.Get(key)
-	if err == nil && record != nil {
-		m, err = types.DecodeMeta(key, record)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if m.ExpiredAt(q.Now) {
-		m = types.Meta{}
 	}
 	return q.openList(&m)
 }
 
 // editList opens a list in order to change it. Only one is open at a time.
 func (u *Update) editList(name []byte) (*types.ListValue, error) {
-	r, err := u.open(name)
+	r, err := u.openOf(name, types.List)
 	if err != nil {
 		return nil, err
 	}
@@ -325,12 +311,9 @@ func (q *Query) replyBackward(s *types.ListValue, i, j int64) error {
 }
 
 func lLen(q *Query) error {
-	m, err := q.lookup(q.Args[1])
-	switch {
-	case err != nil:
+	m, err := q.lookupOf(q.Args[1], types.List)
+	if err != nil {
 		return err
-	case m.Exists && m.Type != types.List:
-		return ErrWrongType
 	}
 	q.W.Int(m.Count())
 	return nil
@@ -656,15 +639,19 @@ func atLeft(arg []byte) (left bool, err error) {
 }
 
 func lMove(u *Update) error {
-	from, err := atLeft(u.Args[3])
-	if err != nil {
-		return err
-	}
-	to, err := atLeft(u.Args[4])
+	from, to, err := moveSides(u.Args)
 	if err != nil {
 		return err
 	}
 	return u.moveOrNull(from, to)
+}
+
+// moveSides reads the two ends of LMOVE and BLMOVE.
+func moveSides(args [][]byte) (fromLeft, toLeft bool, err error) {
+	if fromLeft, err = atLeft(args[3]); err == nil {
+		toLeft, err = atLeft(args[4])
+	}
+	return fromLeft, toLeft, err
 }
 
 func rPopLPush(u *Update) error { return u.moveOrNull(false, true) }
@@ -736,31 +723,35 @@ type mPop struct {
 
 // parseMPop reads a number of keys and what follows it.
 func parseMPop(args [][]byte) (p mPop, err error) {
-	keys, err := positiveArg(args[0], ErrNumKeys)
-	if err != nil || keys == 0 {
-		return p, ErrNumKeys
-	}
-	if keys > int64(len(args)-2) {
-		return p, ErrSyntax
-	}
-	p.names, p.count = args[1:1+keys], 1
-	options := args[1+keys:]
-	if p.left, err = atLeft(options[0]); err != nil {
+	names, options, err := manyKeys(args)
+	switch {
+	case err != nil:
 		return p, err
-	}
-	switch options = options[1:]; {
 	case len(options) == 0:
-	case !is(options[0], "count") || len(options) == 1:
 		return p, ErrSyntax
-	default:
-		if p.count, err = positiveArg(options[1], ErrCountZero); err != nil || p.count == 0 {
-			return p, ErrCountZero
-		}
-		if len(options) > 2 {
-			return p, ErrSyntax
-		}
 	}
-	return p, nil
+	p.names = names
+	if p.left, err = atLeft(options[0]); err == nil {
+		p.count, err = popCount(options[1:])
+	}
+	return p, err
+}
+
+// popCount reads the COUNT that may end LMPOP and ZMPOP; without it, it is 1.
+func popCount(options [][]byte) (count int64, err error) {
+	switch {
+	case len(options) == 0:
+		return 1, nil
+	case !is(options[0], "count") || len(options) == 1:
+		return 0, ErrSyntax
+	}
+	if count, err = positiveArg(options[1], ErrCountZero); err != nil || count == 0 {
+		return 0, ErrCountZero
+	}
+	if len(options) > 2 {
+		return 0, ErrSyntax
+	}
+	return count, nil
 }
 
 // popMany takes elements off the first of the lists that there is.

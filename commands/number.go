@@ -37,7 +37,7 @@ func decrBy(u *Update) error {
 const maxIntChars = 20
 
 func (u *Update) add(by int64) error {
-	r, err := u.openString(u.Args[1])
+	r, err := u.openOf(u.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (u *Update) add(by int64) error {
 }
 
 func incrByFloat(u *Update) error {
-	r, err := u.openString(u.Args[1])
+	r, err := u.openOf(u.Args[1], types.String)
 	if err != nil {
 		return err
 	}

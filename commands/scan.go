@@ -29,12 +29,21 @@ func scanStart(q *Query) error {
 		return ErrInvalidCursor
 	}
 	s := scanState{cursor: cursor, count: defaultScanCount}
-	for i := 2; i < len(q.Args); i += 2 {
-		if i+1 == len(q.Args) {
+	if err := s.parse(q.Args[2:], true); err != nil {
+		return err
+	}
+	q.state = s
+	_, err := q.keyspace()
+	return err
+}
+
+// parse reads the options of SCAN, or those that are left of them for the scans of one key.
+func (s *scanState) parse(args [][]byte, ofKeys bool) error {
+	for ; len(args) > 0; args = args[2:] {
+		if len(args) == 1 {
 			return ErrSyntax
 		}
-		value := q.Args[i+1]
-		switch option := q.Args[i]; {
+		switch option, value := args[0], args[1]; {
 		case is(option, "count"):
 			n, err := intArg(value)
 			if err != nil {
@@ -46,15 +55,13 @@ func scanStart(q *Query) error {
 			s.count = n
 		case is(option, "match"):
 			s.setPattern(value)
-		case is(option, "type"):
+		case is(option, "type") && ofKeys:
 			s.typ = value
 		default:
 			return ErrSyntax
 		}
 	}
-	q.state = s
-	_, err := q.keyspace()
-	return err
+	return nil
 }
 
 func (s *scanState) setPattern(pattern []byte) {

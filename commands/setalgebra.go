@@ -245,18 +245,23 @@ func sInterCardView(q *Query, v *storage.View) error {
 	return q.replyInterCard(s, c.limit)
 }
 
-// errEnough ends a walk.
-const errEnough = Error("enough")
-
 func (q *Query) replyInterCard(s sets, limit int64) error {
+	return q.replyCount(limit, func(count func() error) error {
+		return s.inter(func([]byte) error { return count() })
+	})
+}
+
+// replyCount answers with how often walk calls count, up to a limit (0: none), which ends the walk.
+func (q *Query) replyCount(limit int64, walk func(count func() error) error) error {
+	const enough = Error("enough")
 	n := int64(0)
-	err := s.inter(func([]byte) error {
+	err := walk(func() error {
 		if n++; n == limit {
-			return errEnough
+			return enough
 		}
 		return nil
 	})
-	if err == nil || err == errEnough {
+	if err == nil || err == enough {
 		q.W.Int(n)
 		return nil
 	}

@@ -203,7 +203,7 @@ func stringRows() []*Row {
 }
 
 func get(q *Query) error {
-	m, err := q.lookupString(q.Args[1])
+	m, err := q.lookupOf(q.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func mGet(q *Query) error {
 }
 
 func strlen(q *Query) error {
-	m, err := q.lookupString(q.Args[1])
+	m, err := q.lookupOf(q.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func getRange(q *Query) error {
 	if err != nil {
 		return err
 	}
-	m, err := q.lookupString(q.Args[1])
+	m, err := q.lookupOf(q.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -561,7 +561,7 @@ func mSetNX(u *Update) error {
 }
 
 func appendTo(u *Update) error {
-	r, err := u.openString(u.Args[1])
+	r, err := u.openOf(u.Args[1], types.String)
 	if err != nil {
 		return err
 	}
@@ -581,7 +581,7 @@ func setRange(u *Update) error {
 	if offset < 0 {
 		return ErrOffsetRange
 	}
-	r, err := u.openString(u.Args[1])
+	r, err := u.openOf(u.Args[1], types.String)
 	if err != nil {
 		return err
 	}

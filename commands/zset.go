@@ -291,10 +291,7 @@ func zsetRows() []*Row {
 
 // ranking looks a sorted set up, in memory that the next call uses again; a key that is not there has no members.
 func (q *Query) ranking(name []byte) (*types.Ranking, error) {
-	m, err := q.lookup(name)
-	if err == nil && m.Exists && m.Type != types.ZSet {
-		err = ErrWrongType
-	}
+	m, err := q.lookupOf(name, types.ZSet)
 	if err != nil {
 		return nil, err
 	}
@@ -312,10 +309,7 @@ func (q *Query) rankingAt(v *storage.View, name []byte) (*types.Ranking, error) 
 
 // editZSet opens a sorted set in order to change so many of its members.
 func (u *Update) editZSet(name []byte, changes int) (e types.ZSetEdit, err error) {
-	r, err := u.open(name)
-	if err == nil && r.Exists && r.Type != types.ZSet {
-		err = ErrWrongType
-	}
+	r, err := u.openOf(name, types.ZSet)
 	if err != nil {
 		return e, err
 	}
@@ -651,21 +645,10 @@ func zMPop(u *Update) error {
 	if len(args) == 0 || !is(args[0], "min") && !is(args[0], "max") {
 		return ErrSyntax
 	}
-	highest, count := is(args[0], "max"), int64(1)
-	switch args = args[1:]; {
-	case len(args) == 0:
-	case len(args) == 2 && is(args[0], "count"):
-		var ok bool
-		if count, ok = resp.ParseInt(args[1]); !ok || count < 1 {
-			return ErrCountZero
-		}
-	case len(args) > 2 && is(args[0], "count"): // Redis comes upon the number first
-		if count, ok := resp.ParseInt(args[1]); !ok || count < 1 {
-			return ErrCountZero
-		}
-		return ErrSyntax
-	default:
-		return ErrSyntax
+	highest := is(args[0], "max")
+	count, err := popCount(args[1:])
+	if err != nil {
+		return err
 	}
 	for _, name := range names {
 		z, err := u.ranking(name)

@@ -353,7 +353,9 @@ func (q *Query) operateAt(v *storage.View, o zOperation) error {
 func (q *Query) replyOperation(o *zOperation, s zSources) error {
 	s.prepare(o)
 	if o.counting {
-		return q.replyCount(o, s)
+		return q.replyCount(o.limit, func(count func() error) error {
+			return s.run(o, func([]byte, float64) error { return count() })
+		})
 	}
 	members, err := s.result(o)
 	if err != nil {
@@ -365,21 +367,6 @@ func (q *Query) replyOperation(o *zOperation, s zSources) error {
 		q.replyScored(m.member, m.score, reply)
 	}
 	return nil
-}
-
-func (q *Query) replyCount(o *zOperation, s zSources) error {
-	n := int64(0)
-	err := s.run(o, func([]byte, float64) error {
-		if n++; n == o.limit {
-			return errEnough
-		}
-		return nil
-	})
-	if err == nil || err == errEnough {
-		q.W.Int(n)
-		return nil
-	}
-	return err
 }
 
 func (u *Update) storeOperation(o zOperation) error {

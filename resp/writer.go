@@ -157,13 +157,17 @@ func (w *Writer) Bool(v bool) {
 // shows and which depend on the processor, we know only one.
 func (w *Writer) Double(v float64) {
 	var digits [32]byte
-	b := AppendDouble(digits[:0], v)
+	w.double(AppendDouble(digits[:0], v))
+}
+
+// double writes the digits of a floating point number; RESP2 has no type for it.
+func (w *Writer) double(digits []byte) {
 	if w.Proto != 3 {
-		w.Bulk(b)
+		w.Bulk(digits)
 		return
 	}
 	w.buf = append(w.buf, ',')
-	w.buf = append(w.buf, b...)
+	w.buf = append(w.buf, digits...)
 	w.end()
 }
 
@@ -175,13 +179,7 @@ func (w *Writer) Decimal(v float64) {
 	if bytes.IndexByte(b, '.') >= 0 {
 		b = bytes.TrimRight(bytes.TrimRight(b, "0"), ".")
 	}
-	if w.Proto != 3 {
-		w.Bulk(b)
-		return
-	}
-	w.buf = append(w.buf, ',')
-	w.buf = append(w.buf, b...)
-	w.end()
+	w.double(b)
 }
 
 // BulkDouble writes a floating point number as a string of bytes.

@@ -13,12 +13,17 @@ import (
 // beginWait has the connection wait for what the command at hand waits for.
 func (s *session) beginWait(w *commands.Waiter) {
 	s.waiter = w
+	s.waitFor(w.TimeoutMs)
+	s.postpone(await)
+}
+
+// waitFor begins a wait of so many ms; 0: without end.
+func (s *session) waitFor(timeoutMs int64) {
 	s.unblocked.Store(int32(stillBlocked))
 	s.waitEndMs = math.MaxInt64
-	if now := time.Now().UnixMilli(); w.TimeoutMs > 0 && w.TimeoutMs < math.MaxInt64-now {
-		s.waitEndMs = now + w.TimeoutMs
+	if now := time.Now().UnixMilli(); timeoutMs > 0 && timeoutMs < math.MaxInt64-now {
+		s.waitEndMs = now + timeoutMs
 	}
-	s.postpone(await)
 }
 
 // goOnWaiting ends the wait if it is over: the client was served, its time is up, or somebody has unblocked it.

@@ -180,16 +180,11 @@ func (s *session) waitForNobody(b *buffers, timeoutMs int64) (over bool) {
 	if s.multi {
 		return true
 	}
-	now := time.Now().UnixMilli()
 	if s.waitEndMs == 0 {
-		s.unblocked.Store(int32(stillBlocked))
-		s.waitEndMs = math.MaxInt64
-		if timeoutMs > 0 && timeoutMs < math.MaxInt64-now {
-			s.waitEndMs = now + timeoutMs
-		}
+		s.waitFor(timeoutMs)
 	}
 	reason := unblock(s.unblocked.Load())
-	if reason == stillBlocked && now < s.waitEndMs {
+	if reason == stillBlocked && time.Now().UnixMilli() < s.waitEndMs {
 		s.postpone(await)
 		return false
 	}
