@@ -161,7 +161,7 @@ func (s *Store) flushGeneration(g *generation) error {
 	if err := l.finish(); err != nil {
 		return err
 	}
-	s.retire(g, refs, beside)
+	s.retire(g, beside)
 	s.views.advance()
 	s.stats.Flushes.Add(1)
 	s.stats.FlushRecords.Add(uint64(len(refs)))
@@ -179,11 +179,15 @@ func (s *Store) flushGeneration(g *generation) error {
 
 // retire makes readers find a flushed generation's records in the cache and in Badger, in an order that leaves no moment at which
 // somebody finds, or keeps, an older one.
-func (s *Store) retire(g *generation, refs []ref, beside *removal) {
+func (s *Store) retire(g *generation, beside *removal) {
 	s.retired.Add(1)
 	p := g.pieces()
-	for _, r := range refs {
-		e := p.at(r)
+	// In the order of hashes, in which the cache's index lies, too.
+	for _, slot := range g.table {
+		if slot.entry == 0 {
+			continue
+		}
+		e := p.at(slot.entry)
 		key := entryKey(e)
 		if key[0] == '!' {
 			continue
