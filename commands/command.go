@@ -30,6 +30,9 @@ type Row struct {
 	// Syscmd marks commands that programs of Redis send each other, and people need not know.
 	Syscmd bool
 
+	// Newer, if set, tells whether arguments fit that Arity, which is that of Redis 7.0, does not allow: those of an option that came later.
+	Newer func(args [][]byte) bool
+
 	// Exactly one of Read, Write and Session is set, and that is the kind of the command.
 	Read    func(*Query) error
 	Write   func(*Update) error
@@ -71,6 +74,11 @@ func (r *Row) CheckArity(n int) bool {
 		return n == r.Arity
 	}
 	return n >= -r.Arity
+}
+
+// fits tells whether a command with such arguments is one of the row.
+func (r *Row) fits(args [][]byte) bool {
+	return r.CheckArity(len(args)) || r.Newer != nil && r.Newer(args)
 }
 
 // IsWrite tells whether running the row may change the data set.

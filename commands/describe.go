@@ -309,7 +309,7 @@ func (t *Table) replyKeys(w *resp.Writer, args [][]byte, flags bool) error {
 		return ErrInvalidCommand
 	case len(row.Keys) == 0:
 		return ErrNoKeyArguments
-	case !row.CheckArity(len(args)):
+	case !row.fits(args):
 		return ErrInvalidArity
 	}
 	mark, n := w.Len(), 0

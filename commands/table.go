@@ -129,7 +129,7 @@ func (t *Table) Resolve(args [][]byte) (*Row, error) {
 			return nil, ErrUnknownSubcommand(t.Lookup(args[0]).Name, args[1])
 		}
 	}
-	if !row.CheckArity(len(args)) {
+	if !row.fits(args) {
 		return nil, ErrArity(row.Name)
 	}
 	return row, nil

@@ -174,12 +174,13 @@ func zsetRows() []*Row {
 			Write:      zRangeStore,
 		},
 		{
-			Name: "zrank", Arity: -3, Flags: FlagReadonly | FlagFast,
+			Name: "zrank", Arity: 3, Flags: FlagReadonly | FlagFast,
 			Keys:       oneKey(KeyRO | KeyAccess),
 			Categories: CatSortedSet, Group: "sorted-set", Since: "2.0.0",
 			Summary:    "Determine the index of a member in a sorted set",
 			Complexity: "O(log(N))",
 			Read:       zRank,
+			Newer:      withScore,
 		},
 		{
 			Name: "zrem", Arity: -3, Flags: FlagWrite | FlagFast,
@@ -244,12 +245,13 @@ func zsetRows() []*Row {
 			Long: zRevRangeByScoreView,
 		},
 		{
-			Name: "zrevrank", Arity: -3, Flags: FlagReadonly | FlagFast,
+			Name: "zrevrank", Arity: 3, Flags: FlagReadonly | FlagFast,
 			Keys:       oneKey(KeyRO | KeyAccess),
 			Categories: CatSortedSet, Group: "sorted-set", Since: "2.0.0",
 			Summary:    "Determine the index of a member in a sorted set, with scores ordered from high to low",
 			Complexity: "O(log(N))",
 			Read:       zRevRank,
+			Newer:      withScore,
 		},
 		{
 			Name: "zscan", Arity: -3, Flags: FlagReadonly,
@@ -555,15 +557,15 @@ func (q *Query) replyScore(e *types.Elements, member []byte) error {
 	return nil
 }
 
-func zRank(q *Query) error { return q.replyRank("zrank", false) }
+func zRank(q *Query) error { return q.replyRank(false) }
 
-func zRevRank(q *Query) error { return q.replyRank("zrevrank", true) }
+func zRevRank(q *Query) error { return q.replyRank(true) }
 
-func (q *Query) replyRank(command string, reverse bool) error {
+// withScore is what 7.2 adds to ZRANK and ZREVRANK.
+func withScore(args [][]byte) bool { return len(args) == 4 && is(args[3], "withscore") }
+
+func (q *Query) replyRank(reverse bool) error {
 	withScore := len(q.Args) > 3
-	if len(q.Args) > 4 || withScore && !is(q.Args[3], "withscore") {
-		return ErrArity(command)
-	}
 	z, err := q.ranking(q.Args[1])
 	if err != nil {
 		return err

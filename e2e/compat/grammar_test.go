@@ -656,8 +656,6 @@ func harmless(args []string) bool {
 		switch {
 		case name == "lcs" && (strings.HasPrefix(arg, "k") || strings.HasPrefix(arg, "h") || len(arg) > 2 && i < 2):
 			return false // its time is the product of the lengths
-		case strings.HasSuffix(name, "rank") && len(args) > 3:
-			return false // since 7.2 there may be one more argument
 		case err != nil || n <= 0:
 			continue
 		}
