@@ -640,32 +640,57 @@ func (u *Update) popFrom(name []byte, count int64, highest bool, s scoresReply) 
 }
 
 func zMPop(u *Update) error {
-	names, args, err := manyKeys(u.Args[1:])
+	p, err := parseZMPop(u.Args[1:])
 	if err != nil {
 		return err
 	}
-	if len(args) == 0 || !is(args[0], "min") && !is(args[0], "max") {
-		return ErrSyntax
+	popped, err := u.popScoresOf(&p)
+	if err == nil && !popped {
+		u.W.NullArray()
 	}
-	highest := is(args[0], "max")
-	count, err := popCount(args[1:])
+	return err
+}
+
+// zPop is what ZMPOP and those that wait ask for.
+type zPop struct {
+	names   [][]byte
+	highest bool
+	count   int64
+}
+
+// parseZMPop reads a number of keys and what follows it.
+func parseZMPop(args [][]byte) (p zPop, err error) {
+	names, options, err := manyKeys(args)
 	if err != nil {
-		return err
+		return p, err
 	}
-	for _, name := range names {
+	if len(options) == 0 || !is(options[0], "min") && !is(options[0], "max") {
+		return p, ErrSyntax
+	}
+	p.names, p.highest = names, is(options[0], "max")
+	p.count, err = popCount(options[1:])
+	return p, err
+}
+
+// popScoresOf takes members off the first of the sorted sets that there is, and answers as ZMPOP does.
+func (u *Update) popScoresOf(p *zPop) (popped bool, err error) {
+	return u.popFirst(p, 2, scoresReply{pairs: true})
+}
+
+// popFirst takes members off the first of the sorted sets that there is, and answers with an array of its name and them.
+func (u *Update) popFirst(p *zPop, length int, s scoresReply) (popped bool, err error) {
+	for _, name := range p.names {
 		z, err := u.ranking(name)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if z.Len() == 0 {
-			continue
+		if z.Len() > 0 {
+			u.W.Array(length)
+			u.W.Bulk(name)
+			return true, u.popFrom(name, min(p.count, z.Len()), p.highest, s)
 		}
-		u.W.Array(2)
-		u.W.Bulk(name)
-		return u.popFrom(name, min(count, z.Len()), highest, scoresReply{pairs: true})
 	}
-	u.W.NullArray()
-	return nil
+	return false, nil
 }
 
 // manyKeys is countedNames for those commands that answer too few arguments with a syntax error.
