@@ -2,6 +2,7 @@ package commands
 
 import (
 	"bytes"
+	"cmp"
 
 	"sett/resp"
 	"sett/storage"
@@ -46,6 +47,9 @@ type Row struct {
 	// (Query.memo), it runs as a batch behind the reply. Whether it succeeds is nobody's business, so a full disk refuses no read.
 	Memo func(*Update) error
 
+	// Lighter, if set, is the Read row that does what a Write row is asked for with such arguments; nil: there is none, they do change something.
+	Lighter func(args [][]byte) *Row
+
 	// Stages tells whether argument i of n may be staged. Its handler reads it with put or argument only. Nil: none may.
 	Stages func(n, i int) bool
 
@@ -79,6 +83,14 @@ func (r *Row) CheckArity(n int) bool {
 // fits tells whether a command with such arguments is one of the row.
 func (r *Row) fits(args [][]byte) bool {
 	return r.CheckArity(len(args)) || r.Newer != nil && r.Newer(args)
+}
+
+// forArgs is the row that runs for such arguments.
+func (r *Row) forArgs(args [][]byte) *Row {
+	if r.Lighter != nil {
+		return cmp.Or(r.Lighter(args), r)
+	}
+	return r
 }
 
 // IsWrite tells whether running the row may change the data set.

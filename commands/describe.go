@@ -152,6 +152,18 @@ func (s *KeySpec) reply(w *resp.Writer) {
 	w.BulkString("begin_search")
 	w.Map(2)
 	w.BulkString("type")
+	if s.Where != nil {
+		w.BulkString("unknown")
+		w.BulkString("spec")
+		w.Map(0)
+		w.BulkString("find_keys")
+		w.Map(2)
+		w.BulkString("type")
+		w.BulkString("unknown")
+		w.BulkString("spec")
+		w.Map(0)
+		return
+	}
 	if s.Keyword != "" {
 		w.BulkString("keyword")
 		w.BulkString("spec")
