@@ -56,6 +56,33 @@ func blockingRows() []*Row {
 			Write:      bLMPop,
 			Blocking:   &Blocking{types.List, narrowMPop},
 		},
+		{
+			Name: "bzmpop", Arity: -5, Flags: FlagWrite | FlagBlocking,
+			Keys:       []KeySpec{countedKeys(KeyRW|KeyAccess|KeyDelete, 2)},
+			Categories: CatSortedSet, Group: "sorted-set", Since: "7.0.0",
+			Summary:    "Remove and return members with scores in a sorted set or block until one is available",
+			Complexity: "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number of elements in the sorted set, and M being the number of elements popped.",
+			Write:      bZMPop,
+			Blocking:   &Blocking{types.ZSet, narrowMPop},
+		},
+		{
+			Name: "bzpopmax", Arity: -3, Flags: FlagWrite | FlagNoScript | FlagBlocking | FlagFast,
+			Keys:       []KeySpec{{Flags: KeyRW | KeyAccess | KeyDelete, First: 1, Last: -2, Step: 1}},
+			Categories: CatSortedSet, Group: "sorted-set", Since: "5.0.0",
+			Summary:    "Remove and return the member with the highest score from one or more sorted sets, or block until one is available",
+			Complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+			Write:      bZPopMax,
+			Blocking:   &Blocking{types.ZSet, narrowPop},
+		},
+		{
+			Name: "bzpopmin", Arity: -3, Flags: FlagWrite | FlagNoScript | FlagBlocking | FlagFast,
+			Keys:       []KeySpec{{Flags: KeyRW | KeyAccess | KeyDelete, First: 1, Last: -2, Step: 1}},
+			Categories: CatSortedSet, Group: "sorted-set", Since: "5.0.0",
+			Summary:    "Remove and return the member with the lowest score from one or more sorted sets, or block until one is available",
+			Complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+			Write:      bZPopMin,
+			Blocking:   &Blocking{types.ZSet, narrowPop},
+		},
 	}
 }
 
@@ -152,4 +179,38 @@ func bLMPop(u *Update) error {
 func narrowMPop(args [][]byte, key []byte) [][]byte {
 	_, options, _ := countedNames(args[2:])
 	return append([][]byte{args[0], args[1], []byte("1"), key}, options...)
+}
+
+func bZPopMin(u *Update) error { return u.blockingPopScore(false) }
+
+func bZPopMax(u *Update) error { return u.blockingPopScore(true) }
+
+func (u *Update) blockingPopScore(highest bool) error {
+	last := len(u.Args) - 1
+	timeoutMs, err := timeoutArg(u.Args[last])
+	if err != nil {
+		return err
+	}
+	p := zPop{names: u.Args[1:last], highest: highest, count: 1}
+	popped, err := u.popFirst(&p, 3, scoresReply{bare: true})
+	if popped || err != nil {
+		return err
+	}
+	return u.wait(p.names, timeoutMs, u.W.NullArray)
+}
+
+func bZMPop(u *Update) error {
+	p, err := parseZMPop(u.Args[2:])
+	if err != nil {
+		return err
+	}
+	timeoutMs, err := timeoutArg(u.Args[1])
+	if err != nil {
+		return err
+	}
+	popped, err := u.popScoresOf(&p)
+	if popped || err != nil {
+		return err
+	}
+	return u.wait(p.names, timeoutMs, u.W.NullArray)
 }

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"bytes"
+	"cmp"
 
 	"sett/resp"
 	"sett/storage"
@@ -30,6 +31,9 @@ type Row struct {
 	// Syscmd marks commands that programs of Redis send each other, and people need not know.
 	Syscmd bool
 
+	// Newer, if set, tells whether arguments fit that Arity, which is that of Redis 7.0, does not allow: those of an option that came later.
+	Newer func(args [][]byte) bool
+
 	// Exactly one of Read, Write and Session is set, and that is the kind of the command.
 	Read    func(*Query) error
 	Write   func(*Update) error
@@ -42,6 +46,9 @@ type Row struct {
 	// Memo is what a Read row may keep of what it has computed, so that the next one need not: if Read or Long has asked for it
 	// (Query.memo), it runs as a batch behind the reply. Whether it succeeds is nobody's business, so a full disk refuses no read.
 	Memo func(*Update) error
+
+	// Lighter, if set, is the Read row that does what a Write row is asked for with such arguments; nil: there is none, they do change something.
+	Lighter func(args [][]byte) *Row
 
 	// Stages tells whether argument i of n may be staged. Its handler reads it with put or argument only. Nil: none may.
 	Stages func(n, i int) bool
@@ -71,6 +78,19 @@ func (r *Row) CheckArity(n int) bool {
 		return n == r.Arity
 	}
 	return n >= -r.Arity
+}
+
+// fits tells whether a command with such arguments is one of the row.
+func (r *Row) fits(args [][]byte) bool {
+	return r.CheckArity(len(args)) || r.Newer != nil && r.Newer(args)
+}
+
+// forArgs is the row that runs for such arguments.
+func (r *Row) forArgs(args [][]byte) *Row {
+	if r.Lighter != nil {
+		return cmp.Or(r.Lighter(args), r)
+	}
+	return r
 }
 
 // IsWrite tells whether running the row may change the data set.

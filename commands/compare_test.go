@@ -139,9 +139,6 @@ func sensible(args []string) bool {
 			}
 		}
 	}
-	if (args[0] == "zrank" || args[0] == "zrevrank") && len(args) > 3 {
-		return false // 7.2 has an option
-	}
 	if args[0] == "setrange" || args[0] == "setbit" {
 		return len(args) < 3 || len(args[2]) <= 6 || args[2][0] == '-'
 	}

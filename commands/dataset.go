@@ -182,6 +182,7 @@ func (d *DataSet) SetMaxBulk(bytes int) { d.maxBulk.Store(int64(bytes)) }
 // store is broken or closed, and c.W is as it was.
 func (d *DataSet) Do(c *Call) error {
 	d.begin(c)
+	c.Row = c.Row.forArgs(c.Args)
 	var err error
 	memo := false
 	if c.Row.Write != nil {
@@ -420,7 +421,7 @@ func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error 
 	expired, due, adopted, quiet := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted), len(u.ledger.Quiet)
 	u.begin(args, staged, db)
 	var err error
-	if row.Write != nil {
+	if row = row.forArgs(args); row.Write != nil {
 		err = row.Write(u)
 	} else {
 		err = u.read(row)

@@ -152,6 +152,18 @@ func (s *KeySpec) reply(w *resp.Writer) {
 	w.BulkString("begin_search")
 	w.Map(2)
 	w.BulkString("type")
+	if s.Where != nil {
+		w.BulkString("unknown")
+		w.BulkString("spec")
+		w.Map(0)
+		w.BulkString("find_keys")
+		w.Map(2)
+		w.BulkString("type")
+		w.BulkString("unknown")
+		w.BulkString("spec")
+		w.Map(0)
+		return
+	}
 	if s.Keyword != "" {
 		w.BulkString("keyword")
 		w.BulkString("spec")
@@ -309,7 +321,7 @@ func (t *Table) replyKeys(w *resp.Writer, args [][]byte, flags bool) error {
 		return ErrInvalidCommand
 	case len(row.Keys) == 0:
 		return ErrNoKeyArguments
-	case !row.CheckArity(len(args)):
+	case !row.fits(args):
 		return ErrInvalidArity
 	}
 	mark, n := w.Len(), 0

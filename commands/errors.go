@@ -61,6 +61,9 @@ const (
 	ErrHashNotInt      = Error("ERR hash value is not an integer")
 	ErrHashNotFloat    = Error("ERR hash value is not a float")
 
+	ErrSortScore    = Error("ERR One or more scores can't be converted into double")
+	ErrSortTooLarge = Error("ERR the elements to sort and to store exceed batch_max_bytes; nothing was changed") // ours
+
 	ErrAddNXXX    = Error("ERR XX and NX options at the same time are not compatible")
 	ErrAddGTLT    = Error("ERR GT, LT, and/or NX options at the same time are not compatible")
 	ErrAddIncr    = Error("ERR INCR option supports a single increment-element pair")

@@ -124,13 +124,19 @@ type KeySpec struct {
 
 	// Keyword, if set: the key stands behind this word, which stands at First or later, if at all.
 	Keyword string
+
+	// Where, if set, is where the one key stands, 0: nowhere. COMMAND calls that unknown.
+	Where func(args [][]byte) int
 }
 
 // moves tells whether nobody knows where the keys are before he has read other arguments.
-func (s KeySpec) moves() bool { return s.Counted || s.Keyword != "" }
+func (s KeySpec) moves() bool { return s.Counted || s.Keyword != "" || s.Where != nil }
 
-// afterKeyword is the place behind the keyword, 0 if there is none.
-func (s *KeySpec) afterKeyword(args [][]byte) int {
+// find is the place of a key that depends on the arguments, 0 if there is none.
+func (s *KeySpec) find(args [][]byte) int {
+	if s.Where != nil {
+		return s.Where(args)
+	}
 	for i := s.First; i+1 < len(args); i++ {
 		if is(args[i], strings.ToLower(s.Keyword)) {
 			return i + 1

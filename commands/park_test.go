@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -55,6 +56,61 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 	third.must("*2\r\n" + bulk("q") + "*2\r\n" + bulk("a") + bulk("b"))
 	c.must("*1\r\n"+bulk("c"), "lrange", "q", "0", "-1")
 	h.audit()
+}
+
+func TestWaitersForMembers(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	lowest, highest := h.park("bzpopmin", "other", "z", "0"), h.park("bzpopmax", "z", "0")
+	many, last := h.park("bzmpop", "0", "2", "y", "z", "min", "count", "2"), h.park("bzmpop", "0", "1", "z", "max")
+	onList := h.park("blpop", "z", "0")
+	c.must(num(5), "zadd", "z", "1", "a", "2", "b", "3", "c", "4", "d", "5.5", "e")
+	lowest.must("*3\r\n" + bulk("z") + bulk("a") + bulk("1"))
+	highest.must("*3\r\n" + bulk("z") + bulk("e") + bulk("5.5"))
+	many.must("*2\r\n" + bulk("z") + "*2\r\n" + pair("b", "2") + pair("c", "3"))
+	last.must("*2\r\n" + bulk("z") + "*1\r\n" + pair("d", "4"))
+	c.must(num(0), "exists", "z")
+	onList.must("")
+	for _, come := range [][][]string{
+		{{"zunionstore", "z", "1", "from"}},
+		{{"zrangestore", "z", "from", "0", "-1"}},
+		{{"rename", "from", "z"}},
+		{{"copy", "from", "z"}},
+		{{"geosearchstore", "z", "from", "fromlonlat", "0", "0", "byradius", "1000", "km"}},
+		{{"multi"}, {"zadd", "z", "7", "gone"}, {"zincrby", "z", "1", "m"}, {"zrem", "z", "gone"}, {"exec"}},
+	} {
+		c.do("geoadd", "from", "0", "0", "m")
+		p := h.park("bzpopmin", "z", "0")
+		for _, words := range come {
+			c.do(words...)
+		}
+		if reply, _ := p.w.Reply(); !p.served || !strings.Contains(string(reply), "*3\r\n"+bulk("z")+bulk("m")) {
+			t.Errorf("%q: %q", come, reply)
+		}
+		c.must(num(0), "exists", "z")
+		c.do("del", "from")
+	}
+	c.do("multi")
+	c.do("bzpopmin", "z", "0")
+	c.do("bzmpop", "0", "1", "z", "max")
+	c.must("*2\r\n*-1\r\n*-1\r\n", "exec")
+	onList.must("")
+	c.must(num(1), "rpush", "z", "x")
+	onList.must(pair("z", "x"))
+	h.audit()
+}
+
+func TestWaitersForMembersOfOtherProtocol(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	p := &parked{c: h.client()}
+	p.c.call.Ready, p.c.w.Proto = func() { p.served = true }, 3
+	p.c.do("bzpopmin", "z", "0")
+	p.w = p.c.call.Parked
+	c.must(num(2), "zadd", "z", "0.5", "a", "inf", "b")
+	p.must("*3\r\n" + bulk("z") + bulk("a") + ",0.5\r\n")
+	c.w.Proto = 3
+	c.must("*3\r\n"+bulk("z")+bulk("b")+",inf\r\n", "bzpopmax", "z", "0")
 }
 
 func TestWaitersSeeWholeTransactions(t *testing.T) {

@@ -20,7 +20,7 @@ const maxNameBytes = 32
 func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
-		stringRows(), listRows(), hashRows(), blockingRows(), setRows(), zsetRows(), geoRows(), bitmapRows(), hyperLogLogRows(), genericRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
+		stringRows(), listRows(), hashRows(), blockingRows(), setRows(), zsetRows(), geoRows(), bitmapRows(), hyperLogLogRows(), genericRows(), sortRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
 		replicationRows(), clusterRows(), observeRows(),
 	} {
 		for _, row := range family {
@@ -129,7 +129,7 @@ func (t *Table) Resolve(args [][]byte) (*Row, error) {
 			return nil, ErrUnknownSubcommand(t.Lookup(args[0]).Name, args[1])
 		}
 	}
-	if !row.CheckArity(len(args)) {
+	if !row.fits(args) {
 		return nil, ErrArity(row.Name)
 	}
 	return row, nil
@@ -151,12 +151,11 @@ func (r *Row) KeyPositions(args [][]byte, f func(i int, flags KeyFlags)) bool {
 		if s.Flags&KeyVariable != 0 {
 			s.Flags = r.variableFlags(args)
 		}
-		if s.Keyword != "" {
-			i := s.afterKeyword(args)
-			if i == 0 {
+		if s.Keyword != "" || s.Where != nil {
+			if s.First = s.find(args); s.First == 0 {
 				continue
 			}
-			s.First = i
+			s.Step = 1
 		}
 		last := s.First + s.Last
 		switch {

@@ -174,12 +174,13 @@ func zsetRows() []*Row {
 			Write:      zRangeStore,
 		},
 		{
-			Name: "zrank", Arity: -3, Flags: FlagReadonly | FlagFast,
+			Name: "zrank", Arity: 3, Flags: FlagReadonly | FlagFast,
 			Keys:       oneKey(KeyRO | KeyAccess),
 			Categories: CatSortedSet, Group: "sorted-set", Since: "2.0.0",
 			Summary:    "Determine the index of a member in a sorted set",
 			Complexity: "O(log(N))",
 			Read:       zRank,
+			Newer:      withScore,
 		},
 		{
 			Name: "zrem", Arity: -3, Flags: FlagWrite | FlagFast,
@@ -244,12 +245,13 @@ func zsetRows() []*Row {
 			Long: zRevRangeByScoreView,
 		},
 		{
-			Name: "zrevrank", Arity: -3, Flags: FlagReadonly | FlagFast,
+			Name: "zrevrank", Arity: 3, Flags: FlagReadonly | FlagFast,
 			Keys:       oneKey(KeyRO | KeyAccess),
 			Categories: CatSortedSet, Group: "sorted-set", Since: "2.0.0",
 			Summary:    "Determine the index of a member in a sorted set, with scores ordered from high to low",
 			Complexity: "O(log(N))",
 			Read:       zRevRank,
+			Newer:      withScore,
 		},
 		{
 			Name: "zscan", Arity: -3, Flags: FlagReadonly,
@@ -555,15 +557,15 @@ func (q *Query) replyScore(e *types.Elements, member []byte) error {
 	return nil
 }
 
-func zRank(q *Query) error { return q.replyRank("zrank", false) }
+func zRank(q *Query) error { return q.replyRank(false) }
 
-func zRevRank(q *Query) error { return q.replyRank("zrevrank", true) }
+func zRevRank(q *Query) error { return q.replyRank(true) }
 
-func (q *Query) replyRank(command string, reverse bool) error {
+// withScore is what 7.2 adds to ZRANK and ZREVRANK.
+func withScore(args [][]byte) bool { return len(args) == 4 && is(args[3], "withscore") }
+
+func (q *Query) replyRank(reverse bool) error {
 	withScore := len(q.Args) > 3
-	if len(q.Args) > 4 || withScore && !is(q.Args[3], "withscore") {
-		return ErrArity(command)
-	}
 	z, err := q.ranking(q.Args[1])
 	if err != nil {
 		return err
@@ -638,32 +640,57 @@ func (u *Update) popFrom(name []byte, count int64, highest bool, s scoresReply) 
 }
 
 func zMPop(u *Update) error {
-	names, args, err := manyKeys(u.Args[1:])
+	p, err := parseZMPop(u.Args[1:])
 	if err != nil {
 		return err
 	}
-	if len(args) == 0 || !is(args[0], "min") && !is(args[0], "max") {
-		return ErrSyntax
+	popped, err := u.popScoresOf(&p)
+	if err == nil && !popped {
+		u.W.NullArray()
 	}
-	highest := is(args[0], "max")
-	count, err := popCount(args[1:])
+	return err
+}
+
+// zPop is what ZMPOP and those that wait ask for.
+type zPop struct {
+	names   [][]byte
+	highest bool
+	count   int64
+}
+
+// parseZMPop reads a number of keys and what follows it.
+func parseZMPop(args [][]byte) (p zPop, err error) {
+	names, options, err := manyKeys(args)
 	if err != nil {
-		return err
+		return p, err
 	}
-	for _, name := range names {
+	if len(options) == 0 || !is(options[0], "min") && !is(options[0], "max") {
+		return p, ErrSyntax
+	}
+	p.names, p.highest = names, is(options[0], "max")
+	p.count, err = popCount(options[1:])
+	return p, err
+}
+
+// popScoresOf takes members off the first of the sorted sets that there is, and answers as ZMPOP does.
+func (u *Update) popScoresOf(p *zPop) (popped bool, err error) {
+	return u.popFirst(p, 2, scoresReply{pairs: true})
+}
+
+// popFirst takes members off the first of the sorted sets that there is, and answers with an array of its name and them.
+func (u *Update) popFirst(p *zPop, length int, s scoresReply) (popped bool, err error) {
+	for _, name := range p.names {
 		z, err := u.ranking(name)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if z.Len() == 0 {
-			continue
+		if z.Len() > 0 {
+			u.W.Array(length)
+			u.W.Bulk(name)
+			return true, u.popFrom(name, min(p.count, z.Len()), p.highest, s)
 		}
-		u.W.Array(2)
-		u.W.Bulk(name)
-		return u.popFrom(name, min(count, z.Len()), highest, scoresReply{pairs: true})
 	}
-	u.W.NullArray()
-	return nil
+	return false, nil
 }
 
 // manyKeys is countedNames for those commands that answer too few arguments with a syntax error.

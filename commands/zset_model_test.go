@@ -237,6 +237,17 @@ func (d sortedDice) keys(c *client) {
 	delete(d.plainScores, a)
 }
 
+// TestRankWithScore: 7.2's option, which the recordings of 7.0 cannot have.
+func TestRankWithScore(t *testing.T) {
+	c := newHouse(t, Options{}).client()
+	c.must(":2\r\n", "zadd", "z", "1", "a", "2.5", "b")
+	c.must("*2\r\n:1\r\n$3\r\n2.5\r\n", "zrank", "z", "b", "WithScore")
+	c.must("*2\r\n:0\r\n$3\r\n2.5\r\n", "zrevrank", "z", "b", "withscore")
+	c.must("*-1\r\n", "zrank", "z", "c", "withscore")
+	c.must("*-1\r\n", "zrank", "nokey", "c", "withscore")
+	c.must("-ERR wrong number of arguments for 'zrank' command\r\n", "zrank", "z", "b", "withscores")
+}
+
 func seeded(t *testing.T, stream uint64) dice {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())

@@ -210,6 +210,7 @@ func (s *zSpan) rankRange(n int64) (i, j int64) {
 type scoresReply struct {
 	none  bool // no scores
 	pairs bool // a member and its score are an array of their own
+	bare  bool // they belong to an array that has begun
 }
 
 func (q *Query) spanReply(s *zSpan) scoresReply {
@@ -228,6 +229,9 @@ func (q *Query) replyRanks(z *types.Ranking, i, j int64, reverse bool, s scoresR
 }
 
 func (q *Query) scoresHead(n int, s scoresReply) {
+	if s.bare {
+		return
+	}
 	if !s.none && !s.pairs {
 		n *= 2
 	}

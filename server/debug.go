@@ -105,6 +105,11 @@ func debugCommands() []debugCommand {
 			"    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
 			"    true, false.",
 		}, specimen},
+		{"quicklist-packed-threshold", 1, 1, []string{
+			"QUICKLIST-PACKED-THRESHOLD <size>",
+			"    Checks <size> as Redis does, up to 4GB, and changes nothing: it says which elements",
+			"    of a list have a node of their own, and lists have no such nodes here.",
+		}, packedThreshold},
 		{"reload", 0, 0, []string{
 			"RELOAD",
 			"    Flush and make durable, forget recent writes and cache, open Badger again, replay the log.",
@@ -184,6 +189,33 @@ func reload(s *session, _ *buffers, _ [][]byte) error {
 func debugLog(s *session, _ *buffers, args [][]byte) error {
 	s.server.opts.Logger.Warn("DEBUG LOG", "message", string(args[0]))
 	return nil
+}
+
+// packedThreshold has nothing to set. Redis' tests set it to have elements of a few bytes treated as very large ones.
+func packedThreshold(_ *session, _ *buffers, args [][]byte) error {
+	const most = 1<<32 - 1<<20
+	if bytes, ok := memorySize(args[0]); !ok || bytes > most {
+		return errPackedThreshold
+	}
+	return nil
+}
+
+// memorySize reads digits, of which there may be none, and a unit.
+func memorySize(arg []byte) (bytes uint64, ok bool) {
+	end := 0
+	for end < len(arg) && arg[end] >= '0' && arg[end] <= '9' {
+		end++
+	}
+	units := map[string]uint64{"": 1, "b": 1, "k": 1e3, "kb": 1 << 10, "m": 1e6, "mb": 1 << 20, "g": 1e9, "gb": 1 << 30}
+	unit, ok := units[strings.ToLower(string(arg[end:]))]
+	if !ok || end == 0 {
+		return 0, ok
+	}
+	n, err := strconv.ParseUint(string(arg[:end]), 10, 64)
+	if err != nil || n > math.MaxUint64/unit {
+		return math.MaxUint64, true
+	}
+	return n * unit, true
 }
 
 func pauseCron(s *session, _ *buffers, args [][]byte) error {

@@ -70,6 +70,9 @@ func errArgTooLong(arg, bytes, limit int) commands.Error {
 // errDebug is DEBUG's answer to what it does not know.
 func errDebug(subcommand []byte) commands.Error { return errSubcommand("DEBUG", subcommand) }
 
+// errPackedThreshold is DEBUG QUICKLIST-PACKED-THRESHOLD's answer to what is no size below 4 GiB.
+const errPackedThreshold = commands.Error("ERR argument must be a memory value bigger than 1 and smaller than 4gb")
+
 // errSubcommand is what a container answers whose subcommand got a number of arguments that its arity allows and it does not.
 func errSubcommand(container string, subcommand []byte) commands.Error {
 	return commands.Error("ERR unknown subcommand or wrong number of arguments for '" + commands.CString(subcommand, 128) + "'. Try " + container + " HELP.")
