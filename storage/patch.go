@@ -7,7 +7,8 @@ import (
 )
 
 // A patch is what the log carries of a record that is put again while its generation holds it: the difference. A push onto a list, or a
-// field more in a hash, rewrites a record of a KiB and changes a few bytes of it.
+// field more in a hash, rewrites a record of a KiB and changes a few bytes of it. If they lie far apart, there is a patch for each place, one
+// behind the other.
 //
 // The record that it changes is the one that the log holds before it, within the same generation. So nobody reads to apply it, it never
 // depends on what Badger has, and a replay, which begins where a generation does, comes to the same bytes however often it is repeated.
@@ -18,20 +19,32 @@ type patch struct {
 
 const (
 	patchMinBytes = 48 // shorter values are put whole
-	patchOverhead = 6  // what a patch takes at most more than a put, but for what it inserts
+	patchOverhead = 6  // what a short patch takes more than its key and what it inserts, at most
 )
 
 var errNoImage = errors.New("log entry patches a record that its generation does not hold, or another one")
 
-// appendChange appends the put of a value, or a patch of old (nil: there is none), if that is shorter.
+// appendChange appends the put of a value, or patches of old (nil: there is none), if they are shorter.
 func appendChange(buf, key, old, value []byte) []byte {
 	if len(old) < patchMinBytes || len(value) < patchMinBytes {
 		return appendPut(buf, key, value)
 	}
 	p := difference(old, value)
-	if len(p.inserted)+patchOverhead >= len(value) {
-		return appendPut(buf, key, value)
+	start, gap := len(buf), len(key)+patchOverhead
+	for {
+		piece, rest := p.split(old, gap)
+		buf = piece.append(buf, key)
+		if len(buf)-start > len(key)+len(value) {
+			return appendPut(buf[:start], key, value)
+		}
+		if rest.removed == 0 {
+			return buf
+		}
+		p = rest
 	}
+}
+
+func (p *patch) append(buf, key []byte) []byte {
 	buf = append(buf, effectPatch)
 	buf = binary.AppendUvarint(buf, uint64(len(key)))
 	buf = append(buf, key...)
@@ -47,6 +60,28 @@ func difference(old, value []byte) patch {
 	old, value = old[at:], value[at:]
 	same := sameSuffix(old, value)
 	return patch{at, len(old) - same, value[:len(value)-same]}
+}
+
+// split divides a patch at the first gap bytes or more that it leaves as they are; rest removes nothing if there are none. Several counters of a
+// record change at once, and what lies between them, the root of a tree for one, stays. Bytes that have moved are not looked for.
+func (p patch) split(old []byte, gap int) (piece, rest patch) {
+	if p.removed != len(p.inserted) {
+		return p, patch{}
+	}
+	old = old[p.at:][:p.removed]
+	for n := 0; n < len(old); {
+		if old[n] != p.inserted[n] {
+			n++
+			continue
+		}
+		same := samePrefix(old[n:], p.inserted[n:])
+		if same >= gap {
+			next := n + same
+			return patch{p.at, n, p.inserted[:n]}, patch{p.at + next, p.removed - next, p.inserted[next:]}
+		}
+		n += same
+	}
+	return p, patch{}
 }
 
 func samePrefix(a, b []byte) (n int) {

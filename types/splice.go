@@ -162,12 +162,12 @@ func (t *tree) spliceInner(l *Ledger, level int, entries []byte, i, j int64) ([]
 // firstChild finds the first child of a node that a splice changes.
 func (t *tree) firstChild(level int, entries []byte, i, j int64) (w way, err error) {
 	w = t.levels[level].way
-	if t.edit.found = t.edit.found && w.known && i < j && i >= w.first && i < w.first+t.levels[level-1].count; t.edit.found {
+	if t.edit.found = t.edit.found && w.known && t.leads(w.first, t.levels[level-1].count, i, j); t.edit.found {
 		return w, nil
 	}
 	w = way{before: -1}
 	for w.at < len(entries) {
-		size, count := t.kind.skipChild(entries[w.at:])
+		size, count, _ := t.kind.skipChild(entries[w.at:])
 		if size == 0 {
 			return w, t.corruptAbove(level)
 		}
@@ -178,6 +178,14 @@ func (t *tree) firstChild(level int, entries []byte, i, j int64) (w way, err err
 		w.before, w.at = w.at, w.at+size
 	}
 	return w, nil
+}
+
+// leads tells whether a child of count elements is the first of those that a splice changes, unless it is the last one, which may be as well.
+func (t *tree) leads(first, count, i, j int64) bool {
+	if i < j || t.edit.behind {
+		return i >= first && i < first+count
+	}
+	return i > first && i <= first+count
 }
 
 // concerns tells whether the child that ends before element end is the first of those that a splice changes.
@@ -193,7 +201,10 @@ func (t *tree) spliceChild(l *Ledger, level int, c *child, i, j int64) error {
 	if i == 0 && j == c.count && !t.edit.left {
 		return t.drop(l, level, c)
 	}
-	entries, err := t.load(l.txn, c.node, level)
+	entries, err := t.levels[level].entries, error(nil)
+	if !t.edit.found {
+		entries, err = t.load(l.txn, c.node, level)
+	}
 	if err != nil {
 		return err
 	}

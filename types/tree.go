@@ -131,13 +131,9 @@ func (k *treeKind) takeChild(b []byte) (c child, size int) {
 	return c, size
 }
 
-// skipChild is takeChild for those who pass a child by: how many bytes its entry has, and how many elements are beneath it. It is done for
-// half a node's entries at each level, so it decodes what it needs by hand.
-func (k *treeKind) skipChild(b []byte) (size int, count int64) {
-	if k.ordered {
-		c, size := k.takeChild(b)
-		return size, c.count
-	}
+// skipChild is takeChild for those who pass a child by: how many bytes its entry has, how many elements are beneath it, and its low. It is done
+// for half a node's entries at each level, so it decodes what it needs by hand.
+func (k *treeKind) skipChild(b []byte) (size int, count int64, low []byte) {
 	at := 0
 	for at < len(b) && b[at] >= 0x80 {
 		at++
@@ -150,17 +146,31 @@ func (k *treeKind) skipChild(b []byte) (size int, count int64) {
 		at++
 	}
 	if at >= len(b) || shift == 56 && b[at] > 0x3f {
-		return 0, 0
+		return 0, 0, nil
 	}
 	count |= int64(b[at]) << shift
 	at++
 	for at < len(b) && b[at] >= 0x80 {
 		at++
 	}
-	if at >= len(b) || count == 0 {
-		return 0, 0
+	at++
+	if at > len(b) || count == 0 {
+		return 0, 0, nil
 	}
-	return at + 1, count
+	if !k.ordered {
+		return at, count, nil
+	}
+	length, n := uint64(0), 1
+	if at < len(b) && b[at] < 0x80 {
+		length = uint64(b[at])
+	} else if length, n = binary.Uvarint(b[at:]); n <= 0 {
+		return 0, 0, nil
+	}
+	at += n
+	if length > uint64(len(b)-at) {
+		return 0, 0, nil
+	}
+	return at + int(length), count, b[at : at+int(length)]
 }
 
 func (k *treeKind) appendChild(dst []byte, c *child) []byte {
@@ -324,7 +334,7 @@ func (t *tree) descend(g Getter, level int, c *child, first int64, w way) (err e
 func (t *tree) childAt(level int, entries []byte, i int64) (c child, w way, err error) {
 	w = way{known: true, before: -1}
 	for w.at < len(entries) {
-		size, count := t.kind.skipChild(entries[w.at:])
+		size, count, _ := t.kind.skipChild(entries[w.at:])
 		if size == 0 {
 			break
 		}
@@ -342,53 +352,66 @@ func (t *tree) childAt(level int, entries []byte, i int64) (c child, w way, err 
 
 // find reads the leaf in which an element is, or would be, into levels[0]. compare says whether an element (or a low, which is shorter)
 // comes before what is looked for (-1), is it (0), or comes after it. rank is the number of elements before it; behind tells that one that
-// is put there belongs to the child behind that place rather than to the one before it.
+// is put there belongs to the child behind that place rather than to the one before it. A splice at rank need not look for its way again.
 func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (rank int64, found, behind bool, err error) {
 	entries, first := t.root, int64(0)
 	for level := t.height; level > 0; level-- {
-		c, at, err := t.childOf(level, entries, first, compare)
+		c, w, err := t.childOf(level, entries, compare)
 		if err == nil {
-			err = t.descend(g, level-1, &c, at, way{})
+			first += w.first
+			err = t.descend(g, level-1, &c, first, w)
 		}
 		if err != nil {
 			return 0, false, false, err
 		}
-		entries, first = t.levels[level-1].entries, at
+		entries = t.levels[level-1].entries
 	}
-	for rank = first; len(entries) > 0; rank++ {
-		size := t.kind.elementSize(entries)
+	at := 0
+	for rank = first; at < len(entries); rank++ {
+		size := t.kind.elementSize(entries[at:])
 		if size == 0 {
 			return 0, false, false, t.corruptAbove(0)
 		}
-		order, err := compare(entries[:size], false)
-		if err != nil || order >= 0 {
-			return rank, order == 0, rank == first, err
+		order, err := compare(entries[at:at+size], false)
+		if err != nil {
+			return rank, false, false, err
 		}
-		entries = entries[size:]
+		if order >= 0 {
+			found = order == 0
+			break
+		}
+		at += size
 	}
-	return rank, false, rank == first, nil
+	t.offset = elementOffset{rank - first, at}
+	return rank, found, rank == first, nil
 }
 
 // childOf finds the last child whose low is not after what is looked for.
-func (t *tree) childOf(level int, entries []byte, first int64, compare func([]byte, bool) (int, error)) (last child, at int64, err error) {
-	for len(entries) > 0 {
-		c, size := t.kind.takeChild(entries)
+func (t *tree) childOf(level int, entries []byte, compare func([]byte, bool) (int, error)) (c child, w way, err error) {
+	w = way{known: true, before: -1}
+	for at, first := 0, int64(0); at < len(entries); {
+		size, count, low := t.kind.skipChild(entries[at:])
 		if size == 0 {
-			return last, 0, t.corruptAbove(level)
+			return c, w, t.corruptAbove(level)
 		}
-		if last.count > 0 {
-			if order, err := compare(c.low, true); err != nil || order > 0 {
-				return last, at, err
+		if at > 0 {
+			order, err := compare(low, true)
+			if err != nil {
+				return c, w, err
 			}
+			if order > 0 {
+				break
+			}
+			w.before, w.at, w.first = w.at, at, first
 		}
-		last, at = c, first
-		first += c.count
-		entries = entries[size:]
+		first += count
+		at += size
 	}
-	if last.count == 0 {
-		return last, 0, t.corruptAbove(level)
+	c, size := t.kind.takeChild(entries[w.at:])
+	if size == 0 {
+		return c, w, t.corruptAbove(level)
 	}
-	return last, at, nil
+	return c, w, nil
 }
 
 // need asks for the nodes that hold the elements [i, j), as many as are known. Leaves that lie in it whole are asked for only if whole says so.

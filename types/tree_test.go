@@ -352,7 +352,7 @@ func FuzzTree(f *testing.F) {
 		}
 		for b := node; len(b) > 0; {
 			c, size := kind.takeChild(b)
-			if passed, count := kind.skipChild(b); size > 0 && (passed != size || count != c.count) {
+			if passed, count, low := kind.skipChild(b); size > 0 && (passed != size || count != c.count || !bytes.Equal(low, c.low)) {
 				t.Fatalf("%x: a child of %d bytes and %d elements, passed by as %d, %d", b, size, c.count, passed, count)
 			}
 			if size == 0 {

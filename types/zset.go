@@ -18,7 +18,7 @@ import (
 //
 // The table tells a member's score, the tree its rank and who has another. A member that lies apart does so once, for both rows: it is the
 // tree that writes its parts' end. The collection's bytes are those of the tree.
-var zsetRows = treeKind{leafBytes: 1 << 10, prefix: scoreBytes, name: true, ordered: true, compared: rowAsCompared}
+var zsetRows = treeKind{leafBytes: 512, prefix: scoreBytes, name: true, ordered: true, compared: rowAsCompared}
 
 // orderedScore is a score as a number whose order is that of scores, as eight big-endian bytes are. Only -0, which is remembered, has to be
 // compared as what it equals.
@@ -149,8 +149,18 @@ func (z *Ranking) compareScores(el *Element) int {
 
 // compare is for tree.find.
 func (z *Ranking) compare(row []byte, low bool) (int, error) {
-	if low {
+	switch {
+	case low:
 		return bytes.Compare(row, z.target), nil
+	case row[scoreBytes]&0x81 == 0: // a short member, as nearly all are: what takeElement would do, by hand
+		s := orderedScore(binary.BigEndian.Uint64(row))
+		if s < lowestScore || s > highestScore {
+			return 0, z.corrupt()
+		}
+		if order := cmp.Compare(s.compared(), orderedScore(binary.BigEndian.Uint64(z.target))); order != 0 {
+			return order, nil
+		}
+		return bytes.Compare(row[scoreBytes+1:], z.target[scoreBytes:]), nil
 	}
 	el, _, ok := takeElement(ZSet, row)
 	if !ok {
