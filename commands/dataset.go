@@ -145,6 +145,7 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	d.hllSparseMax.Store(3000)
 	d.encodings.reset()
 	d.opts.Values.Keys = &d.keys
+	d.opts.Values.Matches = func(pattern, name []byte) bool { return resp.Glob(pattern, name, false) }
 	d.access.init(store.Budget().Access, d.clock.Now())
 	d.parking.init()
 	d.watches.byKey = make(map[string][]*watchedKey)

@@ -165,6 +165,14 @@ func ErrStagedMax(bytes, staged, limit int64) Error {
 // ErrDeriveTouched is ours: a long string is read without stopping those who write it.
 const ErrDeriveTouched = Error("TRYAGAIN the string was written again and again while it was read; nothing was changed")
 
+// ErrCap is ours.
+const ErrCap = Error("ERR a cap is a number of elements, 0 for none")
+
+// ErrCapPatterns is ours.
+func ErrCapPatterns(limit int) Error {
+	return Error(fmt.Sprintf("ERR the patterns of SETT CAP would exceed value_threshold (%d bytes)", limit))
+}
+
 // CString is what C's %.*s shows of an argument: up to its first zero byte.
 func CString(arg []byte, limit int) string {
 	arg = arg[:min(len(arg), limit)]

@@ -319,14 +319,10 @@ func (u *Update) storeCombined(how combine, converts func(sets) (bool, error)) e
 	if err != nil {
 		return err
 	}
-	r, err := u.open(u.Args[1])
-	if err != nil {
+	if _, err := u.overwrite(u.Args[1], types.Set); err != nil {
 		return err
 	}
-	if r.Exists {
-		u.ledger.Remove(&r)
-	}
-	e, err := u.ledger.EditElements(&r, types.Set)
+	e, err := u.ledger.EditElements(&u.record, types.Set)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
 		stringRows(), listRows(), hashRows(), blockingRows(), setRows(), zsetRows(), geoRows(), bitmapRows(), hyperLogLogRows(), genericRows(), sortRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
-		replicationRows(), clusterRows(), observeRows(),
+		replicationRows(), clusterRows(), observeRows(), settRows(),
 	} {
 		for _, row := range family {
 			row.complete()

@@ -416,7 +416,9 @@ func (u *Update) addMembers(a *zAddition) error {
 	if missed {
 		return storage.ErrMiss
 	}
-	e.Save()
+	if err := e.Save(); err != nil {
+		return err
+	}
 	switch {
 	case a.incr && sum.processed == 0:
 		u.W.Null()
@@ -512,9 +514,8 @@ func zRem(u *Update) error {
 	if missed {
 		return storage.ErrMiss
 	}
-	e.Save()
 	u.W.Int(removed)
-	return nil
+	return e.Save()
 }
 
 func zCard(q *Query) error { return q.countElements(types.ZSet) }
@@ -635,8 +636,7 @@ func (u *Update) popFrom(name []byte, count int64, highest bool, s scoresReply) 
 	if err := e.RemoveRange(i, j); err != nil {
 		return err
 	}
-	e.Save()
-	return nil
+	return e.Save()
 }
 
 func zMPop(u *Update) error {

@@ -344,9 +344,8 @@ func (u *Update) removeRange(s zSpan) error {
 	if err != nil {
 		return err
 	}
-	e.Save()
 	u.W.Int(j - i)
-	return nil
+	return e.Save()
 }
 
 func zRangeStore(u *Update) error {
@@ -378,34 +377,6 @@ func zRangeStore(u *Update) error {
 type scoredMember struct {
 	member []byte
 	score  float64
-}
-
-// storeScored makes members the value of a key, whatever that was, and answers with their number; none are no key. converted tells whether Redis
-// begins with a skiplist.
-func (u *Update) storeScored(name []byte, members []scoredMember, converted bool) error {
-	r, err := u.open(name)
-	if err != nil {
-		return err
-	}
-	if r.Exists {
-		u.ledger.Remove(&r)
-	}
-	u.record = r
-	e, err := u.ledger.EditZSet(&u.record, len(members))
-	if err != nil {
-		return err
-	}
-	if converted && len(members) > 0 {
-		e.Convert()
-	}
-	for _, m := range members {
-		if err := u.putScore(e, m.member, m.score, true); err != nil {
-			return err
-		}
-	}
-	e.Save()
-	u.W.Int(e.Len())
-	return nil
 }
 
 // storeResult is storeScored for what Redis collects in a skiplist, and makes a listpack if that can hold it.

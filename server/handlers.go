@@ -89,6 +89,8 @@ func serverHandlers() map[string]*handler {
 		"object":           {run: onlySubcommands},
 		"object|help":      {run: objectHelp, inside: true, early: true},
 		"pfselftest":       {run: pfSelfTest, blocks: true},
+		"sett":             {run: onlySubcommands},
+		"sett|help":        {run: settCommandHelp, inside: true, early: true},
 	}
 	for _, name := range []string{"", "|count", "|docs", "|getkeys", "|getkeysandflags", "|help", "|info", "|list"} {
 		handlers["command"+name] = &handler{run: command, early: true}
@@ -150,6 +152,10 @@ func quit(s *session, b *buffers, _ [][]byte) {
 }
 
 func objectHelp(_ *session, b *buffers, _ [][]byte) { commands.ReplyHelp(&b.out, commands.ObjectHelp) }
+
+func settCommandHelp(_ *session, b *buffers, _ [][]byte) {
+	commands.ReplyHelp(&b.out, commands.SettHelp)
+}
 
 // pfSelfTest takes about a second of this connection's time.
 func pfSelfTest(s *session, b *buffers, _ [][]byte) {

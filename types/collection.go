@@ -9,8 +9,8 @@ import (
 // A list, set, hash or sorted set is packed, all its elements in the meta record, or spread over records of its own; it spreads once and
 // stays so:
 //
-//	format packed  payload: state(1) count(uvarint) · elements, one behind the other
-//	format spread  payload: state(1) count(uvarint) · collection id(8) bytes(uvarint) · shape
+//	format packed  payload: state(1) count(uvarint) cap(uvarint), if it has one · elements, one behind the other
+//	format spread  payload: state(1) count(uvarint) cap(uvarint), if it has one · collection id(8) bytes(uvarint) · shape
 //
 // An element is made of datums (datum.go). The shape says where a spread collection's elements are found: table.go has that of names (hash,
 // set), tree.go that of an order (list), and a sorted set has both.
@@ -18,17 +18,23 @@ const (
 	formatPacked = 0
 	formatSpread = 1
 
-	stateConverted = 1 << 0 // Redis would have given up the smaller encoding, which it never takes back
+	stateConverted  = 1 << 0 // Redis would have given up the smaller encoding, which it never takes back
+	stateNewestLast = 1 << 6 // of a list: elements were pushed behind the others, not before them, when some were pushed last
+	stateCapped     = 1 << 7
+
+	knownStates = stateConverted | stateNewestLast | stateCapped
 )
 
 // collection is the payload of a collection's meta record taken apart.
 type collection struct {
-	converted bool
-	count     int64  // elements
-	packed    []byte // the elements, if they are packed
-	id        uint64 // of a spread one
-	bytes     int64  // of a spread one's elements
-	shape     []byte // of a spread one
+	converted  bool
+	newestLast bool
+	count      int64  // elements
+	cap        int64  // how many it keeps (caps.go), 0: all
+	packed     []byte // the elements, if they are packed
+	id         uint64 // of a spread one
+	bytes      int64  // of a spread one's elements
+	shape      []byte // of a spread one
 }
 
 func (m *Meta) validCollection() bool {
@@ -43,16 +49,23 @@ func (m *Meta) collection() collection {
 }
 
 func parseCollection(format byte, payload []byte) (c collection, ok bool) {
-	if len(payload) < 2 || payload[0]&^stateConverted != 0 {
+	if len(payload) < 2 || payload[0]&^knownStates != 0 {
 		return c, false
 	}
-	c.converted = payload[0]&stateConverted != 0
+	c.converted, c.newestLast = payload[0]&stateConverted != 0, payload[0]&stateNewestLast != 0
 	count, n := binary.Uvarint(payload[1:])
 	if n <= 0 || count == 0 || count > 1<<62 {
 		return c, false
 	}
 	c.count = int64(count)
 	rest := payload[1+n:]
+	if payload[0]&stateCapped != 0 {
+		limit, n := binary.Uvarint(rest)
+		if n <= 0 || limit == 0 || limit > MaxCap {
+			return c, false
+		}
+		c.cap, rest = int64(limit), rest[n:]
+	}
 	switch format {
 	case formatPacked:
 		c.packed = rest
@@ -78,7 +91,16 @@ func (c *collection) appendPayload(dst []byte) []byte {
 	if c.converted {
 		state |= stateConverted
 	}
+	if c.newestLast {
+		state |= stateNewestLast
+	}
+	if c.cap != 0 {
+		state |= stateCapped
+	}
 	dst = binary.AppendUvarint(append(dst, state), uint64(c.count))
+	if c.cap != 0 {
+		dst = binary.AppendUvarint(dst, uint64(c.cap))
+	}
 	if c.id == 0 {
 		return append(dst, c.packed...)
 	}

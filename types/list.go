@@ -239,14 +239,29 @@ func (s *ListValue) FetchAhead(r Reader, err error, backward bool) error {
 // Push puts elements before the first or behind the last one, one after the other.
 func (s *ListValue) Push(l *Ledger, values [][]byte, left bool) error {
 	if left {
-		return s.splice(l, 0, 0, values, true)
+		return s.change(l, 0, 0, values, true)
 	}
-	return s.splice(l, s.c.count, s.c.count, values, false)
+	return s.change(l, s.c.count, s.c.count, values, false)
 }
 
 // Splice replaces the elements [i, j) by others.
 func (s *ListValue) Splice(l *Ledger, i, j int64, values ...[]byte) error {
-	return s.splice(l, i, j, values, false)
+	return s.change(l, i, j, values, false)
+}
+
+// change is splice for all that may add to the list: it knows which end is the newest, and keeps to the cap.
+func (s *ListValue) change(l *Ledger, i, j int64, values [][]byte, reversed bool) error {
+	switch {
+	case len(values) == 0 || i != j:
+	case i == s.c.count:
+		s.c.newestLast = !reversed
+	case i == 0:
+		s.c.newestLast = false
+	}
+	if err := s.splice(l, i, j, values, reversed); err != nil || len(values) == 0 {
+		return err
+	}
+	return s.trim(l)
 }
 
 func (s *ListValue) splice(l *Ledger, i, j int64, values [][]byte, reversed bool) error {

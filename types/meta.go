@@ -205,6 +205,8 @@ type Options struct {
 	PackedMaxEntries int
 
 	Keys *Keys // the store's
+
+	Matches func(pattern, name []byte) bool // how the patterns of caps are compared with names; needed where there are some
 }
 
 // Filled are the options with their defaults filled in.

@@ -50,7 +50,7 @@ func (g *league) edit(changes int, change func(e ZSetEdit) error) {
 			err = change(e)
 		}
 		if err == nil {
-			e.Save()
+			err = e.Save()
 		}
 		return err
 	})
@@ -421,7 +421,7 @@ func TestZSetOfAlikeMembers(t *testing.T) {
 				_, err = e.Put([]byte(alike+fmt.Sprint(n)), 1)
 			}
 			if err == nil {
-				e.Save()
+				err = e.Save()
 			}
 			return err
 		})

@@ -15,8 +15,20 @@ func (l *Ledger) EditZSet(r *Record, changes int) (ZSetEdit, error) {
 	if err == nil {
 		err = e.openRows()
 	}
+	if err == nil && !r.Exists {
+		e.cap, err = l.capOfNew(r.Name)
+	}
 	e.rows.hold(changes > 1)
 	return ZSetEdit{e}, err
+}
+
+// Save writes what has changed: all but the members that exceed the cap.
+func (e ZSetEdit) Save() error {
+	if err := e.trim(); err != nil {
+		return err
+	}
+	e.Edit.Save()
+	return nil
 }
 
 // Score returns the score of a member.
