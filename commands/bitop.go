@@ -76,7 +76,7 @@ func (u *Update) putBits(to *types.Record, op bitOperation, sources []types.Reco
 		if !u.derive.current(u) {
 			return u.derive.ask(u, sources, length, func(s *derived, staging *Staging) error { return s.pourBits(op, staging) })
 		}
-		u.ledger.PutStaged(to, u.derive.blob, 0)
+		u.derive.takeBlob(u, to, 0)
 		return nil
 	case int64(total) > u.set.store.Budget().BatchMax:
 		return storage.ErrTooLarge
@@ -117,7 +117,7 @@ func (s *derived) pourBits(op bitOperation, staging *Staging) error {
 	for at := 0; at < s.length; at += len(window) {
 		window = window[:min(len(window), s.length-at)]
 		for i := range s.sources {
-			if err := s.takeBits(op, window, &s.sources[i], at, i == 0); err != nil {
+			if err := s.takeBits(op, window, &s.sources[i].Meta, at, i == 0); err != nil {
 				return err
 			}
 		}

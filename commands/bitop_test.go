@@ -89,7 +89,7 @@ func TestBitOpUnderWriters(t *testing.T) {
 	h.audit()
 }
 
-// wantNothingStaged says that each staged blob is a value or dead.
+// wantNothingStaged says that each staged blob and draft is a value or dead.
 func (h *house) wantNothingStaged() {
 	h.t.Helper()
 	if n := h.set.StagedBytes(); n != 0 {
@@ -100,7 +100,8 @@ func (h *house) wantNothingStaged() {
 		h.t.Fatal(err)
 	}
 	defer v.Close()
-	it := v.Iterate(types.AppendDead(nil, types.DeadBlob, 0), types.AppendDead(nil, types.DeadBlob+1, 0))
+	dead := types.DeadRange()
+	it := v.Iterate(dead.Lower, dead.Upper)
 	defer it.Close()
 	for it.Next() {
 		if it.Value()[0] == types.Staged {

@@ -56,7 +56,7 @@ type Row struct {
 	// Blocking is what a row has whose clients may wait.
 	Blocking *Blocking
 
-	// Derives says that the row makes a string from others, and may stage it: COPY and BITOP.
+	// Derives says that the row makes a value from others, and may stage it.
 	Derives bool
 
 	// Deletes says that the row only gives space back, so that it passes the guard of a full disk.
@@ -145,7 +145,7 @@ type Update struct {
 	waiter       *Waiter  // what it waits as
 	serving      bool     // it runs for a client that waits
 	foundNothing bool     // … and goes on waiting
-	derive       *derived // of COPY and BITOP, if it is a batch of its own
+	derive       *derived // of a row that derives, if it is a batch of its own
 	before       int      // the ledger's Changes when the row began
 	remap        remap    // what the batch did to the databases themselves
 }

@@ -42,13 +42,45 @@ func copyKey(u *Update) error {
 
 // copyTo gives to what from holds, and its time to live.
 func (u *Update) copyTo(from, to *types.Record) error {
-	switch from.Type {
-	case types.String:
+	switch {
+	case from.Type == types.String:
 		return u.copyStringTo(from, to)
-	case types.List:
+	case u.derive != nil && !few(from.Count(), from.ValueBytes()):
+		return u.copyDraftTo(from, to)
+	case from.Type == types.List:
 		return u.copyList(from, to)
 	}
 	return u.ledger.CopyElements(from, to, u.set.store.Budget().BatchMax)
+}
+
+// copyDraftTo gives to a copy of a large collection.
+func (u *Update) copyDraftTo(from, to *types.Record) error {
+	if !u.derive.current(u) {
+		return u.derive.askDraft(u, []types.Record{*from}, from.ValueBytes(), drawCopy)
+	}
+	u.derive.takeDraft(u, to, from.ExpireAtMs)
+	return nil
+}
+
+// drawCopy copies all records of a collection as they are.
+func drawCopy(s *derived, draft *Drafting) error {
+	from := &s.sources[0].Meta
+	err := draft.Do(func(u *Update) error {
+		u.ledger.BeginCopy(&u.record, from)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var records types.CopiedRecords
+	return records.CopyFrom(s.view, from, stageBatchBytes, func() error {
+		err := draft.Do(func(u *Update) error {
+			u.ledger.CopyRecords(&u.record, &records)
+			return nil
+		})
+		records.Reset()
+		return err
+	})
 }
 
 // copyStringTo gives to the string of from. A long one is staged, if the row is a batch of its own; else it must fit into one.
@@ -58,7 +90,7 @@ func (u *Update) copyStringTo(from, to *types.Record) error {
 		if !u.derive.current(u) {
 			return u.derive.ask(u, []types.Record{*from}, length, pourCopy)
 		}
-		u.ledger.PutStaged(to, u.derive.blob, from.ExpireAtMs)
+		u.derive.takeBlob(u, to, from.ExpireAtMs)
 		return nil
 	}
 	if int64(length) > u.set.store.Budget().BatchMax {
@@ -80,7 +112,7 @@ func copiedEncoding(m *types.Meta) types.Encoding {
 }
 
 func pourCopy(s *derived, staging *Staging) error {
-	pieces := types.NewPieces(s.view, &s.sources[0], 0, s.length)
+	pieces := types.NewPieces(s.view, &s.sources[0].Meta, 0, s.length)
 	for {
 		piece, err := pieces.Next()
 		if len(piece) == 0 {

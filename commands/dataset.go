@@ -220,13 +220,10 @@ func (d *DataSet) admit(c *Call, deletesOnly bool) error {
 }
 
 func (d *DataSet) update(c *Call) error {
-	switch {
-	case !c.Row.Derives:
-		return d.store.Update(&c.txn, (*writeRound)(c))
-	case c.Hurried:
-		return storage.ErrWouldWait
+	if c.Row.Derives {
+		return d.updateDerived(c)
 	}
-	return d.updateDerived(c)
+	return d.store.Update(&c.txn, (*writeRound)(c))
 }
 
 // behind runs a batch of its own behind a reply, which does not depend on it: if it cannot be had at once, it is left out.
@@ -389,6 +386,9 @@ func (r *writeRound) Run() error {
 	u := c.beginRound(&c.txn, &c.txn)
 	u.begin(c.Args, c.Staged, c.DB)
 	u.mayPark = c.Ready != nil
+	if u.derive != nil {
+		u.derive.taken = false
+	}
 	if err := c.Row.Write(u); err != nil {
 		return u.afterMiss(c.Row, err)
 	}

@@ -162,8 +162,8 @@ func ErrStagedMax(bytes, staged, limit int64) Error {
 	return Error(fmt.Sprintf("ERR value of %d bytes: with the %d bytes of values that are arriving already it exceeds staged_max_bytes (%d)", bytes, staged, limit))
 }
 
-// ErrDeriveTouched is ours: a long string is read without stopping those who write it.
-const ErrDeriveTouched = Error("TRYAGAIN the string was written again and again while it was read; nothing was changed")
+// ErrDeriveTouched is ours: a large value is read without stopping those who write it.
+const ErrDeriveTouched = Error("TRYAGAIN the value was written again and again while it was read; nothing was changed")
 
 // ErrCap is ours.
 const ErrCap = Error("ERR a cap is a number of elements, 0 for none")

@@ -55,7 +55,7 @@ func geoRows() []*Row {
 			Summary:    "Query a sorted set representing a geospatial index to fetch members matching a given maximum distance from a point",
 			Complexity: "O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by center and radius and M is the number of items inside the index.",
 			Deprecated: "6.2.0", ReplacedBy: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument",
-			Write: geoRadius,
+			Write: geoRadius, Derives: true,
 		},
 		{
 			Name: "georadius_ro", Arity: -6, Flags: FlagReadonly,
@@ -74,7 +74,7 @@ func geoRows() []*Row {
 			Summary:    "Query a sorted set representing a geospatial index to fetch members matching a given maximum distance from a member",
 			Complexity: "O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by center and radius and M is the number of items inside the index.",
 			Deprecated: "6.2.0", ReplacedBy: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
-			Write: geoRadiusByMember,
+			Write: geoRadiusByMember, Derives: true,
 		},
 		{
 			Name: "georadiusbymember_ro", Arity: -5, Flags: FlagReadonly,
@@ -101,7 +101,7 @@ func geoRows() []*Row {
 			Categories: CatGeo, Group: "geo", Since: "6.2.0",
 			Summary:    "Query a sorted set representing a geospatial index to fetch members inside an area of a box or a circle, and store the result in another key.",
 			Complexity: "O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area around the shape provided as the filter and M is the number of items inside the shape",
-			Write:      geoSearchStore,
+			Write:      geoSearchStore, Derives: true,
 		},
 	}
 }
@@ -276,6 +276,7 @@ type geoQuery struct {
 	any                        bool   // so many that lie within it, and not the nearest ones
 	count                      int64  // 0: all
 	order                      int    // of distances: 1 rising, -1 falling, 0 none
+	source                     int    // the argument that names the sorted set
 	store                      []byte // the key to store to, nil: none
 	storeDist                  bool
 	fromMember, fromPlace      bool
@@ -295,14 +296,14 @@ const (
 // geoOpen looks the sorted set up that is searched, and reads the arguments: Redis does it in this order.
 func (q *Query) geoOpen(g *geoQuery) (z *types.Ranking, err error) {
 	g.command = string(q.Args[0])
-	source := 1
+	g.source = 1
 	if g.kind == geoSearches|geoStores {
-		source, g.store = 2, q.Args[1]
+		g.source, g.store = 2, q.Args[1]
 	}
-	if z, err = q.ranking(q.Args[source]); err != nil {
+	if z, err = q.ranking(q.Args[g.source]); err != nil {
 		return nil, err
 	}
-	return z, g.parse(z, q.Args[source+1:])
+	return z, g.parse(z, q.Args[g.source+1:])
 }
 
 func (g *geoQuery) parse(z *types.Ranking, args [][]byte) (err error) {
@@ -459,6 +460,9 @@ type geoFound struct {
 
 // ranges are the ranks [i, j) that have to be looked at, in pairs.
 func (g *geoQuery) ranges(z *types.Ranking) (ranges [][2]int64, members int64, err error) {
+	if z.Len() == 0 {
+		return nil, 0, nil
+	}
 	missed := false
 	g.shape.Cells(func(low, high types.ScoreBound) bool {
 		i, j, failed := z.ScoreRange(low, high)
@@ -568,28 +572,54 @@ func (u *Update) geoUpdate(g geoQuery) error {
 	if err != nil {
 		return err
 	}
-	var found []geoFound
-	if z.Len() > 0 {
-		ranges, _, err := g.ranges(z)
-		if err != nil {
-			return err
-		}
-		if found, err = g.search(z, ranges); err != nil {
-			return err
-		}
+	ranges, members, err := g.ranges(z)
+	switch {
+	case err != nil:
+		return err
+	case g.store == nil:
+		return u.geoReply(&g, z, ranges)
 	}
-	if g.store == nil {
-		u.replyFound(&g, found)
-		return nil
+	key, err := u.metaKey(u.Args[g.source])
+	if err != nil {
+		return err
 	}
-	members := make([]scoredMember, len(found))
-	for i, f := range found {
-		members[i] = scoredMember{f.member, f.score}
+	m, err := types.Lookup(u.data, key, u.Now)
+	if err != nil {
+		return err
+	}
+	source := types.Record{Meta: m, Key: bytes.Clone(key), Name: u.Args[g.source]}
+	return u.store(&storing{
+		name: g.store, of: types.ZSet, sources: []types.Record{source},
+		elements: members, bytes: members * (z.Bytes() / max(1, z.Len())),
+		draw: g.draw,
+	})
+}
+
+// draw makes what GEOSEARCHSTORE stores.
+func (g *geoQuery) draw(o *operands, r *result) error {
+	var z types.Ranking
+	if err := o.openRanking(&z, 0); err != nil {
+		return err
+	}
+	ranges, _, err := g.ranges(&z)
+	if err != nil {
+		return err
+	}
+	found, err := g.search(&z, ranges)
+	if err != nil {
+		return err
+	}
+	r.judged = true
+	for _, f := range found {
+		score := f.score
 		if g.storeDist {
-			members[i].score = f.distance / g.shape.Unit
+			score = f.distance / g.shape.Unit
+		}
+		if err := r.add(f.member, score); err != nil {
+			return err
 		}
 	}
-	return u.storeResult(g.store, members)
+	return nil
 }
 
 func geoRadius(u *Update) error { return u.geoUpdate(geoQuery{kind: aroundPlace | geoStores}) }

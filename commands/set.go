@@ -43,7 +43,7 @@ func setRows() []*Row {
 			Categories: CatSet, Group: "set", Since: "1.0.0",
 			Summary:    "Subtract multiple sets and store the resulting set in a key",
 			Complexity: "O(N) where N is the total number of elements in all given sets.",
-			Write:      sDiffStore,
+			Write:      sDiffStore, Derives: true,
 		},
 		{
 			Name: "sinter", Arity: -2, Flags: FlagReadonly,
@@ -70,7 +70,7 @@ func setRows() []*Row {
 			Categories: CatSet, Group: "set", Since: "1.0.0",
 			Summary:    "Intersect multiple sets and store the resulting set in a key",
 			Complexity: "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets.",
-			Write:      sInterStore,
+			Write:      sInterStore, Derives: true,
 		},
 		{
 			Name: "sismember", Arity: 3, Flags: FlagReadonly | FlagFast,
@@ -159,7 +159,7 @@ func setRows() []*Row {
 			Categories: CatSet, Group: "set", Since: "1.0.0",
 			Summary:    "Add multiple sets and store the resulting set in a key",
 			Complexity: "O(N) where N is the total number of elements in all given sets.",
-			Write:      sUnionStore,
+			Write:      sUnionStore, Derives: true,
 		},
 	}
 }

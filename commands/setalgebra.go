@@ -107,22 +107,17 @@ func (s sets) each(ask func(e *types.Elements) error) (missed error) {
 	return missed
 }
 
-// union calls f for the members of all of them, once each.
-func (s sets) union(f func(member []byte) error) error {
+// all calls f for the members of all of them.
+func (s sets) all(f func(member []byte) error) error {
 	if err := s.each((*types.Elements).NeedAll); err != nil {
 		return err
 	}
-	seen := make(map[string]struct{})
 	for i := range s {
 		err := s[i].Each(func(el *types.Element) error {
 			member, err := s[i].Name(el)
 			if err != nil {
 				return err
 			}
-			if _, again := seen[string(member)]; again {
-				return nil
-			}
-			seen[string(member)] = struct{}{}
 			return f(member)
 		})
 		if err != nil {
@@ -130,6 +125,18 @@ func (s sets) union(f func(member []byte) error) error {
 		}
 	}
 	return nil
+}
+
+// union is all, but once for each member.
+func (s sets) union(f func(member []byte) error) error {
+	seen := make(map[string]struct{})
+	return s.all(func(member []byte) error {
+		if _, again := seen[string(member)]; again {
+			return nil
+		}
+		seen[string(member)] = struct{}{}
+		return f(member)
+	})
 }
 
 // combine is what a command does with sets.
@@ -268,15 +275,15 @@ func (q *Query) replyCount(limit int64, walk func(count func() error) error) err
 	return err
 }
 
-func sInterStore(u *Update) error { return u.storeCombined(sets.inter, nil) }
+func sInterStore(u *Update) error { return u.storeCombined(sets.inter, smallestOf, nil) }
 
-func sUnionStore(u *Update) error { return u.storeCombined(sets.union, nil) }
+func sUnionStore(u *Update) error { return u.storeCombined(sets.all, allOf, nil) }
 
-func sDiffStore(u *Update) error { return u.storeCombined(sets.diff, u.diffConverts) }
+func sDiffStore(u *Update) error { return u.storeCombined(sets.diff, firstOf, u.set.diffConverts) }
 
 // diffConverts tells whether Redis gives up the intset of a difference on the way to it: if subtracting costs less than looking up, it begins with
 // all members of the first.
-func (u *Update) diffConverts(s sets) (converts bool, err error) {
+func (d *DataSet) diffConverts(s sets) (converts bool, err error) {
 	first, lookups, members := s[0].Len(), int64(0), int64(0)
 	for i := range s {
 		if s[i].Len() > 0 {
@@ -287,8 +294,8 @@ func (u *Update) diffConverts(s sets) (converts bool, err error) {
 	if lookups/2 <= members {
 		return false, nil
 	}
-	if first > u.set.encodings.SetIntsetEntries.Load() || !s[0].Converted() {
-		return first > u.set.encodings.SetIntsetEntries.Load(), nil
+	if first > d.encodings.SetIntsetEntries.Load() || !s[0].Converted() {
+		return first > d.encodings.SetIntsetEntries.Load(), nil
 	}
 	err = s[0].Each(func(el *types.Element) error {
 		name, err := s[0].Name(el)
@@ -300,41 +307,49 @@ func (u *Update) diffConverts(s sets) (converts bool, err error) {
 	return converts, err
 }
 
-// storeCombined makes the result the value of the first key, whatever that was; an empty one is no key. All is read and written under the
-// lock and in one batch, however large the sets are: a result that batch_max_bytes does not hold is refused.
-func (u *Update) storeCombined(how combine, converts func(sets) (bool, error)) error {
-	s, err := u.sets(u.Args[2:])
+// storeCombined makes the result the value of the first key, whatever that was; an empty one is no key. walked tells which of the sources
+// are walked.
+func (u *Update) storeCombined(how combine, walked func([]types.Record) []types.Record, converts func(sets) (bool, error)) error {
+	sources, err := u.sources(u.Args[2:], types.Set)
 	if err != nil {
 		return err
 	}
-	var members [][]byte
-	err = how(s, func(member []byte) error {
-		members = append(members, slices.Clone(member))
-		return nil
-	})
-	converted := false
-	if err == nil && converts != nil {
-		converted, err = converts(s)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := u.overwrite(u.Args[1], types.Set); err != nil {
-		return err
-	}
-	e, err := u.ledger.EditElements(&u.record, types.Set)
-	if err != nil {
-		return err
-	}
-	if converted && len(members) > 0 {
-		e.Convert()
-	}
-	for _, member := range members {
-		if _, err := u.addMember(e, member); err != nil {
+	st := storing{name: u.Args[1], of: types.Set, sources: sources, draw: func(o *operands, r *result) error {
+		s, err := o.sets()
+		if err == nil && converts != nil {
+			r.converted, err = converts(s)
+		}
+		if err != nil {
 			return err
 		}
+		r.places = make(map[string]int)
+		return how(s, func(member []byte) error { return r.add(member, 0) })
+	}}
+	st.takes(walked(sources)...)
+	return u.store(&st)
+}
+
+func (o *operands) sets() (sets, error) {
+	s := make(sets, len(o.sources))
+	for i := range s {
+		if err := o.open(&s[i], i, types.Set); err != nil {
+			return nil, err
+		}
 	}
-	e.Save()
-	u.W.Int(e.Len())
-	return nil
+	return s, nil
+}
+
+// Which of some sources a result is made from by walking them: all, the first, or the smallest.
+func allOf(sources []types.Record) []types.Record { return sources }
+
+func firstOf(sources []types.Record) []types.Record { return sources[:1] }
+
+func smallestOf(sources []types.Record) []types.Record {
+	i := 0
+	for j := range sources {
+		if sources[j].Count() < sources[i].Count() {
+			i = j
+		}
+	}
+	return sources[i : i+1]
 }

@@ -247,6 +247,10 @@ func TestSettCap(t *testing.T) {
 	c.must(num(2), "zunionstore", "zz", "1", "z")
 	c.must(ok, "sett", "cap", "zz", "1")
 	c.must(num(1), "zunionstore", "zz", "1", "z") // the cap is the key's
+	c.must(num(2), "rpush", "sorted", "1", "2")
+	c.must(ok, "sett", "cap", "sorted", "2")
+	c.must(num(2), "sort", "hit", "desc", "store", "sorted")
+	c.must(bulks([]string{"3", "2"}), "lrange", "sorted", "0", "-1")
 	c.must(ok, "flushall")
 	c.must("*6\r\n"+bulk("h*")+num(3)+bulk("hi*")+num(9)+bulk("z*")+num(2), "sett", "cap", "match")
 	if got := c.do("sett", "cap", "match", strings.Repeat("x", 17<<10), "1"); got != "-"+string(ErrCapPatterns(16<<10))+"\r\n" {

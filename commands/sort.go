@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"sett/storage"
+	"sett/types"
 )
 
 // SORT and SORT_RO. How they read the values that BY and GET name is in sortkeys.go.
@@ -232,17 +233,16 @@ func sortStore(u *Update) error {
 
 // storeList makes values the list at a key, whatever that was, and answers with their number; none are no key.
 func (u *Update) storeList(name []byte, values [][]byte) error {
-	r, err := u.open(name)
+	limit, err := u.overwrite(name, types.List)
 	if err != nil {
 		return err
 	}
-	if r.Exists {
-		u.ledger.Remove(&r)
-	}
-	u.record = r
 	s, err := u.openList(&u.record.Meta)
 	if err == nil {
 		err = s.Edit(&u.record)
+	}
+	if err == nil && limit > 0 {
+		err = s.SetCap(&u.ledger, limit)
 	}
 	if err != nil {
 		return err
@@ -254,7 +254,7 @@ func (u *Update) storeList(name []byte, values [][]byte) error {
 		s.Save(&u.ledger)
 		u.counts(len(values))
 	}
-	u.W.Int(int64(len(values)))
+	u.W.Int(s.Len())
 	return nil
 }
 

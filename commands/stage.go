@@ -133,13 +133,18 @@ func (s *Staging) update(run storage.Runner) error {
 	return nil
 }
 
+// drop is DropStaged for blobs and drafts.
+func (d *DataSet) drop(drop *dropStaged) {
+	drop.Staging = Staging{d: d}
+	d.store.Update(&drop.txn, drop)
+}
+
 // DropStaged makes staged values dead that no batch has adopted. If that fails nobody evaluates, and they are left over.
 func (d *DataSet) DropStaged(blobs ...types.StagedBlob) {
 	if len(blobs) == 0 {
 		return
 	}
-	drop := dropStaged{Staging: Staging{d: d}, blobs: blobs}
-	d.store.Update(&drop.txn, &drop)
+	d.drop(&dropStaged{blobs: blobs})
 	for _, b := range blobs {
 		d.staged.ended(b)
 	}
@@ -154,16 +159,22 @@ func (d *DataSet) DropArgs(staged []StagedArg) {
 	d.DropStaged(blobs...)
 }
 
-// dropStaged is the batch of DropStaged.
+// dropStaged is the batch of drop.
 type dropStaged struct {
 	Staging
-	blobs []types.StagedBlob
+	blobs  []types.StagedBlob
+	drafts []uint64
 }
 
 func (s *dropStaged) Run() error {
 	s.beginRound()
 	for _, b := range s.blobs {
 		if err := s.ledger.DropStaged(b); err != nil {
+			return err
+		}
+	}
+	for _, id := range s.drafts {
+		if err := s.ledger.DropDraft(id); err != nil {
 			return err
 		}
 	}
@@ -178,16 +189,22 @@ func (d *DataSet) DropLeftStaged() error {
 		return err
 	}
 	defer view.Close()
-	it := view.Iterate(types.AppendDead(nil, types.DeadBlob, 0), types.AppendDead(nil, types.DeadBlob+1, 0))
+	dead := types.DeadRange()
+	it := view.Iterate(dead.Lower, dead.Upper)
 	defer it.Close()
-	var left []types.StagedBlob
+	var left dropStaged
 	for it.Next() {
-		if _, id, ok := types.DecodeDead(it.Key()); ok && it.Value()[0] == types.Staged && !d.staged.knows(id) {
-			left = append(left, types.StagedBlob{ID: id})
+		kind, id, ok := types.DecodeDead(it.Key())
+		switch {
+		case !ok || it.Value()[0] != types.Staged || d.staged.knows(id):
+		case kind == types.DeadBlob:
+			left.blobs = append(left.blobs, types.StagedBlob{ID: id})
+		case kind == types.DeadCollection:
+			left.drafts = append(left.drafts, id)
 		}
 	}
-	if it.Err() == nil {
-		d.DropStaged(left...)
+	if it.Err() == nil && len(left.blobs)+len(left.drafts) > 0 {
+		d.drop(&left)
 	}
 	return it.Err()
 }

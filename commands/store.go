@@ -1,49 +1,320 @@
 package commands
 
-import "sett/types"
+import (
+	"bytes"
+	"slices"
 
-// overwrite makes room for a result under a name: u.record is a key that is not there. Of what was there only the cap stays, if it is of the type of
-// the result.
-func (u *Update) overwrite(name []byte, of types.Type) (limit int64, err error) {
-	r, err := u.open(name)
-	if err != nil {
-		return 0, err
-	}
-	if r.Exists {
-		if r.Type == of {
-			limit = r.Cap()
-		}
-		u.ledger.Remove(&r)
-	}
-	u.record = r
-	return limit, nil
+	"sett/storage"
+	"sett/types"
+)
+
+// The commands that store what they make from other collections: SINTERSTORE, ZUNIONSTORE, ZRANGESTORE, GEOSEARCHSTORE and so on. What takes few
+// elements is made and stored in one batch. Else the result is derived: drawn from a view into a draft (derive.go).
+
+// storing is one run of such a command.
+type storing struct {
+	name            []byte         // of the key that gets the result, whatever it is
+	of              types.Type     // of the result: Set or ZSet
+	sources         []types.Record // what it is made from
+	elements, bytes int64          // that have to be looked at; about
+	draw            func(o *operands, r *result) error
 }
 
-// storeScored makes members the sorted set of a name, whatever that was, and answers with their number; none are no key. converted tells whether
-// Redis begins with a skiplist.
-func (u *Update) storeScored(name []byte, members []scoredMember, converted bool) error {
-	limit, err := u.overwrite(name, types.ZSet)
+// sources looks up what a result is made from. Redis looks at all keys before it knows that the result is empty: one of another type is an error
+// wherever it stands.
+func (u *Update) sources(names [][]byte, of ...types.Type) ([]types.Record, error) {
+	records := make([]types.Record, len(names))
+	for i, name := range names {
+		m, err := u.lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		if m.Exists && !slices.Contains(of, m.Type) {
+			return nil, ErrWrongType
+		}
+		records[i] = types.Record{Meta: m, Key: bytes.Clone(u.key), Name: name}
+	}
+	return records, nil
+}
+
+// takes notes which of the sources will be walked.
+func (s *storing) takes(walked ...types.Record) {
+	for i := range walked {
+		if m := &walked[i].Meta; m.Exists {
+			s.elements += m.Count()
+			s.bytes += m.ValueBytes()
+		}
+	}
+}
+
+// operands are the sources as they are read, within a round or on a view.
+type operands struct {
+	keys    *types.Keys
+	round   types.Reader
+	view    *storage.View // if it is not nil
+	sources []types.Record
+}
+
+func (o *operands) open(e *types.Elements, i int, of types.Type) error {
+	r := &o.sources[i]
+	if o.view != nil {
+		return e.OpenView(o.view, o.keys, r.Key, &r.Meta, of)
+	}
+	return e.Open(o.round, o.keys, r.Key, &r.Meta, of)
+}
+
+func (o *operands) openRanking(z *types.Ranking, i int) error {
+	r := &o.sources[i]
+	if o.view != nil {
+		return z.OpenView(o.view, o.keys, r.Key, &r.Meta)
+	}
+	return z.Open(o.round, o.keys, r.Key, &r.Meta)
+}
+
+// store makes the result the value of its key and answers with its size.
+func (u *Update) store(s *storing) error {
+	if u.derive != nil && !few(s.elements, s.bytes) {
+		return u.storeDerived(s)
+	}
+	r := result{of: s.of}
+	if err := s.draw(&operands{keys: &u.set.keys, round: u.data, sources: s.sources}, &r); err != nil {
+		return err
+	}
+	return u.storeResult(s.name, &r)
+}
+
+// storeDerived is store for many elements.
+func (u *Update) storeDerived(s *storing) error {
+	to, err := u.openBeside(s.name)
 	if err != nil {
 		return err
 	}
-	e, err := u.ledger.EditZSet(&u.record, len(members))
+	limit, err := u.ledger.CapOver(&to, s.of)
+	if err != nil {
+		return err
+	}
+	d := u.derive
+	if !d.current(u) || d.limit != limit {
+		d.limit = limit
+		set := u.set
+		return d.askDraft(u, s.sources, s.bytes, func(d *derived, draft *Drafting) error {
+			d.result = result{of: s.of, draft: draft}
+			err := s.draw(&operands{keys: &set.keys, view: d.view, sources: d.sources}, &d.result)
+			if err == nil {
+				err = d.result.finish(limit)
+			}
+			return err
+		})
+	}
+	if !d.result.drafted {
+		return u.storeResult(s.name, &d.result)
+	}
+	if _, err := u.overwrite(s.name, s.of); err != nil {
+		return err
+	}
+	d.takeDraft(u, &u.record, 0)
+	u.W.Int(u.record.Count())
+	return nil
+}
+
+// overwrite makes room for a result under a name: u.record is a key that is not there. limit is the cap of what comes.
+func (u *Update) overwrite(name []byte, of types.Type) (limit int64, err error) {
+	if u.record, err = u.open(name); err != nil {
+		return 0, err
+	}
+	if limit, err = u.ledger.CapOver(&u.record, of); err == nil && u.record.Exists {
+		u.ledger.Remove(&u.record)
+	}
+	return limit, err
+}
+
+// storeResult makes a result that is in memory the value of a key; an empty one is no key.
+func (u *Update) storeResult(name []byte, r *result) error {
+	limit, err := u.overwrite(name, r.of)
+	if err == nil {
+		err = u.putMembers(r, limit)
+	}
+	if err == nil {
+		u.W.Int(u.record.Count())
+	}
+	return err
+}
+
+// result is what a command stores: the members of a set, or of a sorted set with their scores. They gather in memory, and when that are too many, in
+// the draft, if there is one.
+type result struct {
+	of        types.Type
+	converted bool // Redis begins with the larger encoding …
+	judged    bool // … or with a skiplist, and makes a listpack of it if that can hold it
+
+	places    map[string]int                   // of those members that are in memory, if one may come again; nil: none does
+	aggregate func(sum, score float64) float64 // what then becomes of its score; nil: it has none
+
+	members []scoredMember
+	bytes   int
+	draft   *Drafting
+	drafted bool // some are there
+}
+
+// scoredMember is a member outside of its sorted set, or, without a score, of its set.
+type scoredMember struct {
+	member []byte
+	score  float64
+}
+
+// draftMembers is how many members of a draft are one batch.
+const draftMembers = 500
+
+func (r *result) add(member []byte, score float64) error {
+	if i, again := r.places[string(member)]; again {
+		if r.aggregate != nil {
+			r.members[i].score = r.aggregate(r.members[i].score, score)
+		}
+		return nil
+	}
+	if r.places != nil {
+		r.places[string(member)] = len(r.members)
+	}
+	r.members = append(r.members, scoredMember{bytes.Clone(member), score})
+	r.bytes += len(member)
+	if r.draft != nil && (len(r.members) == draftMembers || r.bytes >= stageBatchBytes) {
+		return r.flush()
+	}
+	return nil
+}
+
+// nextSource is called when members may come again that have come from another source: scores are added up in the order of the sources.
+func (r *result) nextSource() error {
+	if r.drafted {
+		return r.flush()
+	}
+	return nil
+}
+
+// flush moves the members from memory into the draft.
+func (r *result) flush() error {
+	if len(r.members) == 0 {
+		return nil
+	}
+	err := r.draft.Do(func(u *Update) error { return u.putMembers(r, 0) })
+	r.drafted = true
+	r.members, r.bytes = r.members[:0], 0
+	clear(r.places)
+	return err
+}
+
+// finish completes the draft, if there are members in it, and has it keep to a cap.
+func (r *result) finish(limit int64) error {
+	if !r.drafted {
+		return nil
+	}
+	err := r.flush()
+	for err == nil && limit > 0 && r.draft.draft.Cap() != limit {
+		err = r.draft.Do(func(u *Update) error { return u.cutDraft(limit) })
+	}
+	return err
+}
+
+// cutDraft drops some of the members that exceed a cap. When none do, the draft gets the cap.
+func (u *Update) cutDraft(limit int64) error {
+	e, err := u.ledger.EditZSet(&u.record, 2)
+	if err != nil {
+		return err
+	}
+	over := e.Len() - limit
+	if err := e.RemoveRange(0, min(over, draftMembers)); err != nil {
+		return err
+	}
+	if over <= draftMembers {
+		e.SetCap(limit)
+	}
+	return e.Save()
+}
+
+// putMembers adds the members in memory to u.record, a draft or a key.
+func (u *Update) putMembers(r *result, limit int64) error {
+	if r.judged {
+		slices.SortFunc(r.members, compareScored) // neighbours share leaves, and the encoding does not depend on who came first
+	}
+	names := make([][]byte, len(r.members))
+	for i := range names {
+		names[i] = r.members[i].member
+	}
+	if r.of == types.ZSet {
+		return u.putScoredMembers(r, names, limit)
+	}
+	e, err := u.ledger.EditElements(&u.record, types.Set)
+	if err == nil {
+		err = e.Need(names)
+	}
+	if err != nil {
+		return err
+	}
+	if r.converted && len(names) > 0 {
+		e.Convert()
+	}
+	for _, name := range names {
+		if _, err := u.addMember(e, name); err != nil {
+			return err
+		}
+	}
+	e.Save()
+	return nil
+}
+
+func (u *Update) putScoredMembers(r *result, names [][]byte, limit int64) error {
+	e, err := u.ledger.EditZSet(&u.record, len(names))
+	if err == nil {
+		err = e.Need(names)
+	}
 	if err != nil {
 		return err
 	}
 	if limit > 0 {
 		e.SetCap(limit)
 	}
-	if converted && len(members) > 0 {
+	if len(names) > 0 && (r.converted || r.judged && u.needsSkiplist(r.members)) {
 		e.Convert()
 	}
-	for _, m := range members {
-		if err := u.putScore(e, m.member, m.score, true); err != nil {
-			return err
+	missed := false
+	for _, m := range r.members {
+		if !missed {
+			err := u.putAggregated(e, r, m)
+			if missed = err == storage.ErrMiss; err != nil && !missed {
+				return err
+			}
+		}
+		if missed {
+			e.Foresee(m.member, m.score)
 		}
 	}
-	if err := e.Save(); err != nil {
-		return err
+	if missed {
+		return storage.ErrMiss
 	}
-	u.W.Int(e.Len())
-	return nil
+	return e.Save()
 }
+
+// putAggregated puts a member that an earlier batch of the draft may have put.
+func (u *Update) putAggregated(e types.ZSetEdit, r *result, m scoredMember) error {
+	found := false
+	if r.drafted && r.places != nil {
+		sum, is, err := e.Score(m.member)
+		if err != nil {
+			return err
+		}
+		if found = is; found {
+			m.score = r.aggregate(sum, m.score)
+		}
+	}
+	return u.putScore(e, m.member, m.score, !found)
+}
+
+// needsSkiplist tells whether Redis would not keep the members in a listpack.
+func (u *Update) needsSkiplist(members []scoredMember) bool {
+	limits := &u.set.encodings
+	tooLong := func(m scoredMember) bool { return int64(len(m.member)) > limits.ZSetBytes.Load() }
+	return int64(len(members)) > limits.ZSetEntries.Load() || slices.ContainsFunc(members, tooLong)
+}
+
+// few tells whether a command may combine so many elements, of so many bytes, under the lock.
+func few(elements, bytes int64) bool { return elements <= scanInline && bytes <= StagedAbove }

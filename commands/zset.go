@@ -50,7 +50,7 @@ func zsetRows() []*Row {
 			Categories: CatSortedSet, Group: "sorted-set", Since: "6.2.0",
 			Summary:    "Subtract multiple sorted sets and store the resulting sorted set in a new key",
 			Complexity: "O(L + (N-K)log(N)) worst case where L is the total number of elements in all the sets, N is the size of the first set, and K is the size of the result set.",
-			Write:      zDiffStore,
+			Write:      zDiffStore, Derives: true,
 		},
 		{
 			Name: "zincrby", Arity: 4, Flags: FlagWrite | FlagDenyOOM | FlagFast,
@@ -84,7 +84,7 @@ func zsetRows() []*Row {
 			Categories: CatSortedSet, Group: "sorted-set", Since: "2.0.0",
 			Summary:    "Intersect multiple sorted sets and store the resulting sorted set in a new key",
 			Complexity: "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted set, K being the number of input sorted sets and M being the number of elements in the resulting sorted set.",
-			Write:      zInterStore,
+			Write:      zInterStore, Derives: true,
 		},
 		{
 			Name: "zlexcount", Arity: 4, Flags: FlagReadonly | FlagFast,
@@ -171,7 +171,7 @@ func zsetRows() []*Row {
 			Categories: CatSortedSet, Group: "sorted-set", Since: "6.2.0",
 			Summary:    "Store a range of members from sorted set into another key",
 			Complexity: "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements stored into the destination key.",
-			Write:      zRangeStore,
+			Write:      zRangeStore, Derives: true,
 		},
 		{
 			Name: "zrank", Arity: 3, Flags: FlagReadonly | FlagFast,
@@ -286,7 +286,7 @@ func zsetRows() []*Row {
 			Categories: CatSortedSet, Group: "sorted-set", Since: "2.0.0",
 			Summary:    "Add multiple sorted sets and store the resulting sorted set in a new key",
 			Complexity: "O(N)+O(M log(M)) with N being the sum of the sizes of the input sorted sets, and M being the number of elements in the resulting sorted set.",
-			Write:      zUnionStore,
+			Write:      zUnionStore, Derives: true,
 		},
 	}
 }

@@ -275,11 +275,23 @@ func (s zSources) each(ask func(e *zSource) error) (missed error) {
 }
 
 func (s zSources) union(o *zOperation, f func(member []byte, score float64) error) error {
+	r := o.result()
+	if err := s.collect(&r); err != nil {
+		return err
+	}
+	for _, m := range r.members {
+		if err := f(m.member, m.score); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collect adds the members of all of them, source by source.
+func (s zSources) collect(r *result) error {
 	if err := s.each(func(e *zSource) error { return e.NeedAll() }); err != nil {
 		return err
 	}
-	var members []scoredMember
-	places := make(map[string]int)
 	for i := range s {
 		err := s[i].Each(func(el *types.Element) error {
 			member, err := s[i].Name(el)
@@ -290,24 +302,25 @@ func (s zSources) union(o *zOperation, f func(member []byte, score float64) erro
 			if math.IsNaN(score) {
 				score = 0
 			}
-			if place, again := places[string(member)]; again {
-				members[place].score = o.aggregate(members[place].score, score)
-				return nil
-			}
-			places[string(member)] = len(members)
-			members = append(members, scoredMember{bytes.Clone(member), score})
-			return nil
+			return r.add(member, score)
 		})
+		if err == nil {
+			err = r.nextSource()
+		}
 		if err != nil {
 			return err
 		}
 	}
-	for _, m := range members {
-		if err := f(m.member, m.score); err != nil {
-			return err
-		}
-	}
 	return nil
+}
+
+// result is where members are collected.
+func (o *zOperation) result() result {
+	r := result{of: types.ZSet, judged: true}
+	if o.kind == zUniting {
+		r.places, r.aggregate = make(map[string]int), o.aggregate
+	}
+	return r
 }
 
 // result is all members, in the order of a sorted set.
@@ -375,19 +388,43 @@ func (u *Update) storeOperation(o zOperation) error {
 	if err != nil {
 		return err
 	}
-	s, err := u.zSources(&o, u.findSource)
+	sources, err := u.sources(o.names, types.Set, types.ZSet)
 	if err == nil {
 		err = o.parseOptions(options)
 	}
 	if err != nil {
 		return err
 	}
-	s.prepare(&o)
-	members, err := s.result(&o)
-	if err != nil {
-		return err
+	st := storing{name: u.Args[1], of: types.ZSet, sources: sources, draw: o.draw}
+	switch o.kind {
+	case zUniting:
+		st.takes(sources...)
+	case zIntersecting:
+		st.takes(smallestOf(sources)...)
+	case zSubtracting:
+		st.takes(firstOf(sources)...)
 	}
-	return u.storeResult(u.Args[1], members)
+	return u.store(&st)
+}
+
+// draw makes the result for storing.
+func (o *zOperation) draw(from *operands, r *result) error {
+	s := make(zSources, len(from.sources))
+	for i := range s {
+		m := &from.sources[i].Meta
+		s[i].weight, s[i].of = 1, m.Type
+		if err := from.open(&s[i].Elements, i, m.Type); err != nil {
+			return err
+		}
+	}
+	s.prepare(o)
+	draft := r.draft
+	*r = o.result()
+	r.draft = draft
+	if o.kind == zUniting {
+		return s.collect(r)
+	}
+	return s.run(o, r.add)
 }
 
 func zUnion(q *Query) error { return q.operate(zOperation{command: "zunion"}) }

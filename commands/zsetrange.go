@@ -3,7 +3,6 @@ package commands
 import (
 	"bytes"
 	"math"
-	"slices"
 	"strconv"
 
 	"sett/storage"
@@ -353,36 +352,33 @@ func zRangeStore(u *Update) error {
 	if err := s.parse(u.Args[3:]); err != nil {
 		return err
 	}
-	z, err := u.ranking(u.Args[2])
+	sources, err := u.sources(u.Args[2:3], types.ZSet)
 	if err != nil {
+		return err
+	}
+	z := &u.ranks
+	if err := z.Open(u.data, &u.set.keys, sources[0].Key, &sources[0].Meta); err != nil {
 		return err
 	}
 	i, j, err := s.ranks(z)
 	if err != nil {
 		return err
 	}
-	var members []scoredMember
-	err = z.Range(i, j, s.reverse, func(el *types.Element) error {
-		member, err := z.Name(el)
-		members = append(members, scoredMember{bytes.Clone(member), el.Score()})
-		return err
-	})
-	if err != nil {
-		return err
+	st := storing{name: u.Args[1], of: types.ZSet, sources: sources, elements: j - i, bytes: (j - i) * (z.Bytes() / max(1, z.Len()))}
+	converted := s.by == byRank && j-i > u.set.encodings.ZSetEntries.Load()
+	st.draw = func(o *operands, r *result) error {
+		var z types.Ranking
+		if err := o.openRanking(&z, 0); err != nil {
+			return err
+		}
+		r.converted = converted
+		return z.Range(i, j, s.reverse, func(el *types.Element) error {
+			member, err := z.Name(el)
+			if err != nil {
+				return err
+			}
+			return r.add(member, el.Score())
+		})
 	}
-	return u.storeScored(u.Args[1], members, s.by == byRank && j-i > u.set.encodings.ZSetEntries.Load())
-}
-
-// scoredMember is a member outside of its sorted set.
-type scoredMember struct {
-	member []byte
-	score  float64
-}
-
-// storeResult is storeScored for what Redis collects in a skiplist, and makes a listpack if that can hold it.
-func (u *Update) storeResult(name []byte, members []scoredMember) error {
-	limits := &u.set.encodings
-	tooLong := func(m scoredMember) bool { return int64(len(m.member)) > limits.ZSetBytes.Load() }
-	converted := int64(len(members)) > limits.ZSetEntries.Load() || slices.ContainsFunc(members, tooLong)
-	return u.storeScored(name, members, converted)
+	return u.store(&st)
 }

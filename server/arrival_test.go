@@ -237,7 +237,7 @@ func TestCopyOfLongStrings(t *testing.T) {
 			if h != e && h != e+1 || h < l {
 				t.Fatalf("the copy begins with %q and ends with %q; before it began the source began with %q", head, tail, last)
 			}
-		case strings.HasPrefix(got, "-TRYAGAIN the string was written again and again"):
+		case strings.HasPrefix(got, "-TRYAGAIN the value was written again and again"):
 			gaveUp++
 		default:
 			t.Fatalf("COPY: %q", got)

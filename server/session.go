@@ -217,7 +217,7 @@ func (s *session) execute(b *buffers) (ran *commands.Row) {
 //
 //   - what the session itself answers runs there if its handler is quick, and EXEC if all that it will run is;
 //   - a row of the data set always begins there, but hurried: it gives up, without a trace, where it would wait for Badger or for memory, meets many
-//     records or bytes (storage.Reader.Hurry), or has a part that runs long by nature (Row.Long, Row.Derives);
+//     records or bytes (storage.Reader.Hurry), or has a part that runs long by nature (Row.Long);
 //   - large arguments, replies that stream, and replies that the client does not take at once are not the loop's either.
 //
 // In each case the connection leaves, and its own goroutine begins with the command at hand.

@@ -122,7 +122,7 @@ func (s *ListValue) SetCap(l *Ledger, n int64) error {
 
 // trim drops the oldest elements of a list that has grown beyond its cap.
 func (s *ListValue) trim(l *Ledger) (err error) {
-	if !s.record.Exists && s.c.cap == 0 {
+	if !s.record.Exists && s.record.draft == nil && s.c.cap == 0 {
 		if s.c.cap, err = l.capOfNew(s.record.Name); err != nil {
 			return err
 		}

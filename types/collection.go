@@ -142,6 +142,10 @@ func (m *Meta) Converted() bool {
 
 // putCollection makes c the key's value, and leaves its time to live as it is. An empty collection is none: the key goes.
 func (l *Ledger) putCollection(r *Record, t Type, c *collection) {
+	if r.draft != nil {
+		l.putDraft(r, t, c)
+		return
+	}
 	if c.count == 0 {
 		if r.Exists {
 			l.Remove(r)

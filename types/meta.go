@@ -235,6 +235,8 @@ type Record struct {
 	Meta        // as it is now; the zero Meta if there is none
 	Key  []byte // its meta key, the caller's bytes
 	Name []byte // the user key, the caller's bytes
+
+	draft *draftRecord // it is that of a draft, and has neither key nor name
 }
 
 // Begin starts a round.

@@ -20,14 +20,7 @@ func (l *Ledger) StageChunks(b StagedBlob, n int, bytes []byte) int {
 }
 
 // DropStaged makes a staged blob dead, unless it is staged no more.
-func (l *Ledger) DropStaged(b StagedBlob) error {
-	l.key = AppendDead(l.key[:0], DeadBlob, b.ID)
-	state, err := l.txn.Get(l.key)
-	if err == nil && len(state) == 1 && state[0] == Staged {
-		l.txn.Put(l.key, []byte{Reclaim})
-	}
-	return err
-}
+func (l *Ledger) DropStaged(b StagedBlob) error { return l.dropStaged(DeadBlob, b.ID) }
 
 // Meta is the record of a string whose value the blob is.
 func (b StagedBlob) Meta() Meta {

@@ -15,7 +15,7 @@ func (l *Ledger) EditZSet(r *Record, changes int) (ZSetEdit, error) {
 	if err == nil {
 		err = e.openRows()
 	}
-	if err == nil && !r.Exists {
+	if err == nil && !r.Exists && r.draft == nil {
 		e.cap, err = l.capOfNew(r.Name)
 	}
 	e.rows.hold(changes > 1)
