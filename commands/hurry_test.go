@@ -48,7 +48,8 @@ func TestHurried(t *testing.T) {
 	want(false, "+OK\r\n", nil, "SET", "k", "1")
 	want(true, "$1\r\n1\r\n", nil, "GET", "k")
 	want(true, "+OK\r\n", nil, "SET", "k", "2")
-	want(true, "", storage.ErrWouldWait, "COPY", "k", "l")
+	want(false, "+OK\r\n", nil, "SET", "l", "1")
+	want(true, ":1\r\n", nil, "COPY", "k", "l", "REPLACE")
 	want(true, "", storage.ErrWouldWait, "KEYS", "*")
 	want(true, "", storage.ErrWouldWait, mset...)
 	want(false, "*1\r\n$-1\r\n", nil, "MGET", "many0") // whether its absence is known, the filter decides when it is made

@@ -39,14 +39,13 @@ func TestWhoLeavesTheLoop(t *testing.T) {
 		stays    bool
 		commands [][]string
 	}{
-		{true, [][]string{{"SET", "k", "1"}, {"GET", "k"}, {"INCR", "k"}, {"MGET", "k", "l"}, {"DEL", "l"}, {"EXPIRE", "k", "100"}}},
+		{true, [][]string{{"SET", "k", "1"}, {"GET", "k"}, {"INCR", "k"}, {"MGET", "k", "l"}, {"DEL", "l"}, {"EXPIRE", "k", "100"}, {"COPY", "k", "l"}}},
 		{true, [][]string{{"PING"}, {"SELECT", "1"}, {"HELLO", "3"}, {"CLIENT", "SETNAME", "x"}, {"NOSUCH"}, {"GET"}, {"TIME"}, {"RESET"}}},
 		{true, [][]string{{"WATCH", "k"}, {"MULTI"}, {"SET", "k", "2"}, {"PING"}, {"EXEC"}, {"MULTI"}, {"GET", "k"}, {"DISCARD"}}},
 		{true, [][]string{{"SET", "m", strings.Repeat("v", 100_000)}, {"GET", "m"}}},
 		{false, [][]string{{"KEYS", "*"}}},
 		{false, [][]string{{"SCAN", "0"}}},
 		{false, [][]string{{"LCS", "k", "l"}}},
-		{false, [][]string{{"COPY", "k", "l"}}},
 		{false, [][]string{{"INFO"}}},
 		{false, [][]string{{"DEBUG", "SLEEP", "0"}}},
 		{false, [][]string{{"WAIT", "1", "1"}}},
@@ -57,6 +56,7 @@ func TestWhoLeavesTheLoop(t *testing.T) {
 		{false, [][]string{append([]string{"WATCH"}, many()...)}},
 		{false, [][]string{{"SET", "s", strings.Repeat("v", 2<<20)}}},
 		{false, [][]string{{"GET", "s"}}},
+		{false, [][]string{{"COPY", "s", "t"}}},
 	} {
 		c := ts.dial()
 		for _, words := range test.commands {
