@@ -435,7 +435,7 @@ func TestElements(t *testing.T) {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("-seed=%d -steps=%d", *seed, *steps)
+	t.Logf("-seed=%d -steps=%d", *seed, modelSteps())
 	for name, values := range map[string]types.Options{"small": {PackedMaxEntries: 4, PackedMaxBytes: 64}, "usual": {}} {
 		t.Run(name, func(t *testing.T) { testElements(t, values) })
 	}
@@ -447,7 +447,7 @@ func testElements(t *testing.T, values types.Options) {
 	p := &plainElements{now: h.hands.now(), dbs: [2]map[string]*plain{{}, {}}}
 	c := h.client()
 	tide := 1
-	for i := 0; i < *steps/2 && !t.Failed(); i++ {
+	for i := 0; i < modelSteps()/2 && !t.Failed(); i++ {
 		if d.IntN(3) == 0 {
 			h.hands.pass(d.IntN(30))
 			p.now = h.hands.now()

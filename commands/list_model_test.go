@@ -286,7 +286,7 @@ func TestLists(t *testing.T) {
 			h := newHouse(t, Options{Values: types.Options{PackedMaxEntries: 20, PackedMaxBytes: 200}})
 			p := plainLists{}
 			c := h.client()
-			for i := 0; i < *steps && !t.Failed(); i++ {
+			for i := 0; i < modelSteps() && !t.Failed(); i++ {
 				switch d.IntN(300) {
 				case 0:
 					h.reopen()

@@ -16,8 +16,18 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "seed of the model test; 0: a new one")
-	steps = flag.Int("steps", defaultSteps, "commands of the model tests")
+	steps = flag.Int("steps", 0, "commands of the model tests; 0: 6,000, or with -short 1,500")
 )
+
+func modelSteps() int {
+	switch {
+	case *steps > 0:
+		return *steps
+	case testing.Short():
+		return 1500
+	}
+	return 6000
+}
 
 // model is Redis as plain Go maps: the truth for TestModel.
 type model struct {
@@ -433,7 +443,7 @@ func TestModel(t *testing.T) {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("-seed=%d -steps=%d", *seed, *steps)
+	t.Logf("-seed=%d -steps=%d", *seed, modelSteps())
 	d := dice{rand.New(rand.NewPCG(*seed, 1))}
 	h := newHouse(t, Options{Values: types.Options{ThresholdBytes: 64, ChunkBytes: 48}})
 	m := &model{now: h.hands.now()}
@@ -441,7 +451,7 @@ func TestModel(t *testing.T) {
 		m.dbs[db] = map[string]entry{}
 	}
 	c := h.client()
-	for i := 0; i < *steps && !t.Failed(); i++ {
+	for i := 0; i < modelSteps() && !t.Failed(); i++ {
 		if d.IntN(4) == 0 {
 			h.hands.pass(d.IntN(40))
 			m.now = h.hands.now()

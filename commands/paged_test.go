@@ -296,12 +296,12 @@ func TestPagedStrings(t *testing.T) {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("-seed=%d -steps=%d", *seed, *steps)
+	t.Logf("-seed=%d -steps=%d", *seed, modelSteps())
 	d := longDice{dice{rand.New(rand.NewPCG(*seed, 5))}}
 	h := newHouse(t, Options{MaxBulk: 512 << 20})
 	p := plainStrings{}
 	c := h.client()
-	for i := 0; i < *steps && !t.Failed(); i++ {
+	for i := 0; i < modelSteps() && !t.Failed(); i++ {
 		switch d.IntN(300) {
 		case 0:
 			h.reopen()

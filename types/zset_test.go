@@ -403,6 +403,9 @@ func TestZSetOfLikeMembers(t *testing.T) {
 
 // TestZSetOfAlikeMembers: those that have thousands of bytes in common share a leaf, until that is full.
 func TestZSetOfAlikeMembers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and of one goroutine")
+	}
 	g := newLeague(t, 46, Options{})
 	alike := strings.Repeat("x", 20_000)
 	for n := range 200 {
