@@ -256,8 +256,12 @@ func blockRegions(b []byte, start, length int, add func(class string, from, to i
 			first = key
 		}
 		of := elementOf(key)
-		if of != "" {
+		switch of {
+		case "":
+		case ofDirectories:
 			block = ofPages
+		default:
+			block = of
 		}
 		add(tableHead+of, at, at+4)
 		add(tableKey+of, at+4, value)
@@ -274,12 +278,25 @@ const (
 	ofDirectories = ", directories of pages"
 )
 
+// And so has what collections consist of.
+const (
+	ofBuckets = ", buckets"
+	ofNodes   = ", nodes of trees"
+	ofParts   = ", parts of elements"
+)
+
 func elementOf(key []byte) string {
 	switch {
 	case len(key) < 10 || key[0] != 's':
 		return ""
 	case key[9] <= 1: // a root, or a directory
 		return ofDirectories
+	case key[9] == 3:
+		return ofBuckets
+	case key[9] == 4:
+		return ofNodes
+	case key[9] == 5:
+		return ofParts
 	}
 	return ofPages
 }

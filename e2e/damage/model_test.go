@@ -30,8 +30,11 @@ func operationAt(seed uint64, i int) operation {
 		return op
 	}
 	r := rand.New(rand.NewPCG(seed, uint64(i)))
-	if r.IntN(4) == 0 {
+	switch r.IntN(8) {
+	case 0, 1:
 		return pagedAt(r, i)
+	case 2:
+		return collectionAt(r, i)
 	}
 	op := operation{db: []int{0, 0, 0, 0, 0, 1, 1, 2}[r.IntN(8)]}
 	key := name(r.IntN(names))
@@ -89,6 +92,11 @@ func wroteOnce(seed uint64, key, value string) bool {
 type stored struct {
 	value    string
 	expireAt int64
+
+	// Of a collection.
+	fields map[string]string // of a hash; of a set, without values
+	list   []string
+	scores map[string]int
 }
 
 // model is what the first so many operations leave.
@@ -130,6 +138,13 @@ func (m *model) apply(op operation, i int) {
 		offset, piece := op.change()
 		v.value = changed(v.value, offset, piece)
 		db[op.args[1]] = v
+	default:
+		v := db[op.args[1]]
+		if v.change(op.args) {
+			db[op.args[1]] = v
+		} else {
+			delete(db, op.args[1])
+		}
 	}
 	m[op.db][seqName] = stored{value: strconv.Itoa(i)}
 }
@@ -200,6 +215,12 @@ func (n *node) ask(seed uint64, m *model) (a answers, err error) {
 
 func (n *node) askKey(seed uint64, db int, key string, want map[string]stored, a *answers) error {
 	v, exists := want[key]
+	if typeOf(key) != "" {
+		if err := n.askCollection(seed, db, key, v, a); err != nil || !exists {
+			return err
+		}
+		return n.askExpiry(db, key, v, a)
+	}
 	right := null
 	if exists {
 		right = bulk(v.value)
@@ -222,11 +243,15 @@ func (n *node) askKey(seed uint64, db int, key string, want map[string]stored, a
 	if !exists {
 		return nil
 	}
-	right = ":-1\r\n"
+	return n.askExpiry(db, key, v, a)
+}
+
+func (n *node) askExpiry(db int, key string, v stored, a *answers) error {
+	right := ":-1\r\n"
 	if v.expireAt != 0 {
 		right = fmt.Sprintf(":%d\r\n", v.expireAt)
 	}
-	reply, err = n.do(db, "PEXPIRETIME", key)
+	reply, err := n.do(db, "PEXPIRETIME", key)
 	switch at, notNumber := strconv.ParseInt(strings.Trim(reply, ":\r\n"), 10, 64); {
 	case err != nil || reply == right:
 	case strings.HasPrefix(reply, "-CORRUPT"):

@@ -37,10 +37,15 @@ func allNames() (all []string) {
 	for i := range longNames {
 		all = append(all, longName(i))
 	}
+	for _, of := range collectionTypes {
+		for i := range collectionNames {
+			all = append(all, collectionName(of, i))
+		}
+	}
 	return append(all, seqName)
 }
 
-var namePattern = regexp.MustCompile(`^(key:\d{4}|page:\d{2}|long:\d|` + seqName + `)$`)
+var namePattern = regexp.MustCompile(`^(key:\d{4}|page:\d{2}|long:\d|(hash|set|list|zset):\d|` + seqName + `)$`)
 
 // inPieces tells whether a key's strings are changed in place.
 func inPieces(key string) bool {

@@ -79,6 +79,10 @@ func flipped(old byte) byte { return ^old }
 
 func (b *books) setField(n name, field string, value []byte) error {
 	return b.edit(n, func(e *types.Edit) error {
+		if n.isSet() {
+			value = nil
+			e.Convert() // its members are no numbers
+		}
 		_, err := e.Put([]byte(field), value)
 		return err
 	})
@@ -96,7 +100,82 @@ func (b *books) edit(n name, change func(*types.Edit) error) error {
 	if err != nil {
 		return err
 	}
-	e, err := b.types.EditElements(&r, types.Hash)
+	of := types.Hash
+	if n.isSet() {
+		of = types.Set
+	}
+	e, err := b.types.EditElements(&r, of)
+	if err == nil {
+		err = change(e)
+	}
+	if err == nil {
+		e.Save()
+	}
+	return err
+}
+
+func (b *books) members(n name) (int, error) {
+	r, err := b.open(n)
+	return int(r.Count()), err
+}
+
+func (b *books) push(n name, values [][]byte, left bool) error {
+	return b.editList(n, func(s *types.ListValue) error { return s.Push(&b.types, values, left) })
+}
+
+func (b *books) pop(n name, count int, left bool) error {
+	return b.editList(n, func(s *types.ListValue) error {
+		from, popped := int64(0), min(int64(count), s.Len())
+		if !left {
+			from = s.Len() - popped
+		}
+		return s.Splice(&b.types, from, from+popped)
+	})
+}
+
+func (b *books) setMember(n name, at int, value []byte) error {
+	return b.editList(n, func(s *types.ListValue) error { return s.Splice(&b.types, int64(at), int64(at)+1, value) })
+}
+
+func (b *books) editList(n name, change func(*types.ListValue) error) error {
+	r, err := b.open(n)
+	if err != nil {
+		return err
+	}
+	var s types.ListValue
+	if err = s.Edit(&r); err == nil {
+		err = change(&s)
+	}
+	if err == nil {
+		s.Save(&b.types)
+	}
+	return err
+}
+
+func (b *books) setScore(n name, member string, score float64) error {
+	return b.editZSet(n, func(e types.ZSetEdit) error {
+		_, err := e.Put([]byte(member), score)
+		return err
+	})
+}
+
+func (b *books) dropMember(n name, member string) error {
+	return b.editZSet(n, func(e types.ZSetEdit) error {
+		_, err := e.Remove([]byte(member))
+		return err
+	})
+}
+
+func (b *books) dropLowest(n name, count int) error {
+	return b.editZSet(n, func(e types.ZSetEdit) error { return e.RemoveRange(0, min(int64(count), e.Len())) })
+}
+
+func (b *books) editZSet(n name, change func(types.ZSetEdit) error) error {
+	r, err := b.open(n)
+	if err != nil {
+		return err
+	}
+	e, err := b.types.EditZSet(&r, 1)
 	if err == nil {
 		err = change(e)
 	}

@@ -17,8 +17,8 @@
 // state after the first N batches, no more and no less; and N must be at least what the fsync level promises for what was acknowledged
 // (scene.promised). Then the store is closed cleanly, opened again, and must be the same (examine_test.go).
 //
-// All keys are strings of package types, written through its Ledger (books_test.go): inline ones, blobs, strings that are changed in place, moved,
-// given a time to live, removed; and values that are staged over many batches, and lives, until a batch adopts or drops them. The parent's model
+// All keys are strings and collections of package types, written through its Ledger (books_test.go): inline ones, blobs, strings that are changed in place, moved,
+// given a time to live, removed; hashes, sets, lists and sorted sets; and values that are staged over many batches, and lives, until a batch adopts or drops them. The parent's model
 // has their bytes and nothing else (model_test.go): no ids, no formats. `sett check`, with all that it knows of records, must not call a cut
 // damage, nor what is there after a clean stop: so no page is outside of its directory, and no collection without an owner. Some cuts become the
 // beginning of the next life, with other batches under the same tickets, so that what was lost and comes back later is seen as well.

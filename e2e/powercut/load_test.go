@@ -22,6 +22,13 @@ type ledger interface {
 	flip(n name, at int) error
 	setField(n name, field string, value []byte) error
 	dropField(n name, field string) error
+	members(n name) (int, error) // of a list
+	push(n name, values [][]byte, left bool) error
+	pop(n name, count int, left bool) error // at most all
+	setMember(n name, at int, value []byte) error
+	setScore(n name, member string, score float64) error
+	dropMember(n name, member string) error
+	dropLowest(n name, count int) error // at most all
 	expire(n name, atMs int64) error
 	move(from, to name) error
 	remove(n name) error
@@ -40,6 +47,11 @@ const (
 	largeKeys  = 15   // of each keyspace, above the plain ones: their strings are blobs, paged, or both
 	hashKeys   = 4    // of each keyspace, above those
 	hashFields = 300  // that a hash may have
+	listKeys   = 3    // of each keyspace, above the hashes
+	zsetKeys   = 3    // of each keyspace, above the lists
+	members    = 400  // that a sorted set may have
+	setKeys    = 2    // of each keyspace, above the sorted sets: their members are fields without values
+	firstSet   = plainKeys + largeKeys + hashKeys + listKeys + zsetKeys
 	longName   = plainKeys
 	slots      = 2
 	chunkBytes = types.DefaultChunkBytes
@@ -53,6 +65,8 @@ type name struct{ keyspace, number int }
 
 // The ticket is a key of its own keyspace.
 var ticketName = name{keyspaces, 0}
+
+func (n name) isSet() bool { return n.number >= firstSet }
 
 // user is the name that the store knows. One of each keyspace is longer than a meta key takes.
 func (n name) user() []byte {
@@ -104,6 +118,12 @@ const (
 	doMove
 	doSetField
 	doDropField
+	doPush
+	doPop
+	doSetMember
+	doSetScore
+	doDropMember
+	doDropLowest
 )
 
 type change struct {
@@ -112,6 +132,8 @@ type change struct {
 	size  int  // of a value, or of a piece
 	to    name // of a move
 	field string
+	count int  // of elements
+	left  bool // the end of a list
 }
 
 // writeBatch writes the batch that follows the last one, and returns its ticket.
@@ -155,8 +177,8 @@ func (b *batch) draw() (changes []change) {
 		n = 40 + b.r.IntN(200)
 	}
 	for range n {
-		if b.r.IntN(8) == 0 {
-			changes = append(changes, b.drawHash())
+		if b.r.IntN(5) == 0 {
+			changes = append(changes, b.drawCollection())
 			continue
 		}
 		if !many && b.r.IntN(8) == 0 {
@@ -196,6 +218,59 @@ func (b *batch) drawLarge() change {
 		c.do = doMove
 	default:
 		c.do = doRemove
+	}
+	return c
+}
+
+func (b *batch) drawCollection() change {
+	switch b.r.IntN(5) {
+	case 0:
+		return b.drawList()
+	case 1:
+		return b.drawZSet()
+	case 2:
+		c := b.drawHash()
+		c.number, c.size = firstSet+b.r.IntN(setKeys), 0
+		return c
+	}
+	return b.drawHash()
+}
+
+// drawList decides about a list, which grows at one end and is short of elements seldom.
+func (b *batch) drawList() change {
+	c := change{name: name{b.r.IntN(keyspaces), plainKeys + largeKeys + hashKeys + b.r.IntN(listKeys)}, do: doPush, size: 1 + b.r.IntN(60)}
+	c.left, c.count = b.r.IntN(3) == 0, 1+b.r.IntN(12)
+	switch p := b.r.IntN(100); {
+	case p < 4:
+		c.size, c.count = 1+b.r.IntN(20<<10), 1
+	case p < 40:
+		c.do = doPop
+	case p < 60:
+		c.do = doSetMember
+	case p < 61:
+		c.do = doRemove
+	case p < 63:
+		c.do = doExpire
+	}
+	return c
+}
+
+// drawZSet decides about a sorted set. Its scores are few, so many members have the same one.
+func (b *batch) drawZSet() change {
+	c := change{name: name{b.r.IntN(keyspaces), plainKeys + largeKeys + hashKeys + listKeys + b.r.IntN(zsetKeys)}, do: doSetScore, size: b.r.IntN(30)}
+	c.field, c.count = fmt.Sprintf("member%d", b.r.IntN(members)), 1+b.r.IntN(12)
+	if b.r.IntN(50) == 0 {
+		c.field += strings.Repeat("+", 3000) // lies apart
+	}
+	switch p := b.r.IntN(100); {
+	case p < 25:
+		c.do = doDropMember
+	case p < 31:
+		c.do = doDropLowest
+	case p < 32:
+		c.do = doRemove
+	case p < 34:
+		c.do = doExpire
 	}
 	return c
 }
@@ -242,6 +317,26 @@ func (b *batch) apply(c change) error {
 		return b.setField(c.name, c.field, b.bytes(c.size))
 	case doDropField:
 		return b.dropField(c.name, c.field)
+	case doPush:
+		values := make([][]byte, c.count)
+		for i := range values {
+			values[i] = b.bytes(c.size)
+		}
+		return b.push(c.name, values, c.left)
+	case doPop:
+		return b.pop(c.name, c.count, c.left)
+	case doSetMember:
+		n, err := b.members(c.name)
+		if err != nil || n == 0 {
+			return err
+		}
+		return b.setMember(c.name, b.r.IntN(n), b.bytes(c.size))
+	case doSetScore:
+		return b.setScore(c.name, c.field, float64(c.size)-10)
+	case doDropMember:
+		return b.dropMember(c.name, c.field)
+	case doDropLowest:
+		return b.dropLowest(c.name, c.count)
 	case doExpire:
 		return b.expire(c.name, b.expiry())
 	case doMove:

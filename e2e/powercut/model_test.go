@@ -2,6 +2,7 @@ package powercut
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -26,8 +27,11 @@ type text struct {
 	length     int // of a staged value when it is whole
 	by         string
 
-	fields map[string][]byte // of a hash; never changed
-	spread bool              // it has buckets
+	fields map[string][]byte // of a hash, or, without values, of a set; never changed
+	isSet  bool
+	spread bool     // it has buckets
+	list   [][]byte // never changed
+	scores map[string]float64
 }
 
 // size is what a value adds to the counter of bytes.
@@ -35,11 +39,26 @@ func (t *text) size() (n int) {
 	n = len(t.bytes)
 	for field, value := range t.fields {
 		if n += len(field) + len(value); !t.spread { // the heads of datums count
-			n += len(binary.AppendUvarint(nil, uint64(len(field))<<1)) + len(binary.AppendUvarint(nil, uint64(len(value))<<1))
+			if n += datumHead(len(field)); !t.isSet {
+				n += datumHead(len(value))
+			}
+		}
+	}
+	const apart, serial, sum, score = 1 << 10, 8, 32, 8
+	for _, value := range t.list {
+		if n += datumHead(len(value)) + len(value); len(value) > apart {
+			n += serial
+		}
+	}
+	for member := range t.scores {
+		if n += score + datumHead(len(member)) + len(member); len(member) > apart {
+			n += serial + sum
 		}
 	}
 	return n
 }
+
+func datumHead(length int) int { return len(binary.AppendUvarint(nil, uint64(length)<<1)) }
 
 func newModel() *model { return &model{strings: map[name]text{}} }
 
@@ -83,7 +102,7 @@ func (m *model) setField(n name, field string, value []byte) error {
 	if t.fields == nil {
 		t.fields = map[string][]byte{}
 	}
-	t.fields[field] = value
+	t.fields[field], t.isSet = value, n.isSet()
 	t.spread = t.spread || len(t.fields) > 1 || len(value) > 1<<10
 	return m.set(n, t)
 }
@@ -99,6 +118,80 @@ func (m *model) dropField(n name, field string) error {
 	t.fields = maps.Clone(t.fields)
 	delete(t.fields, field)
 	return m.set(n, t)
+}
+
+func (m *model) members(n name) (int, error) { return len(m.strings[n].list), nil }
+
+func (m *model) push(n name, values [][]byte, left bool) error {
+	if left {
+		values = slices.Clone(values)
+		slices.Reverse(values)
+		return m.setList(n, slices.Concat(values, m.strings[n].list))
+	}
+	return m.setList(n, slices.Concat(m.strings[n].list, values))
+}
+
+func (m *model) pop(n name, count int, left bool) error {
+	list := m.strings[n].list
+	if count = min(count, len(list)); left {
+		return m.setList(n, list[count:])
+	}
+	return m.setList(n, list[:len(list)-count])
+}
+
+func (m *model) setMember(n name, at int, value []byte) error {
+	list := slices.Clone(m.strings[n].list)
+	list[at] = value
+	return m.setList(n, list)
+}
+
+func (m *model) setList(n name, list [][]byte) error {
+	if len(list) == 0 {
+		return m.remove(n)
+	}
+	t := m.strings[n]
+	t.list = slices.Clip(list)
+	return m.set(n, t)
+}
+
+func (m *model) setScore(n name, member string, score float64) error {
+	t := m.strings[n]
+	t.scores = maps.Clone(t.scores)
+	if t.scores == nil {
+		t.scores = map[string]float64{}
+	}
+	t.scores[member] = score
+	return m.set(n, t)
+}
+
+func (m *model) dropMember(n name, member string) error {
+	t := m.strings[n]
+	if _, found := t.scores[member]; !found {
+		return nil
+	}
+	if len(t.scores) == 1 {
+		return m.remove(n)
+	}
+	t.scores = maps.Clone(t.scores)
+	delete(t.scores, member)
+	return m.set(n, t)
+}
+
+func (m *model) dropLowest(n name, count int) error {
+	t := m.strings[n]
+	for _, member := range t.ranking()[:min(count, len(t.scores))] {
+		if err := m.dropMember(n, member); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ranking is a sorted set's members in their order.
+func (t *text) ranking() []string {
+	return slices.SortedFunc(maps.Keys(t.scores), func(a, b string) int {
+		return cmp.Or(cmp.Compare(t.scores[a], t.scores[b]), cmp.Compare(a, b))
+	})
 }
 
 func (m *model) flip(n name, at int) error {
@@ -267,6 +360,12 @@ func kindOf(record *types.Meta) string {
 		return "packed hashes"
 	case record.Type == types.Hash:
 		return "hashes in buckets"
+	case record.Type == types.Set:
+		return "sets"
+	case record.Type == types.List:
+		return "lists"
+	case record.Type == types.ZSet:
+		return "sorted sets"
 	case record.Format == 0:
 		return "inline strings"
 	case record.Format == 1:
@@ -285,8 +384,13 @@ func (m *model) compareValue(s *storage.Store, n name, key []byte, record types.
 	if record.ExpireAtMs != want.expireAtMs {
 		return fmt.Errorf("it expires at %d, not at %d as %s had it", record.ExpireAtMs, want.expireAtMs, want.by)
 	}
-	if record.Type == types.Hash {
+	switch record.Type {
+	case types.Hash, types.Set:
 		return compareFields(s, key, &record, want)
+	case types.List:
+		return compareList(s, &record, want)
+	case types.ZSet:
+		return compareScores(s, key, &record, want)
 	}
 	return compareBytes(s, &record, record.StringLen(), want)
 }
@@ -298,7 +402,7 @@ func compareFields(s *storage.Store, key []byte, record *types.Meta, want text) 
 	err := s.Read(&r, step(func() error {
 		clear(got)
 		var e types.Elements
-		if err := e.Open(&r, &keys, key, record, types.Hash); err != nil {
+		if err := e.Open(&r, &keys, key, record, record.Type); err != nil {
 			return err
 		}
 		return e.Each(func(el *types.Element) error {
@@ -317,6 +421,72 @@ func compareFields(s *storage.Store, key []byte, record *types.Meta, want text) 
 	}
 	if !maps.EqualFunc(got, want.fields, bytes.Equal) {
 		return fmt.Errorf("hash of %s has %d fields of %d, or other values", want.by, len(got), len(want.fields))
+	}
+	return nil
+}
+
+func compareList(s *storage.Store, record *types.Meta, want text) error {
+	var got [][]byte
+	var r storage.Reader
+	err := s.Read(&r, step(func() error {
+		var list types.ListValue
+		err := list.Open(record)
+		got = got[:0]
+		for range list.Len() {
+			var value []byte
+			if _, err = list.Next(&r); err == nil {
+				value, err = list.Value(&r)
+			}
+			if err != nil {
+				return list.Fetch(&r, err, 0, list.Len())
+			}
+			got = append(got, bytes.Clone(value))
+		}
+		return err
+	}))
+	if err != nil {
+		return fmt.Errorf("list of %s: %w", want.by, err)
+	}
+	if !slices.EqualFunc(got, want.list, bytes.Equal) {
+		return fmt.Errorf("list of %s has %d elements of %d, or others", want.by, len(got), len(want.list))
+	}
+	return nil
+}
+
+// compareScores reads a sorted set in order, and each member's score by its name.
+func compareScores(s *storage.Store, key []byte, record *types.Meta, want text) error {
+	var got []string
+	keys := types.Keys{} // not asked for: all elements are read
+	var r storage.Reader
+	err := s.Read(&r, step(func() error {
+		got = got[:0]
+		var z types.Ranking
+		if err := z.Open(&r, &keys, key, record); err != nil {
+			return err
+		}
+		err := z.Range(0, z.Len(), false, func(el *types.Element) error {
+			member, err := z.Name(el)
+			if err == nil && el.Score() == want.scores[string(member)] {
+				got = append(got, string(member))
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return z.Each(func(el *types.Element) error { // what lies by name is the same
+			member, err := z.Name(el)
+			if score, ok := want.scores[string(member)]; err == nil && (!ok || score != el.Score()) {
+				err = fmt.Errorf("%.20q has score %v by its name, not %v", member, el.Score(), score)
+			}
+			return err
+		})
+	}))
+	if err != nil {
+		return fmt.Errorf("sorted set of %s: %w", want.by, err)
+	}
+	if !slices.Equal(got, want.ranking()) {
+		return fmt.Errorf("sorted set of %s has %d members of %d with the right scores, or another order", want.by, len(got), len(want.scores))
 	}
 	return nil
 }
