@@ -262,7 +262,7 @@ func memoryMetrics() []metric {
 			return float64(f.now.CacheHits)
 		}),
 		ofStore(counter, "sett_cache_misses_total", "Records that only Badger could tell about.", func(f *figures) float64 { return float64(f.now.CacheMisses) }),
-		ofStore(gauge, "sett_staged_bytes", "Large values that are arriving.", func(f *figures) float64 { return float64(f.engine.Data.StagedBytes()) }),
+		ofStore(gauge, "sett_staged_bytes", "Large values that are arriving or being made.", func(f *figures) float64 { return float64(f.engine.Data.StagedBytes()) }),
 	}
 }
 
