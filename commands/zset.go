@@ -604,25 +604,20 @@ func (u *Update) popScores(highest bool) error {
 			return ErrNotPositive
 		}
 	}
-	z, err := u.ranking(u.Args[1])
+	e, err := u.editZSet(u.Args[1], int(min(count, 2)))
 	if err != nil {
 		return err
 	}
-	count = min(count, z.Len())
+	count = min(count, e.Len())
 	if count == 0 {
 		u.W.Array(0)
 		return nil
 	}
-	s := scoresReply{pairs: len(u.Args) == 3 && u.W.Proto >= 3}
-	return u.popFrom(u.Args[1], count, highest, s)
+	return u.popFrom(e, count, highest, scoresReply{pairs: len(u.Args) == 3 && u.W.Proto >= 3})
 }
 
 // popFrom removes the lowest or highest members, which there must be, and answers with them.
-func (u *Update) popFrom(name []byte, count int64, highest bool, s scoresReply) error {
-	e, err := u.editZSet(name, int(min(count, 2)))
-	if err != nil {
-		return err
-	}
+func (u *Update) popFrom(e types.ZSetEdit, count int64, highest bool, s scoresReply) error {
 	i, j := int64(0), count
 	if highest {
 		i, j = e.Len()-count, e.Len()
@@ -658,9 +653,14 @@ func zMPop(u *Update) error {
 		if z.Len() == 0 {
 			continue
 		}
+		count = min(count, z.Len())
+		e, err := u.editZSet(name, int(min(count, 2)))
+		if err != nil {
+			return err
+		}
 		u.W.Array(2)
 		u.W.Bulk(name)
-		return u.popFrom(name, min(count, z.Len()), highest, scoresReply{pairs: true})
+		return u.popFrom(e, count, highest, scoresReply{pairs: true})
 	}
 	u.W.NullArray()
 	return nil
