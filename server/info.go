@@ -224,6 +224,7 @@ func (r *report) stats() {
 	if r.s.engine != nil {
 		data := r.s.engine.Data.Stats()
 		r.line("expired_keys:%d", data.Expired.Load())
+		r.line("expired_subkeys:%d", data.ExpiredFields.Load())
 		r.line("expire_cycle_cpu_milliseconds:%d", r.s.server.latency.jobs[ttl.TookSweep].sumNs.Load()/1e6)
 		r.line("evicted_keys:0")
 		r.line("keyspace_hits:%d", data.Hits.Load())
@@ -302,7 +303,11 @@ func (r *report) keyspace() {
 		return
 	}
 	for _, t := range tallies {
-		r.line("db%d:keys=%d,expires=%d", t.DB, t.Keys, t.Expires)
+		line := fmt.Sprintf("db%d:keys=%d,expires=%d", t.DB, t.Keys, t.Expires)
+		if t.Mortal > 0 {
+			line += fmt.Sprintf(",subexpiry=%d", t.Mortal) // Redis 7.4 has it
+		}
+		r.line("%s", line)
 	}
 }
 

@@ -402,7 +402,7 @@ func compareFields(s *storage.Store, key []byte, record *types.Meta, want text) 
 	err := s.Read(&r, step(func() error {
 		clear(got)
 		var e types.Elements
-		if err := e.Open(&r, &keys, key, record, record.Type); err != nil {
+		if err := e.Open(&r, &keys, key, record, record.Type, 0); err != nil {
 			return err
 		}
 		return e.Each(func(el *types.Element) error {
