@@ -16,6 +16,8 @@ type client struct {
 	r    *bufio.Reader
 	out  []byte
 	sent int // commands in out
+
+	words [][]byte // scratch of addLine
 }
 
 func dial(addr string) (*client, error) {
@@ -41,7 +43,18 @@ func (c *client) add(words ...[]byte) {
 	c.sent++
 }
 
-// run sends the pipeline and reads its replies: lines and bulk strings.
+// addLine puts a command into the pipeline whose words are separated by spaces.
+func (c *client) addLine(line string) {
+	words := c.words[:0]
+	for len(line) > 0 {
+		word, rest, _ := strings.Cut(line, " ")
+		words, line = append(words, []byte(word)), rest
+	}
+	c.words = words
+	c.add(words...)
+}
+
+// run sends the pipeline and reads its replies.
 func (c *client) run() error {
 	if _, err := c.conn.Write(c.out); err != nil {
 		return err
@@ -55,7 +68,8 @@ func (c *client) run() error {
 	return nil
 }
 
-// reply reads one reply and returns its first line; what follows a bulk string's is skipped.
+// reply reads one reply and returns its first line, which is valid until the next call; what follows that of a bulk string is skipped. Of an array
+// nothing is returned.
 func (c *client) reply() (line []byte, err error) {
 	if line, err = c.r.ReadSlice('\n'); err != nil {
 		return nil, err
@@ -67,6 +81,13 @@ func (c *client) reply() (line []byte, err error) {
 		if n := number(line[1:]); n >= 0 {
 			_, err = c.r.Discard(n + 2)
 		}
+	case '*':
+		for range max(0, number(line[1:])) {
+			if _, err := c.reply(); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
 	}
 	return line, err
 }

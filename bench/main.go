@@ -2,6 +2,8 @@
 //
 //	compare  starts sett and Redis side by side: rates and their ratios, latencies, the server's CPU time for each command
 //	load     fills a server with many keys: whether it falters, memory, bytes written; then cold reads and a restart, if asked for
+//	collections  long collections under a small memory_budget: what commands in their middle take; queues and trimmed sorted sets: whether
+//	             they stay as fast as they were
 //	large    one string of 512 MiB: time, memory and log bytes of each command, and what other clients notice of slow ones
 //	bits     SETBITs at random places of one long string, against several running servers in turn
 //	conns    thousands of connections to running servers: memory of an idle one, throughput of the active ones, what others notice
@@ -28,17 +30,17 @@ import (
 func main() {
 	runtime.LockOSThread() // the processes that are started end with the thread that started them
 	commands := map[string]func(context.Context, []string) error{
-		"compare": compare, "load": load,
+		"compare": compare, "load": load, "collections": collections,
 		"large": func(_ context.Context, args []string) error { return large(args) },
 		"bits":  func(_ context.Context, args []string) error { return bits(args) },
 		"conns": func(_ context.Context, args []string) error { return conns(args) },
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|large|bits|conns [flags]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|collections|large|bits|conns [flags]")
 		os.Exit(2)
 	}
 	ctx, end := context.WithCancel(context.Background())
-	if name := os.Args[1]; name == "compare" || name == "load" { // they have something to tidy up
+	if name := os.Args[1]; name == "compare" || name == "load" || name == "collections" { // they have something to tidy up
 		ctx, end = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	}
 	defer end()
