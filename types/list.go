@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 
@@ -405,10 +406,41 @@ func (s *ListValue) rebuild(l *Ledger, i, j int64) error {
 	return err
 }
 
+// needle is how an element lies inline that is this value, nil if it lies apart.
+func (s *ListValue) needle(value []byte) []byte {
+	if len(value) > inlineMaxBytes {
+		return nil
+	}
+	s.insert = appendInline(s.insert[:0], value)
+	return s.insert
+}
+
+// passOthers passes what is left of the leaf, or of the packed list, up to an element that is the needle: a search through a long list is this.
+func (s *ListValue) passOthers(needle []byte) {
+	if s.runAt != s.at || needle == nil {
+		return
+	}
+	run := s.run
+	for len(run) > 0 && !bytes.HasPrefix(run, needle) {
+		size := 1 + int(run[0]>>1)
+		if run[0]&0x81 != 0 {
+			size = listTree.elementSize(run)
+		}
+		if size == 0 || size > len(run) {
+			break // Next says so
+		}
+		run = run[size:]
+		s.at++
+	}
+	s.run, s.runAt = run, s.at
+}
+
 // Find moves the cursor behind the first element that is value; found is false if there is none.
 func (s *ListValue) Find(r Reader, value []byte) (found bool, err error) {
 	s.MoveTo(0)
+	needle := s.needle(value)
 	for {
+		s.passOthers(needle)
 		ok, err := s.Next(r)
 		if err == nil && ok {
 			found, err = s.Is(r, value)
@@ -445,12 +477,15 @@ func (s *ListValue) Remove(l *Ledger, value []byte, limit int64, backward bool) 
 func (s *ListValue) match(r Reader, value []byte, limit int64, backward bool) error {
 	s.matches = s.matches[:0]
 	s.MoveTo(0)
-	step := s.Next
+	step, needle := s.Next, s.needle(value)
 	if backward {
 		s.MoveTo(s.c.count)
 		step = s.Prev
 	}
 	for limit == 0 || int64(len(s.matches)) < limit {
+		if !backward {
+			s.passOthers(needle)
+		}
 		ok, err := step(r)
 		found := false
 		if err == nil && ok {
