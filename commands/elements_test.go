@@ -3,7 +3,6 @@ package commands
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -86,42 +85,62 @@ func sqrt(x float64) float64 {
 	return root
 }
 
-// Every member is drawn as often as any other: of a packed set, of one in few buckets that are as good as empty, of one that has shrunk, and of
-// one whose members' hashes are neighbours.
+// Every element is drawn as often as any other: of a packed collection, of one in few buckets that are as good as empty, of one that has
+// shrunk, and of one whose names' hashes are neighbours.
 func TestDrawsAreUniform(t *testing.T) {
 	h := newHouse(t, Options{Values: small, Seed: 1})
 	c := h.client()
-	c.addMembers("packed", numbered("p", 0, 4))
-	c.addMembers("spread", numbered("s", 0, 100))
-	c.addMembers("shrunk", numbered("g", 0, 3000))
-	for i := 40; i < 3000; i++ {
-		c.do("srem", "shrunk", fmt.Sprintf("g%d", i))
-	}
-	var near []string
+	near := numbered("far", 0, 3)
 	for i := 0; len(near) < 64; i++ {
 		if name := "n" + strconv.Itoa(i); h.set.Cursor([]byte(name))<<32>>62 == 1 { // a quarter of all hashes
 			near = append(near, name)
 		}
 	}
-	c.addMembers("near", append(near, numbered("far", 0, 3)...))
-	for _, key := range []string{"packed", "spread", "shrunk", "near"} {
-		for _, counts := range []struct{ drawn, rounds int }{{1, 8000}, {-100, 100}, {3, 3000}, {30, 500}} {
-			members := list(t, c.do("smembers", key))
-			drawn := map[string]float64{}
-			total := 0.0
-			for range counts.rounds {
-				for _, member := range list(t, c.do("srandmember", key, strconv.Itoa(counts.drawn))) {
-					drawn[member]++
-					total++
-				}
+	for _, of := range []struct {
+		add, remove, draw string
+		all               []string
+		element           func(name string) []string
+	}{
+		{"sadd", "srem", "srandmember", []string{"smembers"}, func(name string) []string { return []string{name} }},
+		{"hset", "hdel", "hrandfield", []string{"hkeys"}, func(name string) []string { return []string{name, "value of " + name} }},
+		{"zadd", "zrem", "zrandmember", []string{"zrange", "0", "-1"}, func(name string) []string { return []string{"7", name} }},
+	} {
+		key := func(name string) string { return of.add + "-" + name }
+		add := func(name string, names []string) {
+			for _, one := range names {
+				c.do(append([]string{of.add, key(name)}, of.element(one)...)...)
 			}
-			expected, chi := total/float64(len(members)), 0.0
-			for _, member := range members {
-				chi += (drawn[member] - expected) * (drawn[member] - expected) / expected
+		}
+		add("packed", numbered("p", 0, 4))
+		add("spread", numbered("s", 0, 100))
+		add("near", near)
+		add("shrunk", numbered("g", 0, 3000))
+		for _, gone := range numbered("g", 40, 3000) {
+			c.do(of.remove, key("shrunk"), gone)
+		}
+		for _, name := range []string{"packed", "spread", "shrunk", "near"} {
+			names := list(t, c.do(append([]string{of.all[0], key(name)}, of.all[1:]...)...))
+			drawsAreUniform(t, c, of.draw, key(name), names)
+		}
+	}
+}
+
+func drawsAreUniform(t *testing.T, c *client, draw, key string, names []string) {
+	for _, counts := range []struct{ drawn, rounds int }{{1, 8000}, {-100, 100}, {3, 3000}, {30, 500}} {
+		drawn := map[string]float64{}
+		total := 0.0
+		for range counts.rounds {
+			for _, name := range list(t, c.do(draw, key, strconv.Itoa(counts.drawn))) {
+				drawn[name]++
+				total++
 			}
-			if chi > unlikely(len(members)) {
-				t.Errorf("srandmember %s %d: χ² is %.0f for %d members", key, counts.drawn, chi, len(members))
-			}
+		}
+		expected, chi := total/float64(len(names)), 0.0
+		for _, name := range names {
+			chi += (drawn[name] - expected) * (drawn[name] - expected) / expected
+		}
+		if chi > unlikely(len(names)) {
+			t.Errorf("%s %s %d: χ² is %.0f for %d names", draw, key, counts.drawn, chi, len(names))
 		}
 	}
 }
