@@ -607,25 +607,20 @@ func (u *Update) popScores(highest bool) error {
 			return ErrNotPositive
 		}
 	}
-	z, err := u.ranking(u.Args[1])
+	e, err := u.editZSet(u.Args[1], int(min(count, 2)))
 	if err != nil {
 		return err
 	}
-	count = min(count, z.Len())
+	count = min(count, e.Len())
 	if count == 0 {
 		u.W.Array(0)
 		return nil
 	}
-	s := scoresReply{pairs: len(u.Args) == 3 && u.W.Proto >= 3}
-	return u.popFrom(u.Args[1], count, highest, s)
+	return u.popFrom(e, count, highest, scoresReply{pairs: len(u.Args) == 3 && u.W.Proto >= 3})
 }
 
 // popFrom removes the lowest or highest members, which there must be, and answers with them.
-func (u *Update) popFrom(name []byte, count int64, highest bool, s scoresReply) error {
-	e, err := u.editZSet(name, int(min(count, 2)))
-	if err != nil {
-		return err
-	}
+func (u *Update) popFrom(e types.ZSetEdit, count int64, highest bool, s scoresReply) error {
 	i, j := int64(0), count
 	if highest {
 		i, j = e.Len()-count, e.Len()
@@ -684,11 +679,17 @@ func (u *Update) popFirst(p *zPop, length int, s scoresReply) (popped bool, err 
 		if err != nil {
 			return false, err
 		}
-		if z.Len() > 0 {
-			u.W.Array(length)
-			u.W.Bulk(name)
-			return true, u.popFrom(name, min(p.count, z.Len()), p.highest, s)
+		if z.Len() == 0 {
+			continue
 		}
+		count := min(p.count, z.Len())
+		e, err := u.editZSet(name, int(min(count, 2)))
+		if err != nil {
+			return false, err
+		}
+		u.W.Array(length)
+		u.W.Bulk(name)
+		return true, u.popFrom(e, count, p.highest, s)
 	}
 	return false, nil
 }

@@ -130,15 +130,15 @@ func (e *Elements) bytesOf(d *datum) (_ []byte, err error) {
 
 // each calls f for the elements of some entries.
 func (e *Elements) each(entries []byte, f func(el *Element) error) error {
+	var el Element // f has its address: one for all
 	for len(entries) > 0 {
-		el, rest, ok := takeElement(e.of, entries)
-		if !ok {
+		var ok bool
+		if el, entries, ok = takeElement(e.of, entries); !ok {
 			return e.corrupt()
 		}
 		if err := f(&el); err != nil {
 			return err
 		}
-		entries = rest
 	}
 	return nil
 }
