@@ -162,6 +162,10 @@ func (b *collectionBench) elements(ctx context.Context, n uint64) error {
 		{"zset", addTen("ZADD zset", " %[2]d m:%012[1]d")},
 		{"list", addTen("RPUSH list", " e:%012[1]d")},
 	} {
+		before, err := b.server.counter("sett", "flushed_records")
+		if err != nil {
+			return err
+		}
 		t, err := b.many(ctx, n/10, kind.add)
 		if err == nil {
 			err = b.server.drain()
@@ -169,6 +173,11 @@ func (b *collectionBench) elements(ctx context.Context, n uint64) error {
 		if err != nil {
 			return err
 		}
+		now, err := b.server.counter("sett", "flushed_records")
+		if err != nil {
+			return err
+		}
+		f.add("build_"+kind.name+"_records", float64(now-before)/float64(n), "records")
 		f.add("build_"+kind.name+"_per_s", t.rate*10, "1/s")
 		f.add("build_"+kind.name+"_cpu_us", t.cpuUs/10, "us")
 	}
@@ -177,6 +186,9 @@ func (b *collectionBench) elements(ctx context.Context, n uint64) error {
 	}
 	f.add("rss_anon_peak_mib", float64(stop())/1024, "MiB")
 	if err := b.restart(f); err != nil {
+		return err
+	}
+	if err := b.server.do("EXISTS", "hash", "set", "zset", "list"); err != nil { // the first look at a key goes to the disk
 		return err
 	}
 	del := func(key string) probe { return probe{"del_" + key, 1, false, fixed("DEL " + key)} }
