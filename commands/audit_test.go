@@ -65,7 +65,11 @@ func (h *house) audit() {
 			want.Bytes += int64(len(name)) + m.ValueBytes()
 			if m.ExpireAtMs != 0 {
 				want.Expires++
-				rows[string(ttl.AppendRow(nil, space, m.ExpireAtMs, key[5:]))] = true
+				rows[string(ttl.AppendRow(nil, space, m.ExpireAtMs, ttl.KindKey, key[5:]))] = true
+			}
+			if at := m.FieldsExpireAtMs(); at != 0 {
+				want.Mortal++
+				rows[string(ttl.AppendRow(nil, space, at, ttl.KindFields, key[5:]))] = true
 			}
 			m.Payload = bytes.Clone(m.Payload)
 			metas = append(metas, m)
@@ -73,7 +77,7 @@ func (h *house) audit() {
 		if got := h.tally(space); got != want {
 			h.t.Errorf("keyspace %d: counters %+v, want %+v", space, got, want)
 		}
-		lower := ttl.AppendRow(nil, space, 0, nil)
+		lower := ttl.AppendRow(nil, space, 0, ttl.KindKey, nil)
 		each(lower[:5], binary.BigEndian.AppendUint32([]byte{'x'}, space+1), func(key, _ []byte) {
 			if !rows[string(key)] {
 				h.t.Errorf("expiry row %q belongs to no key", key)

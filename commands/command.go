@@ -147,6 +147,7 @@ type Update struct {
 	foundNothing bool     // … and goes on waiting
 	derive       *derived // of a row that derives, if it is a batch of its own
 	before       int      // the ledger's Changes when the row began
+	swept        int      // of expiry rows: how many are done with
 	remap        remap    // what the batch did to the databases themselves
 }
 

@@ -52,10 +52,11 @@ type DataSet struct {
 
 // Stats are counted since the data set was made.
 type Stats struct {
-	Hits, Misses atomic.Uint64 // keys looked up by commands that read: found, not found
-	Expired      atomic.Uint64 // expired keys removed, by the sweeper or by a writer that met them
-	Evaluated    atomic.Uint64 // rows run, steps of MULTI included
-	Changes      atomic.Uint64 // what Redis calls dirty: keys written or removed, elements where there are such
+	Hits, Misses  atomic.Uint64 // keys looked up by commands that read: found, not found
+	Expired       atomic.Uint64 // expired keys removed, by the sweeper or by a writer that met them
+	ExpiredFields atomic.Uint64 // expired fields of hashes removed, those of keys that went with all they had left out
+	Evaluated     atomic.Uint64 // rows run, steps of MULTI included
+	Changes       atomic.Uint64 // what Redis calls dirty: keys written or removed, elements where there are such
 }
 
 // Call is one command of one connection: made once per connection, used again for each of its commands. It belongs to the goroutine
@@ -166,6 +167,7 @@ func (d *DataSet) ResetStats() {
 	d.stats.Hits.Store(0)
 	d.stats.Misses.Store(0)
 	d.stats.Expired.Store(0)
+	d.stats.ExpiredFields.Store(0)
 }
 
 // Databases is the number of databases.
@@ -259,7 +261,7 @@ func (d *DataSet) begin(c *Call) {
 	c.reader.Hurry(c.Hurried)
 	c.txn.Hurry(c.Hurried)
 	c.update.hits, c.update.misses = 0, 0
-	c.update.ledger.Changes, c.update.ledger.Expired, c.update.ledger.Due = 0, 0, 0
+	c.update.ledger.Changes, c.update.ledger.Expired, c.update.ledger.ExpiredFields, c.update.ledger.Due = 0, 0, 0, 0
 }
 
 // end counts what the last round did, or turns its error into a reply.
@@ -301,6 +303,9 @@ func (d *DataSet) count(l *types.Ledger) {
 	}
 	if l.Expired > 0 {
 		d.stats.Expired.Add(uint64(l.Expired))
+	}
+	if l.ExpiredFields > 0 {
+		d.stats.ExpiredFields.Add(uint64(l.ExpiredFields))
 	}
 	if l.Due != 0 && d.opts.PullBack != nil {
 		d.opts.PullBack(l.Due)
@@ -419,6 +424,7 @@ func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error 
 	u.mayPark = false
 	effects, mark := u.txn.Savepoint(), u.W.Len()
 	changes := u.ledger.Changes
+	fields := u.ledger.ExpiredFields
 	expired, due, adopted, quiet := u.ledger.Expired, u.ledger.Due, len(u.ledger.Adopted), len(u.ledger.Quiet)
 	u.begin(args, staged, db)
 	var err error
@@ -431,7 +437,7 @@ func (u *Update) run(row *Row, args [][]byte, staged []StagedArg, db int) error 
 		return nil
 	}
 	u.txn.Rollback(effects)
-	u.ledger.Changes = changes
+	u.ledger.Changes, u.ledger.ExpiredFields = changes, fields
 	u.ledger.Expired, u.ledger.Due, u.ledger.Adopted, u.ledger.Quiet = expired, due, u.ledger.Adopted[:adopted], u.ledger.Quiet[:quiet]
 	u.W.Truncate(mark)
 	if err == storage.ErrMiss || !ReplyError(u.W, err) {

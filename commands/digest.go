@@ -110,7 +110,7 @@ func (q *Query) mixValue(digest *[sha1.Size]byte, v *storage.View, key []byte, m
 // mixElements adds members, those of a sorted set with their scores, and of a hash fields with their values, in any order.
 func (q *Query) mixElements(digest *[sha1.Size]byte, v *storage.View, key []byte, m *types.Meta) error {
 	e := &q.found
-	if err := e.OpenView(v, &q.set.keys, key, m, m.Type); err != nil {
+	if err := e.OpenView(v, &q.set.keys, key, m, m.Type, q.Now); err != nil {
 		return err
 	}
 	return e.Each(func(el *types.Element) error {
@@ -132,6 +132,9 @@ func (q *Query) mixElements(digest *[sha1.Size]byte, v *storage.View, key []byte
 		value, err := e.Value(el)
 		if err == nil {
 			mixDigest(&field, value)
+			if el.ExpireAtMs() != 0 {
+				xorDigest(&field, []byte("!!hexpire!!"))
+			}
 			xorDigest(digest, field[:])
 		}
 		return err

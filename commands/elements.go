@@ -27,7 +27,7 @@ func (q *Query) lookUpElements(e *types.Elements, name []byte, of types.Type) er
 	if err != nil {
 		return err
 	}
-	return e.Open(q.data, &q.set.keys, q.key, &m, of)
+	return e.Open(q.data, &q.set.keys, q.key, &m, of, q.Now)
 }
 
 // elementsAt is elements for the second half of a row: what was looked up before is read from the view taken then.
@@ -40,7 +40,7 @@ func (q *Query) viewElements(e *types.Elements, v *storage.View, name []byte, of
 	if err != nil {
 		return err
 	}
-	return e.OpenView(v, &q.set.keys, q.key, &m, of)
+	return e.OpenView(v, &q.set.keys, q.key, &m, of, q.Now)
 }
 
 // metaAt reads the live meta record of a name from a view, and leaves its key in q.key.
@@ -68,6 +68,9 @@ func (q *Query) someAtOnce(e *types.Elements, n int64) bool {
 	return q.txn != nil || q.atOnce(n) && n*(e.Bytes()/max(1, e.Len())) <= scanInlineBytes
 }
 
+// endedMetMax is how many fields past their time a command removes that comes to change their hash; the sweeper finds the rest.
+const endedMetMax = 16
+
 // edit opens a hash or a set in order to change its elements.
 func (u *Update) edit(name []byte, of types.Type) (*types.Edit, error) {
 	r, err := u.openOf(name, of)
@@ -75,7 +78,17 @@ func (u *Update) edit(name []byte, of types.Type) (*types.Edit, error) {
 		return nil, err
 	}
 	u.record = r
-	return u.ledger.EditElements(&u.record, of)
+	e, err := u.ledger.EditElements(&u.record, of)
+	if err == nil && e.Ending() {
+		err = u.removeEnded(e, endedMetMax)
+	}
+	return e, err
+}
+
+func (u *Update) removeEnded(e *types.Edit, limit int) error {
+	n, err := e.RemoveEnded(limit)
+	u.ledger.ExpiredFields += n
+	return err
 }
 
 // scanElements is the first half of HSCAN, SSCAN and ZSCAN.
@@ -183,7 +196,7 @@ func (q *Query) sampleAtOnce(e *types.Elements, s sample) error {
 	switch {
 	case wanted < 0:
 		wanted = min(-wanted, scanInline+1)
-	case takesAll(e, wanted):
+	case takesAll(e.Len(), wanted):
 		wanted = e.Len()
 	}
 	if q.replied = q.someAtOnce(e, wanted) && q.atOnce(wanted); q.replied {
@@ -193,12 +206,19 @@ func (q *Query) sampleAtOnce(e *types.Elements, s sample) error {
 }
 
 func (q *Query) replySample(e *types.Elements, s sample) error {
-	if s.count < 0 {
+	live, err := e.Live()
+	switch {
+	case err != nil:
+		return err
+	case live == 0:
+		q.W.Array(0)
+		return nil
+	case s.count < 0:
 		return q.replyRepeated(e, s)
 	}
-	s.count = min(s.count, e.Len())
+	s.count = min(s.count, live)
 	q.sampleHead(s, s.count)
-	return q.takeSample(e, s.count, func(el *types.Element) error { return q.replySampled(e, el, s) })
+	return q.takeSample(e, live, s.count, func(el *types.Element) error { return q.replySampled(e, el, s) })
 }
 
 // bulkLeast is what a bulk string takes at least in a reply.
@@ -212,7 +232,7 @@ func (q *Query) replyRepeated(e *types.Elements, s sample) error {
 	q.sampleHead(s, -s.count)
 	var missed error
 	for left := -s.count; left > 0; left-- {
-		el, err := e.Random(q.Random, int(left))
+		el, err := q.draw(e, int(left))
 		if err != nil {
 			return err
 		}
@@ -250,12 +270,21 @@ func (q *Query) replySampled(e *types.Elements, el *types.Element, s sample) err
 }
 
 // takesAll tells whether who wants so many of the elements gets them by leaving others out.
-func takesAll(e *types.Elements, count int64) bool { return count >= (e.Len()+2)/3 }
+func takesAll(live, count int64) bool { return count >= (live+2)/3 }
 
-// takeSample calls f for count of the elements: each is among them with the same chance. There are as many.
-func (q *Query) takeSample(e *types.Elements, count int64, f func(el *types.Element) error) error {
-	if takesAll(e, count) {
-		left := e.Len()
+// draw returns one of the elements that are not past their time. Whoever asks has counted them.
+func (q *Query) draw(e *types.Elements, picks int) (types.Element, error) {
+	el, found, err := e.RandomLive(q.Random, picks)
+	if err == nil && !found {
+		panic("commands: a random element of none")
+	}
+	return el, err
+}
+
+// takeSample calls f for count of the live elements: each is among them with the same chance. There are as many.
+func (q *Query) takeSample(e *types.Elements, live, count int64, f func(el *types.Element) error) error {
+	if takesAll(live, count) {
+		left := live
 		return e.Each(func(el *types.Element) error {
 			take := q.Random()%uint64(left) < uint64(count)
 			if left--; !take {
@@ -268,7 +297,7 @@ func (q *Query) takeSample(e *types.Elements, count int64, f func(el *types.Elem
 	var missed error
 	drawn := make(map[string]struct{}, count)
 	for int64(len(drawn)) < count {
-		el, err := e.Random(q.Random, int(count)-len(drawn))
+		el, err := q.draw(e, int(count)-len(drawn))
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func encodingOf(m *types.Meta) string {
 	case types.Set:
 		return oneOf(m.Converted(), "hashtable", "intset")
 	case types.Hash:
-		return oneOf(m.Converted(), "hashtable", "listpack")
+		return oneOf(m.Converted(), "hashtable", oneOf(m.FieldsExpireAtMs() != 0, "listpackex", "listpack"))
 	case types.ZSet:
 		return oneOf(m.Converted(), "skiplist", "listpack")
 	}

@@ -43,23 +43,33 @@ const (
 	ErrBitfieldOverflow  = Error("ERR Invalid OVERFLOW type specified")
 	ErrBitfieldReadOnly  = Error("ERR BITFIELD_RO only supports the GET subcommand")
 
-	ErrSampleRange     = Error("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
-	ErrOutOfRange      = Error("ERR value is out of range")
-	ErrNotPositive     = Error("ERR value is out of range, must be positive")
-	ErrReplyTooLong    = Error("ERR reply exceeds maximum allowed size (proto-max-bulk-len)")
-	ErrTimeout         = Error("ERR timeout is not a float or out of range")
-	ErrTimeoutNegative = Error("ERR timeout is negative")
-	ErrNumKeys         = Error("ERR numkeys should be greater than 0")
-	ErrTooManyKeys     = Error("ERR Number of keys can't be greater than number of args")
-	ErrLimit           = Error("ERR LIMIT can't be negative")
-	ErrIndexRange      = Error("ERR index out of range")
-	ErrRankZero        = Error("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list")
-	ErrCountNegative   = Error("ERR COUNT can't be negative")
-	ErrMaxLenNegative  = Error("ERR MAXLEN can't be negative")
-	ErrCountZero       = Error("ERR count should be greater than 0")
-	ErrInfinite        = Error("ERR value is NaN or Infinity")
-	ErrHashNotInt      = Error("ERR hash value is not an integer")
-	ErrHashNotFloat    = Error("ERR hash value is not a float")
+	ErrSampleRange       = Error("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
+	ErrOutOfRange        = Error("ERR value is out of range")
+	ErrNotPositive       = Error("ERR value is out of range, must be positive")
+	ErrReplyTooLong      = Error("ERR reply exceeds maximum allowed size (proto-max-bulk-len)")
+	ErrTimeout           = Error("ERR timeout is not a float or out of range")
+	ErrTimeoutNegative   = Error("ERR timeout is negative")
+	ErrNumKeys           = Error("ERR numkeys should be greater than 0")
+	ErrTooManyKeys       = Error("ERR Number of keys can't be greater than number of args")
+	ErrLimit             = Error("ERR LIMIT can't be negative")
+	ErrIndexRange        = Error("ERR index out of range")
+	ErrRankZero          = Error("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list")
+	ErrCountNegative     = Error("ERR COUNT can't be negative")
+	ErrMaxLenNegative    = Error("ERR MAXLEN can't be negative")
+	ErrCountZero         = Error("ERR count should be greater than 0")
+	ErrFieldTimeNegative = Error("ERR invalid expire time, must be >= 0")
+	ErrFieldsWord        = Error("ERR Mandatory argument FIELDS is missing or not at the right position")
+	ErrFieldsNumber      = Error("ERR Number of fields must be a positive integer")
+	ErrFieldsPositive    = Error("ERR Parameter `numFields` should be greater than 0")
+	ErrFieldsCount       = Error("ERR The `numfields` parameter must match the number of arguments")
+	ErrHSetExNumber      = Error("ERR invalid number of fields")
+	ErrHSetExNoTime      = Error("ERR missing expire time")
+	ErrHSetExConditions  = Error("ERR Only one of FXX or FNX arguments can be specified")
+	ErrHSetExTimes       = Error("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified")
+
+	ErrInfinite     = Error("ERR value is NaN or Infinity")
+	ErrHashNotInt   = Error("ERR hash value is not an integer")
+	ErrHashNotFloat = Error("ERR hash value is not a float")
 
 	ErrSortScore    = Error("ERR One or more scores can't be converted into double")
 	ErrSortTooLarge = Error("ERR the elements to sort and to store exceed batch_max_bytes; nothing was changed") // ours
@@ -145,6 +155,11 @@ func ErrInputKeys(command string) Error {
 // ErrExpireTime says that the argument for a time is zero, negative or too large.
 func ErrExpireTime(command string) Error {
 	return Error("ERR invalid expire time in '" + command + "' command")
+}
+
+// ErrUnknownArgument is HSETEX's answer to an option it does not know.
+func ErrUnknownArgument(arg []byte) Error {
+	return Error("ERR unknown argument: " + CString(arg, len(arg)))
 }
 
 // ErrUnsupportedOption is EXPIRE's answer to an option it does not know.

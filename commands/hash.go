@@ -184,7 +184,7 @@ func (u *Update) setFields(command string, pairs [][]byte) (added int64, err err
 		return 0, err
 	}
 	for ; len(pairs) > 0; pairs = pairs[2:] {
-		is, err := u.setField(e, pairs[0], pairs[1])
+		is, err := u.setField(e, pairs[0], pairs[1], 0)
 		if err != nil {
 			return 0, err
 		}
@@ -207,9 +207,9 @@ func everySecond(pairs [][]byte) [][]byte {
 	return fields
 }
 
-// setField sets a field. Redis keeps a hash as a listpack, until a field or value comes that is too long, or too many of them.
-func (u *Update) setField(e *types.Edit, field, value []byte) (added bool, err error) {
-	if added, err = e.Put(field, value); err != nil {
+// setField sets a field that dies at expireAtMs; 0: never. Redis keeps a hash as a listpack, until a field or value comes that is too long, or too many of them.
+func (u *Update) setField(e *types.Edit, field, value []byte, expireAtMs int64) (added bool, err error) {
+	if added, err = e.PutMortal(field, value, expireAtMs); err != nil {
 		return false, err
 	}
 	if limits := &u.set.encodings; !e.Converted() {
@@ -230,7 +230,7 @@ func hSetNX(u *Update) error {
 		u.W.Int(0)
 		return err
 	}
-	if _, err := u.setField(e, u.Args[2], u.Args[3]); err != nil {
+	if _, err := u.setField(e, u.Args[2], u.Args[3], 0); err != nil {
 		return err
 	}
 	e.Save()
@@ -340,10 +340,14 @@ func (q *Query) hashAt(v *storage.View, part hashPart) error {
 }
 
 func (q *Query) replyHash(e *types.Elements, part hashPart) error {
+	n, err := e.Live()
+	if err != nil {
+		return err
+	}
 	if part == hashFields|hashValues {
-		q.W.Map(int(e.Len()))
+		q.W.Map(int(n))
 	} else {
-		q.W.Array(int(e.Len()))
+		q.W.Array(int(n))
 	}
 	return e.Each(func(el *types.Element) error {
 		if part&hashFields != 0 {
@@ -363,7 +367,7 @@ func hIncrBy(u *Update) error {
 	if err != nil {
 		return err
 	}
-	e, value, err := u.fieldNumber()
+	e, value, dies, err := u.fieldNumber()
 	if err != nil {
 		return err
 	}
@@ -378,7 +382,7 @@ func hIncrBy(u *Update) error {
 		return ErrOverflow
 	}
 	u.value = strconv.AppendInt(u.value[:0], n+by, 10)
-	if _, err := u.setField(e, u.Args[2], u.value); err != nil {
+	if _, err := u.setField(e, u.Args[2], u.value, dies); err != nil {
 		return err
 	}
 	e.Save()
@@ -386,16 +390,16 @@ func hIncrBy(u *Update) error {
 	return nil
 }
 
-// fieldNumber reads the field that is to be changed; value is nil if there is none.
-func (u *Update) fieldNumber() (e *types.Edit, value []byte, err error) {
+// fieldNumber reads the field that is to be changed, which goes on to die when it does; value is nil if there is none.
+func (u *Update) fieldNumber() (e *types.Edit, value []byte, dies int64, err error) {
 	if e, err = u.edit(u.Args[1], types.Hash); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	el, found, err := e.Find(u.Args[2])
 	if err == nil && found {
 		value, err = e.Value(&el)
 	}
-	return e, value, err
+	return e, value, el.ExpireAtMs(), err
 }
 
 func hIncrByFloat(u *Update) error {
@@ -406,7 +410,7 @@ func hIncrByFloat(u *Update) error {
 	case by.IsInf():
 		return ErrInfinite
 	}
-	e, value, err := u.fieldNumber()
+	e, value, dies, err := u.fieldNumber()
 	if err != nil {
 		return err
 	}
@@ -421,7 +425,7 @@ func hIncrByFloat(u *Update) error {
 		return ErrNaN
 	}
 	u.value = appendFloat(u.value[:0], sum)
-	if _, err := u.setField(e, u.Args[2], u.value); err != nil {
+	if _, err := u.setField(e, u.Args[2], u.value, dies); err != nil {
 		return err
 	}
 	e.Save()
@@ -446,6 +450,9 @@ func hRandFieldView(q *Query, v *storage.View) error {
 	e, err := q.elementsAt(v, q.Args[1], types.Hash)
 	if err != nil {
 		return err
+	}
+	if len(q.Args) == 2 {
+		return q.replyOne(e)
 	}
 	return q.replySample(e, s)
 }

@@ -367,7 +367,7 @@ func (u *Update) popSome(e *types.Edit, count int64) error {
 }
 
 func (u *Update) sampleMembers(e *types.Edit, count int64) (members [][]byte, err error) {
-	err = u.takeSample(&e.Elements, count, func(el *types.Element) error {
+	err = u.takeSample(&e.Elements, e.Len(), count, func(el *types.Element) error {
 		name, err := e.Name(el)
 		members = append(members, bytes.Clone(name))
 		return err
@@ -440,22 +440,35 @@ func parseSetSample(args [][]byte) (s sample, err error) {
 
 // replyRandom is the first half of SRANDMEMBER and HRANDFIELD.
 func (q *Query) replyRandom(e *types.Elements, one bool, s sample) error {
+	if e.Ending() && !q.someAtOnce(e, e.Len()) {
+		return nil // those that are not past their time may be few: all are looked at
+	}
 	q.replied = true
 	switch {
-	case one && e.Len() == 0:
-		q.W.Null()
-		return nil
 	case one:
-		el, err := e.Random(q.Random, 1)
-		if err != nil {
-			return err
-		}
-		return q.bulkName(e, &el)
+		return q.replyOne(e)
 	case e.Len() == 0 || s.count == 0:
 		q.W.Array(0)
 		return nil
 	}
 	return q.sampleAtOnce(e, s)
+}
+
+// replyOne replies with one of the elements, or null.
+func (q *Query) replyOne(e *types.Elements) error {
+	if e.Len() == 0 {
+		q.W.Null()
+		return nil
+	}
+	el, found, err := e.RandomLive(q.Random, 1)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		q.W.Null()
+		return nil
+	}
+	return q.bulkName(e, &el)
 }
 
 func sMove(u *Update) error {

@@ -9,19 +9,23 @@ import (
 	"sett/types"
 )
 
-// Sweep is the sweeper's way into the data set: it removes the keys whose expiry rows are given, as one batch, if they are past their
-// time. A row that no meta record knows of is removed, too; there is none unless something is broken.
-func (d *DataSet) Sweep(rows [][]byte) error {
+// Sweep is the sweeper's way into the data set: it removes the keys and the fields whose expiry rows are given, as one batch, if they are past
+// their time, and returns how many of the rows are done with: a hash may have more such fields than a batch should remove. A row that no
+// meta record knows of is removed, too; there is none unless something is broken.
+func (d *DataSet) Sweep(rows [][]byte) (done int, err error) {
 	c := &Call{Row: sweepRow, Args: rows, W: &resp.Writer{}}
 	d.begin(c)
 	if err := d.store.Admit(true); err != nil {
-		return err
+		return 0, err
 	}
 	if err := d.store.Update(&c.txn, (*writeRound)(c)); err != nil {
-		return err
+		return 0, err
 	}
-	return d.end(c, nil)
+	return c.update.swept, d.end(c, nil)
 }
+
+// sweptFieldsMax is how many fields one batch removes, about: how long the lock is held.
+const sweptFieldsMax = 256
 
 // sweepRow is in no table: no client can call it.
 var sweepRow = &Row{Name: "sweep", Write: sweep, Deletes: true}
@@ -32,7 +36,7 @@ const expiredMetMax = 256
 // meetExpired notes that a key past its time is in the way: it is removed behind the reply, as Redis does when a command comes upon one.
 func (q *Query) meetExpired(key []byte, m *types.Meta) {
 	if len(q.expired) < expiredMetMax {
-		q.expired = append(q.expired, types.AppendRowOfMeta(nil, key, m.ExpireAtMs))
+		q.expired = append(q.expired, types.AppendRowOfMeta(nil, key, ttl.KindKey, m.ExpireAtMs))
 	}
 }
 
@@ -61,6 +65,7 @@ func (r *metRound) Run() error {
 }
 
 func sweep(u *Update) error {
+	u.swept = 0
 	keys := make([][]byte, len(u.Args))
 	for i, arg := range u.Args {
 		row, ok := ttl.DecodeRow(arg)
@@ -72,22 +77,59 @@ func sweep(u *Update) error {
 	if err := u.txn.Need(keys...); err != nil {
 		return err
 	}
+	fields := sweptFieldsMax
 	for i, key := range keys {
-		if err := u.sweepKey(key, u.Args[i]); err != nil {
+		if fields <= 0 {
+			return nil
+		}
+		removed, more, err := u.sweepRow(key, u.Args[i], fields)
+		if err != nil || more {
 			return err
 		}
+		fields -= removed
+		u.swept++
 	}
 	return nil
 }
 
-func (u *Update) sweepKey(key, row []byte) error {
-	r, err := u.ledger.Open(key, nil) // removes it, and the row, if its time is past
+// sweepRow does what a row is for: fields of a hash, up to a limit, may be removed; more tells that others are due.
+func (u *Update) sweepRow(key, row []byte, limit int) (fields int, more bool, err error) {
+	r, err := u.ledger.Open(key, nil) // removes it, and its rows, if its time is past
 	if err != nil {
-		return err
+		return 0, false, err
 	}
-	if due, _ := ttl.DecodeRow(row); r.Exists && r.ExpireAtMs == due.ExpireAtMs {
-		return nil // our time is behind the sweeper's
+	due, _ := ttl.DecodeRow(row)
+	at := r.ExpireAtMs
+	if due.Kind == ttl.KindFields {
+		at = r.FieldsExpireAtMs()
 	}
+	switch {
+	case !r.Exists || at != due.ExpireAtMs:
+		return 0, false, u.dropStray(row)
+	case due.Kind == ttl.KindFields:
+		return u.sweepFields(&r, limit)
+	}
+	return 0, false, nil // our time is behind the sweeper's
+}
+
+// sweepFields removes fields that are past their time. Nobody can see that, so it is quiet, and no change.
+func (u *Update) sweepFields(r *types.Record, limit int) (removed int, more bool, err error) {
+	e, err := u.ledger.EditElements(r, types.Hash)
+	if err != nil {
+		return 0, false, err
+	}
+	changes, effects := u.ledger.Changes, u.txn.Len()
+	if removed, err = e.RemoveEnded(limit); err != nil {
+		return 0, false, err
+	}
+	e.Save()
+	u.ledger.Changes = changes
+	u.ledger.ExpiredFields += removed
+	u.ledger.Hush(effects)
+	return removed, e.Len() > 0 && e.Ending(), nil
+}
+
+func (u *Update) dropStray(row []byte) error {
 	stray, err := u.txn.Get(row)
 	if err == nil && stray != nil {
 		u.txn.Delete(row)
@@ -110,6 +152,8 @@ type expiringRound struct {
 
 func (r *expiringRound) Run() error {
 	spaces, err := r.d.spaces(&r.reader)
-	r.found = slices.DeleteFunc(spaces, func(space uint32) bool { return r.reader.Tally(space).Expires == 0 })
+	r.found = slices.DeleteFunc(spaces, func(space uint32) bool {
+		return r.reader.Tally(space).Expires == 0 && r.reader.Tally(space).Mortal == 0
+	})
 	return err
 }

@@ -20,7 +20,7 @@ const maxNameBytes = 32
 func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
-		stringRows(), listRows(), hashRows(), blockingRows(), setRows(), zsetRows(), geoRows(), bitmapRows(), hyperLogLogRows(), genericRows(), sortRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
+		stringRows(), listRows(), hashRows(), hashExpireRows(), blockingRows(), setRows(), zsetRows(), geoRows(), bitmapRows(), hyperLogLogRows(), genericRows(), sortRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
 		replicationRows(), clusterRows(), observeRows(), settRows(),
 	} {
 		for _, row := range family {

@@ -167,7 +167,7 @@ func (q *Query) findSource(s *zSource, name []byte) error {
 	if s.of = m.Type; m.Exists && m.Type != types.Set && m.Type != types.ZSet {
 		return ErrWrongType
 	}
-	return s.Open(q.data, &q.set.keys, q.key, &m, m.Type)
+	return s.Open(q.data, &q.set.keys, q.key, &m, m.Type, q.Now)
 }
 
 func (q *Query) findSourceAt(v *storage.View) func(s *zSource, name []byte) error {
@@ -177,7 +177,7 @@ func (q *Query) findSourceAt(v *storage.View) func(s *zSource, name []byte) erro
 			return err
 		}
 		s.of = m.Type
-		return s.OpenView(v, &q.set.keys, q.key, &m, m.Type)
+		return s.OpenView(v, &q.set.keys, q.key, &m, m.Type, q.Now)
 	}
 }
 

@@ -224,6 +224,7 @@ func (r *report) stats() {
 	if r.s.engine != nil {
 		data := r.s.engine.Data.Stats()
 		r.line("expired_keys:%d", data.Expired.Load())
+		r.line("expired_subkeys:%d", data.ExpiredFields.Load())
 		r.line("expire_cycle_cpu_milliseconds:%d", r.s.server.latency.jobs[ttl.TookSweep].sumNs.Load()/1e6)
 		r.line("evicted_keys:0")
 		r.line("keyspace_hits:%d", data.Hits.Load())
@@ -302,7 +303,7 @@ func (r *report) keyspace() {
 		return
 	}
 	for _, t := range tallies {
-		r.line("db%d:keys=%d,expires=%d", t.DB, t.Keys, t.Expires)
+		r.line("db%d:keys=%d,expires=%d,subexpiry=%d", t.DB, t.Keys, t.Expires, t.Mortal)
 	}
 }
 

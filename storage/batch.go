@@ -20,7 +20,7 @@ const (
 	// FormatEntry is the version of this layout. A node that meets a higher one stops instead of guessing.
 	FormatEntry = 1
 	// FeatureLevel is the highest level of effects that this node understands and writes.
-	FeatureLevel = 2
+	FeatureLevel = 3
 
 	entryHeaderBytes = 40
 )

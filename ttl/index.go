@@ -16,8 +16,11 @@ const (
 	RowOverheadBytes = rowHeadBytes
 )
 
-// KindKey is the kind of a row that ends a whole key. A hash whose fields end will have another.
-const KindKey = 0
+// The kinds of rows.
+const (
+	KindKey    = 0 // the whole key ends
+	KindFields = 1 // the first field of a hash does: there is one such row for each hash that has fields which end
+)
 
 // RowValue is the value of every row.
 var RowValue = []byte{1}
@@ -31,9 +34,9 @@ type Row struct {
 }
 
 // AppendRow appends the key of a row to dst.
-func AppendRow(dst []byte, keyspace uint32, expireAtMs int64, place []byte) []byte {
+func AppendRow(dst []byte, keyspace uint32, expireAtMs int64, kind byte, place []byte) []byte {
 	dst = appendBound(dst, keyspace, expireAtMs)
-	dst = append(dst, KindKey)
+	dst = append(dst, kind)
 	return append(dst, place...)
 }
 

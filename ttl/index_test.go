@@ -12,7 +12,7 @@ func FuzzRow(f *testing.F) {
 		if a <= 0 || b <= 0 {
 			return
 		}
-		ka, kb := AppendRow(nil, keyspace, a, place), AppendRow(nil, keyspace, b, place)
+		ka, kb := AppendRow(nil, keyspace, a, KindKey, place), AppendRow(nil, keyspace, b, KindKey, place)
 		row, ok := DecodeRow(ka)
 		if !ok || row.Keyspace != keyspace || row.ExpireAtMs != a || row.Kind != KindKey || !bytes.Equal(row.Place, place) {
 			t.Fatalf("row comes back as %+v", row)

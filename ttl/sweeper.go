@@ -16,8 +16,9 @@ type SweeperOptions struct {
 	Clock     *Clock
 	Keyspaces func() ([]uint32, error) // those to sweep
 
-	// Remove deletes the keys of due expiry rows, as one batch, after looking at their meta records again.
-	Remove func(rows [][]byte) error
+	// Remove deletes the keys, or the fields of hashes, of due expiry rows, as one batch, after looking at their meta records again. It returns
+	// how many rows it is done with: from the first one on that it is not, they are to come again.
+	Remove func(rows [][]byte) (done int, err error)
 
 	// Hold, if set, tells that nothing may be removed now: CLIENT PAUSE, DEBUG PAUSE-CRON.
 	Hold func() bool
@@ -33,7 +34,7 @@ type SweeperOptions struct {
 // TookSweep is what SweeperOptions.Took is told about: the name is that of a latency event.
 const TookSweep = "expire-cycle"
 
-// Sweeper removes keys past their time. They are invisible without it: it gives space and exact counters back.
+// Sweeper removes keys, and fields of hashes, past their time. They are invisible without it: it gives space and exact counters back.
 //
 // Its goroutine sleeps at least three times as long as its batches take, so that it never needs more than a quarter of the writer.
 type Sweeper struct {
@@ -113,7 +114,7 @@ func (s *Sweeper) start(keyspace uint32) int64 {
 	return p.at
 }
 
-// advance moves the position to that of the last row removed.
+// advance moves the position to that of the last row removed, or of the first one that was not.
 func (s *Sweeper) advance(keyspace uint32, expireAtMs int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,13 +172,14 @@ func (s *Sweeper) Sweep(keyspace uint32) error {
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		if err := s.opts.Remove(rows); err != nil {
+		done, err := s.opts.Remove(rows)
+		if err != nil {
 			return err
 		}
 		s.opts.Took(TookSweep, time.Since(start))
-		last, _ := DecodeRow(rows[len(rows)-1])
-		s.advance(keyspace, last.ExpireAtMs)
-		if len(rows) < s.opts.BatchKeys || s.sleep(3*time.Since(start)) {
+		next, _ := DecodeRow(rows[min(done, len(rows)-1)])
+		s.advance(keyspace, next.ExpireAtMs)
+		if done == len(rows) && len(rows) < s.opts.BatchKeys || s.sleep(3*time.Since(start)) {
 			return nil
 		}
 	}

@@ -210,7 +210,12 @@ func (c *Checker) meta(key, value []byte) string {
 	s.found.Bytes += m.nameBytes(key) + m.bytes()
 	if m.ExpireAtMs != 0 {
 		s.found.Expires++
-		c.key = ttl.AppendRow(c.key[:0], keyspace, m.ExpireAtMs, key[placeOffset:])
+		c.key = AppendRowOfMeta(c.key[:0], key, ttl.KindKey, m.ExpireAtMs)
+		s.rows += xxhash.Sum64(c.key)
+	}
+	if at := m.FieldsExpireAtMs(); at != 0 {
+		s.found.Mortal++
+		c.key = AppendRowOfMeta(c.key[:0], key, ttl.KindFields, at)
 		s.rows += xxhash.Sum64(c.key)
 	}
 	return c.own(key, &m, c.dead[keyspace])
@@ -295,7 +300,7 @@ func (c *Checker) element(key, value []byte) string {
 	switch key[9] {
 	case elementBucket, elementNode, elementPart:
 		if key[9] == elementBucket || key[9] == elementPart && k.table != nil {
-			if wrong := k.tableRecord(key, value); wrong != "" || key[9] == elementBucket || k.tree == nil {
+			if wrong := k.tableRecord(key, value); wrong != "" || key[9] == elementBucket || k.tree == nil || k.table.of != ZSet {
 				return wrong
 			}
 		}
@@ -380,8 +385,8 @@ func (c *Checker) End(tallies map[uint32]storage.Tally, nextID uint64) (wrong []
 			continue
 		}
 		if t := tallies[keyspace]; t != s.found {
-			wrong = append(wrong, fmt.Sprintf("keyspace %d holds %d keys, %d with a time to live, %d bytes; its counters say %d, %d and %d: keys are missing, or too many",
-				keyspace, s.found.Keys, s.found.Expires, s.found.Bytes, t.Keys, t.Expires, t.Bytes))
+			wrong = append(wrong, fmt.Sprintf("keyspace %d holds %d keys, %d with a time to live, %d with fields that have one, %d bytes; its counters say %d, %d, %d and %d: keys are missing, or too many",
+				keyspace, s.found.Keys, s.found.Expires, s.found.Mortal, s.found.Bytes, t.Keys, t.Expires, t.Mortal, t.Bytes))
 		}
 		if s.rows != 0 {
 			wrong = append(wrong, fmt.Sprintf("keyspace %d: the expiry index does not agree with its keys", keyspace))

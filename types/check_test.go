@@ -32,7 +32,7 @@ func soundRecords(keys *Keys) (records []checkedRecord, tallies map[uint32]stora
 		key := keys.AppendMeta(nil, 3, []byte(m.name))
 		put(key, AppendMetaRecord(nil, &m.Meta))
 		if m.ExpireAtMs != 0 {
-			put(ttl.AppendRow(nil, 3, m.ExpireAtMs, key[placeOffset:]), ttl.RowValue)
+			put(ttl.AppendRow(nil, 3, m.ExpireAtMs, ttl.KindKey, key[placeOffset:]), ttl.RowValue)
 		}
 	}
 	for _, blob := range []uint64{7, 8} {

@@ -16,7 +16,8 @@ type checkedTable struct {
 
 	found struct{ count, size, bytes int64 } // of the buckets so far
 	parts map[uint64]*checkedParts           // of elements that lie apart
-	rows  uint64                             // the sum of the hashes of all elements, which a sorted set's tree must have, too
+	rows  uint64                             // the sum of the hashes of all rows that a tree must have, too: a sorted set's, or those of fields that die
+	first int64                              // when the first of those does
 }
 
 // checkedParts are the bytes of an element that lies apart.
@@ -30,7 +31,7 @@ func newCheckedTable(keys *Keys, m *Meta) (t *checkedTable, wrong string) {
 	t = &checkedTable{keys: keys, of: m.Type, collection: m.collection(), parts: make(map[uint64]*checkedParts)}
 	var rest []byte
 	var ok bool
-	if t.table, rest, ok = takeTable(t.shape); !ok || len(rest) > 0 && m.Type != ZSet {
+	if t.table, rest, ok = takeTable(t.shape); !ok || len(rest) > 0 && m.Type != ZSet && t.soonest == 0 {
 		return nil, "the shape of its table is malformed; reading it answers -CORRUPT"
 	}
 	t.shape = nil
@@ -43,14 +44,18 @@ func checkPacked(m *Meta) string {
 		return ""
 	}
 	c := m.collection()
-	n, names := int64(0), make(map[string]bool)
+	n, names, soonest := int64(0), make(map[string]bool), int64(0)
 	for rest := c.packed; len(rest) > 0; n++ {
 		e, after, ok := takeElement(m.Type, rest)
 		if !ok || e.name.serial != 0 || e.value.serial != 0 {
 			return "its elements are malformed; reading them answers -CORRUPT"
 		}
 		names[string(e.name.bytes)] = true
+		soonest = sooner(soonest, e.expireAtMs)
 		rest = after
+	}
+	if soonest != c.soonest {
+		return fmt.Sprintf("its first field dies at %d, it says %d", soonest, c.soonest)
 	}
 	if m.Type == ZSet && !inOrder(c.packed) {
 		return "its members are not in the order of their scores"
@@ -61,11 +66,19 @@ func checkPacked(m *Meta) string {
 	return ""
 }
 
+// sooner is the earlier of two times; 0 is never.
+func sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
 func (t *checkedTable) addBucket(start uint32, entries []byte) string {
 	if t.bucketOf(start) != start {
 		return fmt.Sprintf("bucket %08x is none of its table's %d; nobody reads it", start, t.buckets)
 	}
-	n, names := uint32(0), make(map[string]bool)
+	n, names, times := uint32(0), make(map[string]bool), make(map[string]bool)
 	for rest := entries; len(rest) > 0; n++ {
 		e, after, ok := takeElement(t.of, rest)
 		if !ok {
@@ -81,8 +94,17 @@ func (t *checkedTable) addBucket(start uint32, entries []byte) string {
 			}
 		}
 		t.found.bytes += e.bytes()
-		t.rows += xxhash.Sum64(e.raw)
+		switch {
+		case t.of == ZSet:
+			t.rows += xxhash.Sum64(e.raw)
+		case e.expireAtMs != 0 && t.keys != nil:
+			times[string(appendFieldRow(nil, e.expireAtMs, t.keys.hashOf(&e)))] = true
+		}
+		t.first = sooner(t.first, e.expireAtMs)
 		rest = after
+	}
+	for row := range times {
+		t.rows += xxhash.Sum64String(row)
 	}
 	t.found.count += int64(n)
 	t.found.size += int64(len(entries))
@@ -117,6 +139,8 @@ func (t *checkedTable) leave() string {
 	case t.found.count != t.count || t.found.size != t.size || t.found.bytes != t.bytes && t.of != ZSet:
 		return fmt.Sprintf("has %d elements of %d bytes in buckets of %d; its meta record says %d of %d in %d: elements are missing, or too many",
 			t.found.count, t.found.bytes, t.found.size, t.count, t.bytes, t.size)
+	case t.first != t.soonest:
+		return fmt.Sprintf("has a field that dies at %d before all others, its meta record says %d", t.first, t.soonest)
 	case lost > 0:
 		return fmt.Sprintf("has %d elements whose bytes are not all there; reading them answers -CORRUPT", lost)
 	}

@@ -28,10 +28,13 @@ type nodeSums struct {
 
 // newCheckedTree takes in a meta record whose collection has a tree. What is wrong with it is said at once.
 func newCheckedTree(m *Meta) (t *checkedTree, wrong string) {
-	if m.Type != List && m.Type != ZSet || m.Format != formatSpread {
+	if m.Type != List && m.Type != ZSet && m.FieldsExpireAtMs() == 0 || m.Format != formatSpread {
 		return nil, ""
 	}
 	c := m.collection()
+	if m.Type == Hash {
+		return newCheckedTimes(&c)
+	}
 	kind, shape := &listTree, c.shape
 	if m.Type == ZSet {
 		kind = &zsetRows
@@ -41,12 +44,30 @@ func newCheckedTree(m *Meta) (t *checkedTree, wrong string) {
 	if !tr.open(kind, c.id, shape, c.bytes) {
 		return nil, "the root of its tree is malformed; reading it answers -CORRUPT"
 	}
-	t = &checkedTree{kind: tr.kind, apart: tr.apart, asked: make(map[uint64]nodeSums), nodes: make(map[uint64]nodeSums), parts: make(map[uint64]int64)}
+	t = newCheckedNodes(&tr)
 	sums, ok := t.children(tr.height, tr.root)
 	if !ok || sums.count != c.count || sums.bytes != tr.bytes {
 		wrong = fmt.Sprintf("the root of its tree has %d elements of %d bytes, its meta record says %d of %d", sums.count, sums.bytes, c.count, tr.bytes)
 	}
 	return t, wrong
+}
+
+// newCheckedTimes is newCheckedTree for a hash with fields that die.
+func newCheckedTimes(c *collection) (t *checkedTree, wrong string) {
+	var tr tree
+	if _, ok := openFieldTimes(&tr, c); !ok {
+		return nil, "the root of the tree of its fields' times is malformed; writing to it answers -CORRUPT"
+	}
+	t = newCheckedNodes(&tr)
+	t.children(tr.height, tr.root)
+	return t, ""
+}
+
+func newCheckedNodes(t *tree) *checkedTree {
+	return &checkedTree{
+		kind: t.kind, apart: t.apart,
+		asked: make(map[uint64]nodeSums), nodes: make(map[uint64]nodeSums), parts: make(map[uint64]int64),
+	}
 }
 
 // children takes in the entries of an inner node.
@@ -71,7 +92,7 @@ func (t *checkedTree) children(level int, entries []byte) (sums nodeSums, ok boo
 // elements takes in the entries of a leaf.
 func (t *checkedTree) elements(entries []byte) (sums nodeSums, ok bool) {
 	sums.bytes = int64(len(entries))
-	if t.kind.ordered && !inOrder(entries) {
+	if t.kind == &zsetRows && !inOrder(entries) || t.kind == &fieldTimes && !timesInOrder(entries) {
 		return sums, false
 	}
 	for len(entries) > 0 {

@@ -9,9 +9,10 @@ import (
 // A list, set, hash or sorted set is packed, all its elements in the meta record, or spread over records of its own; it spreads once and
 // stays so:
 //
-//	format packed  payload: state(1) count(uvarint) cap(uvarint), if it has one · elements, one behind the other
-//	format spread  payload: state(1) count(uvarint) cap(uvarint), if it has one · collection id(8) bytes(uvarint) · shape
+//	format packed  payload: state(1) count(uvarint) cap(uvarint), if it has one · soonest(8), if flagged · elements, one behind the other
+//	format spread  payload: state(1) count(uvarint) cap(uvarint), if it has one · soonest(8), if flagged · collection id(8) bytes(uvarint) · shape
 //
+// soonest is when the first field of a hash dies, in ms; see fieldtimes.go.
 // An element is made of datums (datum.go). The shape says where a spread collection's elements are found: table.go has that of names (hash,
 // set), tree.go that of an order (list), and a sorted set has both.
 const (
@@ -19,17 +20,19 @@ const (
 	formatSpread = 1
 
 	stateConverted  = 1 << 0 // Redis would have given up the smaller encoding, which it never takes back
+	stateMortal     = 1 << 1 // a hash some of whose fields die by themselves
 	stateNewestLast = 1 << 6 // of a list: elements were pushed behind the others, not before them, when some were pushed last
 	stateCapped     = 1 << 7
 
-	knownStates = stateConverted | stateNewestLast | stateCapped
+	knownStates = stateConverted | stateMortal | stateNewestLast | stateCapped
 )
 
 // collection is the payload of a collection's meta record taken apart.
 type collection struct {
 	converted  bool
 	newestLast bool
-	count      int64  // elements
+	count      int64  // elements, those past their time included
+	soonest    int64  // when the first field of a hash dies; 0: none does
 	cap        int64  // how many it keeps (caps.go), 0: all
 	packed     []byte // the elements, if they are packed
 	id         uint64 // of a spread one
@@ -39,7 +42,7 @@ type collection struct {
 
 func (m *Meta) validCollection() bool {
 	_, ok := parseCollection(m.Format, m.Payload)
-	return ok && m.Encoding == Natural && !m.OwnsBlobs
+	return ok && m.Encoding == Natural && !m.OwnsBlobs && (m.Type == Hash || m.Payload[0]&stateMortal == 0)
 }
 
 // collection takes the payload apart. DecodeMeta has seen that it can be.
@@ -65,6 +68,15 @@ func parseCollection(format byte, payload []byte) (c collection, ok bool) {
 			return c, false
 		}
 		c.cap, rest = int64(limit), rest[n:]
+	}
+	if payload[0]&stateMortal != 0 {
+		if len(rest) < timeBytes {
+			return c, false
+		}
+		if c.soonest = int64(binary.BigEndian.Uint64(rest)); c.soonest <= 0 {
+			return c, false
+		}
+		rest = rest[timeBytes:]
 	}
 	switch format {
 	case formatPacked:
@@ -97,9 +109,15 @@ func (c *collection) appendPayload(dst []byte) []byte {
 	if c.cap != 0 {
 		state |= stateCapped
 	}
+	if c.soonest != 0 {
+		state |= stateMortal
+	}
 	dst = binary.AppendUvarint(append(dst, state), uint64(c.count))
 	if c.cap != 0 {
 		dst = binary.AppendUvarint(dst, uint64(c.cap))
+	}
+	if c.soonest != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(c.soonest))
 	}
 	if c.id == 0 {
 		return append(dst, c.packed...)
@@ -132,6 +150,15 @@ func (m *Meta) Count() int64 {
 	}
 	c := m.collection()
 	return c.count
+}
+
+// FieldsExpireAtMs is when the first field of a hash dies; 0: none does.
+func (m *Meta) FieldsExpireAtMs() int64 {
+	if m.Type != Hash || len(m.Payload) == 0 || m.Payload[0]&stateMortal == 0 {
+		return 0
+	}
+	c := m.collection()
+	return c.soonest
 }
 
 // Converted tells whether Redis would have given up the smaller encoding of the collection.

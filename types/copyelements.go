@@ -12,7 +12,7 @@ func (l *Ledger) CopyElements(from, to *Record, limit int64) error {
 	}
 	var z Ranking
 	e := &z.Elements
-	err := e.Open(l.txn, l.options.Keys, from.Key, &m, m.Type)
+	err := e.Open(l.txn, l.options.Keys, from.Key, &m, m.Type, 0)
 	if err == nil && m.Type == ZSet {
 		err = z.openRows()
 	}
@@ -34,7 +34,19 @@ func (l *Ledger) CopyElements(from, to *Record, limit int64) error {
 	}
 	l.shape = e.appendShape(l.shape[:0])
 	if m.Type == ZSet {
-		if err := z.copyRows(l, e.id); err != nil {
+		if err := z.copyRows(l, e.id, z.count); err != nil {
+			return err
+		}
+		l.shape = z.rows.appendShape(l.shape)
+	}
+	if e.soonest != 0 {
+		source := e.collection
+		source.id = m.collection().id
+		rows, ok := openFieldTimes(&z.rows, &source)
+		if !ok {
+			return e.corrupt()
+		}
+		if err := z.copyRows(l, e.id, rows); err != nil {
 			return err
 		}
 		l.shape = z.rows.appendShape(l.shape)

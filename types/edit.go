@@ -18,7 +18,8 @@ type Edit struct {
 	entry   []byte // scratch for an entry
 	changed bool
 
-	announced int // names that will be put or removed, as far as Need was told
+	announced int   // names that will be put or removed, as far as Need was told
+	timeRows  int64 // of a spread hash: how many rows the tree of its fields' times has
 }
 
 // openBucket is a bucket in an Edit's hands.
@@ -48,8 +49,11 @@ func (l *Ledger) EditElements(r *Record, of Type) (*Edit, error) {
 	e.l, e.r, e.open, e.changed, e.announced = l, r, e.open[:0], false, 0
 	clear(e.byStart)
 	packed := e.packed[:0]
-	err := e.Elements.Open(l.txn, l.options.Keys, r.Key, &r.Meta, of)
+	err := e.Elements.Open(l.txn, l.options.Keys, r.Key, &r.Meta, of, l.nowMs)
 	e.from, e.packed = e, append(packed, e.packed...)
+	if err == nil && of == Hash {
+		err = e.openTimes()
+	}
 	return e, err
 }
 
@@ -127,7 +131,10 @@ func (e *Edit) add(start uint32) *openBucket {
 }
 
 // Put sets the element of a name; of a set, the value is nil. added tells whether there was none. A member that a set has already is no change.
-func (e *Edit) Put(name, value []byte) (added bool, err error) {
+func (e *Edit) Put(name, value []byte) (added bool, err error) { return e.PutMortal(name, value, 0) }
+
+// PutMortal is Put for a field that dies at expireAtMs; 0: never.
+func (e *Edit) PutMortal(name, value []byte, expireAtMs int64) (added bool, err error) {
 	n := e.keys.elementName(name)
 	if e.id == 0 {
 		old, at, found, ok := find(e.of, e.packed, &n)
@@ -138,22 +145,17 @@ func (e *Edit) Put(name, value []byte) (added bool, err error) {
 			return false, nil
 		}
 		if len(name) <= inlineMaxBytes && len(value) <= inlineMaxBytes {
-			e.entry = e.appendInlineEntry(e.entry[:0], name, value)
-			e.packed = splice(e.packed, at, len(old.raw), e.entry)
+			e.entry = e.appendInlineEntry(appendMortal(e.entry[:0], expireAtMs), name, value)
 			if !found {
 				e.count++
 			}
-			e.changed = true
-			if e.count <= int64(e.l.options.PackedMaxEntries) && len(e.packed) <= e.l.options.PackedMaxBytes {
-				return !found, nil
-			}
-			return !found, e.spread()
+			return !found || e.ends(&old), e.exchange(at, len(old.raw), expireAtMs)
 		}
 		if err := e.spread(); err != nil {
 			return false, err
 		}
 	}
-	return e.putSpread(&n, value)
+	return e.putSpread(&n, value, expireAtMs)
 }
 
 func (e *Edit) appendInlineEntry(dst, name, value []byte) []byte {
@@ -177,16 +179,21 @@ func splice(b []byte, at, n int, by []byte) []byte {
 	return b
 }
 
-func (e *Edit) putSpread(n *elementName, value []byte) (added bool, err error) {
+func (e *Edit) putSpread(n *elementName, value []byte, expireAtMs int64) (added bool, err error) {
 	old, found, err := e.look(n)
 	if err != nil || found && e.of == Set {
 		return false, err
 	}
+	if err := e.retime(&old, n.hash, expireAtMs); err != nil {
+		return false, err
+	}
+	added = !found || e.ends(&old.Element)
 	// A name that lies apart stays where it is; a value that does is written anew.
-	e.entry = e.entry[:0]
+	e.entry = appendMortal(e.entry[:0], expireAtMs)
 	switch {
 	case found && old.name.serial != 0:
-		e.entry = append(e.entry, old.raw[:len(old.raw)-e.valuePartOf(&old.Element)]...)
+		named := old.unmarked()
+		e.entry = append(e.entry, named[:len(named)-e.valuePartOf(&old.Element)]...)
 	default:
 		e.entry = e.l.appendDatum(e.entry, e.id, n.bytes, inlineMaxBytes, true)
 	}
@@ -199,7 +206,7 @@ func (e *Edit) putSpread(n *elementName, value []byte) (added bool, err error) {
 		e.entry = e.l.appendDatum(e.entry, e.id, value, limit, false)
 	}
 	e.bytes += int64(len(n.bytes)+len(value)) - old.bytes()
-	return !found, e.write(&old, e.entry)
+	return added, e.write(&old, e.entry)
 }
 
 // place is where the entry of a name is in its bucket, or, if there is none, where it goes.
@@ -248,7 +255,7 @@ func (e *Edit) erase(p *place) error {
 
 // valuePartOf is how many bytes of an entry its value takes.
 func (e *Edit) valuePartOf(el *Element) int {
-	_, rest, _ := takeDatum(el.raw, true)
+	_, rest, _ := takeDatum(el.unmarked(), true)
 	return len(rest)
 }
 
@@ -265,16 +272,20 @@ func (e *Edit) Remove(name []byte) (removed bool, err error) {
 			e.count--
 			e.changed = true
 		}
-		return found, nil
+		return found && !e.ends(&old), nil
 	}
 	old, found, err := e.look(&n)
 	if err != nil || !found {
 		return false, err
 	}
+	if err := e.retime(&old, n.hash, 0); err != nil {
+		return false, err
+	}
+	removed = !e.ends(&old.Element)
 	e.l.dropDatum(e.id, &old.name)
 	e.l.dropDatum(e.id, &old.value)
 	e.bytes -= old.bytes()
-	return true, e.erase(&old)
+	return removed, e.erase(&old)
 }
 
 // spread gives packed elements buckets.
@@ -302,6 +313,9 @@ func (e *Edit) spread() error {
 		packed = rest
 	}
 	e.widest = max(e.widest, 1)
+	if e.of == Hash {
+		return e.spreadTimes()
+	}
 	return nil
 }
 
@@ -400,7 +414,7 @@ func (e *Edit) Convert() {
 // Clear begins anew with no element, which no encoding is too small for; the time to live stays. It comes before all other changes.
 func (e *Edit) Clear() {
 	e.collection, e.table = collection{packed: e.packed[:0]}, table{}
-	e.open, e.changed = e.open[:0], true
+	e.open, e.changed, e.timeRows = e.open[:0], true, 0
 	clear(e.byStart)
 }
 
@@ -422,10 +436,14 @@ func (e *Edit) Save() {
 			e.l.txn.Delete(e.l.key)
 		}
 	}
+	e.settleTimes()
 	if e.id != 0 {
 		e.l.shape = e.appendShape(e.l.shape[:0])
-		if e.of == ZSet {
+		switch e.of {
+		case ZSet:
 			e.l.shape = e.saveRows(e.l.shape)
+		case Hash:
+			e.l.shape = e.saveTimes(e.l.shape)
 		}
 		e.shape = e.l.shape
 	}

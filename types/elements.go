@@ -9,13 +9,14 @@ import (
 	"sett/storage"
 )
 
-// Elements reads a hash or a set by name. The zero Elements of a type has none.
+// Elements reads a hash or a set by name. The zero Elements of a type has none. A field past its time is not there, but for Len.
 type Elements struct {
 	keys  *Keys
 	from  Getter
 	round Reader        // what they are read from within a round; nil: from view
 	view  *storage.View // … and outside of one
 	key   []byte        // the meta key, for errors
+	nowMs int64         // 0: what is past its time is seen, too
 	of    Type
 	collection
 	table
@@ -23,15 +24,15 @@ type Elements struct {
 	bucketKey []byte // scratch
 }
 
-// Open begins to read the live key that m is the meta record of, within the present round.
-func (e *Elements) Open(r Reader, keys *Keys, key []byte, m *Meta, of Type) error {
-	e.keys, e.from, e.round, e.view, e.of = keys, r, r, nil, of
+// Open begins to read the live key that m is the meta record of, as of nowMs, within the present round.
+func (e *Elements) Open(r Reader, keys *Keys, key []byte, m *Meta, of Type, nowMs int64) error {
+	e.keys, e.from, e.round, e.view, e.of, e.nowMs = keys, r, r, nil, of, nowMs
 	return e.takeMeta(key, m)
 }
 
 // OpenView is Open for what a view shows.
-func (e *Elements) OpenView(v *storage.View, keys *Keys, key []byte, m *Meta, of Type) error {
-	e.keys, e.from, e.round, e.view, e.of = keys, v, nil, v, of
+func (e *Elements) OpenView(v *storage.View, keys *Keys, key []byte, m *Meta, of Type, nowMs int64) error {
+	e.keys, e.from, e.round, e.view, e.of, e.nowMs = keys, v, nil, v, of, nowMs
 	return e.takeMeta(key, m)
 }
 
@@ -54,7 +55,7 @@ func (e *Elements) takeMeta(key []byte, m *Meta) error {
 
 func (e *Elements) corrupt() error { return corruptCollection(e.key, "elements of an unknown form") }
 
-// Len is their number.
+// Len is their number. As in Redis, fields past their time count until they are removed.
 func (e *Elements) Len() int64 { return e.count }
 
 // Bytes is the length of all their names and values, about: those of a packed collection count with their heads.
@@ -86,6 +87,9 @@ func (e *Elements) Find(name []byte) (el Element, found bool, err error) {
 	el, _, found, ok := find(e.of, entries, &n)
 	if !ok {
 		return el, false, e.corrupt()
+	}
+	if e.ends(&el) {
+		return Element{}, false, nil
 	}
 	return el, found, nil
 }
@@ -128,13 +132,17 @@ func (e *Elements) bytesOf(d *datum) (_ []byte, err error) {
 	return e.scratch, err
 }
 
-// each calls f for the elements of some entries.
+// each calls f for the elements of some entries that are not past their time.
 func (e *Elements) each(entries []byte, f func(el *Element) error) error {
 	var el Element // f has its address: one for all
 	for len(entries) > 0 {
 		var ok bool
 		if el, entries, ok = takeElement(e.of, entries); !ok {
 			return e.corrupt()
+		}
+		entries = rest
+		if e.ends(&el) {
+			continue
 		}
 		if err := f(&el); err != nil {
 			return err

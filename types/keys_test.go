@@ -41,7 +41,7 @@ func TestKeysOnDisk(t *testing.T) {
 	if want := []byte("m\x00\x00\x00\x07\x2f\x96\xe7\x94\xc6\x0f\x00foo"); !bytes.Equal(meta, want) {
 		t.Errorf("meta key %q, want %q", meta, want)
 	}
-	row := ttl.AppendRow(nil, 7, 258, meta[placeOffset:])
+	row := ttl.AppendRow(nil, 7, 258, ttl.KindKey, meta[placeOffset:])
 	if want := []byte("x\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x01\x02\x00" + string(meta[placeOffset:])); !bytes.Equal(row, want) {
 		t.Errorf("expiry row %q, want %q", row, want)
 	}
@@ -94,7 +94,7 @@ func FuzzMetaKey(f *testing.F) {
 		if len(ka) > storage.MaxKeyBytes {
 			t.Fatalf("a meta key of %d bytes", len(ka))
 		}
-		row, ok := ttl.DecodeRow(ttl.AppendRow(nil, keyspace, 5, ka[placeOffset:]))
+		row, ok := ttl.DecodeRow(ttl.AppendRow(nil, keyspace, 5, ttl.KindKey, ka[placeOffset:]))
 		if !ok || row.Keyspace != keyspace || row.ExpireAtMs != 5 || !bytes.Equal(AppendMetaOfRow(nil, row), ka) {
 			t.Fatalf("the expiry row of %q does not lead back to it", ka)
 		}

@@ -183,8 +183,9 @@ type Ledger struct {
 
 	// Expired counts the expired records removed, which are no changes; Due is the earliest expireAt in the past that a row was written with (0: none):
 	// the sweeper may have walked past it. All since Begin.
-	Expired int
-	Due     int64
+	Expired       int
+	ExpiredFields int // expired fields of hashes removed
+	Due           int64
 
 	// Adopted are the staged blobs that became values since Begin.
 	Adopted []StagedBlob
@@ -242,7 +243,7 @@ type Record struct {
 // Begin starts a round.
 func (l *Ledger) Begin(txn *storage.Txn, nowMs int64, options Options) {
 	l.txn, l.nowMs, l.options = txn, nowMs, options.Filled()
-	l.Changes, l.Expired, l.Due, l.Adopted, l.Quiet = 0, 0, 0, l.Adopted[:0], l.Quiet[:0]
+	l.Changes, l.Expired, l.ExpiredFields, l.Due, l.Adopted, l.Quiet = 0, 0, 0, 0, l.Adopted[:0], l.Quiet[:0]
 }
 
 // Open looks the key of a name up in order to write it. An expired record is removed, and the key is absent from then on. A record that can
@@ -275,7 +276,7 @@ func (l *Ledger) Put(r *Record, m Meta) {
 		d.Keys = 1
 		d.Bytes += m.nameBytes(r.Key)
 	}
-	d.Expires = l.reschedule(r, m.ExpireAtMs)
+	d.Expires, d.Mortal = l.reschedule(r, m.ExpireAtMs, m.FieldsExpireAtMs())
 	if d != (storage.Tally{}) {
 		l.txn.Count(MetaKeyspace(r.Key), d)
 	}
@@ -311,29 +312,30 @@ func (l *Ledger) Move(from, to *Record) {
 
 func (l *Ledger) drop(r *Record) {
 	d := storage.Tally{Keys: -1, Bytes: -r.Meta.bytes() - r.Meta.nameBytes(r.Key)}
-	d.Expires = l.reschedule(r, 0)
+	d.Expires, d.Mortal = l.reschedule(r, 0, 0)
 	l.txn.Count(MetaKeyspace(r.Key), d)
 	l.txn.Delete(r.Key)
 	l.dropName(&r.Meta)
 	r.Meta = Meta{}
 }
 
-// reschedule replaces the key's expiry row and returns by how much the number of keys with one changes.
-func (l *Ledger) reschedule(r *Record, expireAtMs int64) (change int64) {
-	old := int64(0)
-	if r.Exists {
-		old = r.ExpireAtMs
-	}
+// reschedule replaces the expiry rows of the key and of its fields, and returns by how much the number of keys with one changes.
+func (l *Ledger) reschedule(r *Record, keyMs, fieldsMs int64) (keys, mortal int64) {
+	keys = l.replaceRow(r.Key, ttl.KindKey, r.ExpireAtMs, keyMs)
+	return keys, l.replaceRow(r.Key, ttl.KindFields, r.FieldsExpireAtMs(), fieldsMs)
+}
+
+func (l *Ledger) replaceRow(key []byte, kind byte, old, expireAtMs int64) (change int64) {
 	if old == expireAtMs {
 		return 0
 	}
 	if old != 0 {
-		l.key = AppendRowOfMeta(l.key[:0], r.Key, old)
+		l.key = AppendRowOfMeta(l.key[:0], key, kind, old)
 		l.txn.Delete(l.key)
 		change--
 	}
 	if expireAtMs != 0 {
-		l.key = AppendRowOfMeta(l.key[:0], r.Key, expireAtMs)
+		l.key = AppendRowOfMeta(l.key[:0], key, kind, expireAtMs)
 		l.txn.Put(l.key, ttl.RowValue)
 		change++
 		if expireAtMs < l.nowMs && (l.Due == 0 || expireAtMs < l.Due) {
@@ -355,9 +357,9 @@ func (l *Ledger) release(old, now *Meta) {
 	}
 }
 
-// AppendRowOfMeta appends the expiry row of the key that has a meta key and dies at expireAtMs.
-func AppendRowOfMeta(dst, key []byte, expireAtMs int64) []byte {
-	return ttl.AppendRow(dst, MetaKeyspace(key), expireAtMs, key[placeOffset:])
+// AppendRowOfMeta appends the expiry row of a kind of the key that has a meta key, and dies, or whose fields do, at expireAtMs.
+func AppendRowOfMeta(dst, key []byte, kind byte, expireAtMs int64) []byte {
+	return ttl.AppendRow(dst, MetaKeyspace(key), expireAtMs, kind, key[placeOffset:])
 }
 
 // AppendMetaOfRow appends the meta key that an expiry row belongs to.

@@ -15,6 +15,7 @@ import (
 // record. A random element is that of a random place in a random bucket, drawn again if the bucket is not that full: each is as likely.
 //
 //	entry  of a sorted set: score(8) · name(datum) · of a hash: value(datum)
+//	       of a hash's field that dies by itself: 1 · expireAt ms(8) · name(datum) · value(datum)
 //	shape  buckets(uvarint) · entries of the fullest bucket there ever was(uvarint) · bytes of all entries(uvarint)
 const (
 	bucketEntries = 8
@@ -95,10 +96,26 @@ func halves(k int, i uint32) (lower, upper uint32) {
 	return uint32(uint64(i) << (32 - k)), uint32((2*uint64(i) + 1) << (31 - k))
 }
 
+// mortalMark begins the entry of a field that dies: as the head of a name it would be that of an empty one that lies apart, which there is not.
+const (
+	mortalMark      = 1
+	mortalMarkBytes = 1 + timeBytes
+	timeBytes       = 8
+)
+
+// appendMortal appends what the entry of a field begins with that dies at expireAtMs; 0: never.
+func appendMortal(dst []byte, expireAtMs int64) []byte {
+	if expireAtMs == 0 {
+		return dst
+	}
+	return binary.BigEndian.AppendUint64(append(dst, mortalMark), uint64(expireAtMs))
+}
+
 // Element is one of a hash, a set or a sorted set. It points into memory that is valid as long as that of the record it was read from.
 type Element struct {
 	name, value datum
 	score       orderedScore // of a sorted set's
+	expireAtMs  int64        // when a hash's dies; 0: never
 	raw         []byte       // the whole entry
 }
 
@@ -107,6 +124,11 @@ func takeElement(of Type, b []byte) (e Element, rest []byte, ok bool) {
 	rest = b
 	if of == ZSet {
 		if e.score, rest, ok = takeScore(b); !ok {
+			return e, nil, false
+		}
+	}
+	if of == Hash && len(b) > mortalMarkBytes && b[0] == mortalMark {
+		if e.expireAtMs, rest = int64(binary.BigEndian.Uint64(b[1:])), b[mortalMarkBytes:]; e.expireAtMs <= 0 {
 			return e, nil, false
 		}
 	}
@@ -124,6 +146,17 @@ func takeElement(of Type, b []byte) (e Element, rest []byte, ok bool) {
 
 // bytes is what an element adds to the collection's.
 func (e *Element) bytes() int64 { return int64(e.name.length + e.value.length) }
+
+// ExpireAtMs is when a field dies; 0: never.
+func (e *Element) ExpireAtMs() int64 { return e.expireAtMs }
+
+// unmarked is the entry behind the mark of a field that dies.
+func (e *Element) unmarked() []byte {
+	if e.expireAtMs == 0 {
+		return e.raw
+	}
+	return e.raw[mortalMarkBytes:]
+}
 
 // elementName is a name that is looked for.
 type elementName struct {

@@ -7,8 +7,10 @@ import "sett/ttl"
 func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
 	bytes = int64(len(key) + len(AppendMetaRecord(nil, m)))
 	if m.ExpireAtMs != 0 {
-		row := ttl.AppendRow(nil, MetaKeyspace(key), m.ExpireAtMs, key[placeOffset:])
-		bytes += int64(len(row) + len(ttl.RowValue))
+		bytes += int64(len(AppendRowOfMeta(nil, key, ttl.KindKey, m.ExpireAtMs)) + len(ttl.RowValue))
+	}
+	if at := m.FieldsExpireAtMs(); at != 0 {
+		bytes += int64(len(AppendRowOfMeta(nil, key, ttl.KindFields, at)) + len(ttl.RowValue))
 	}
 	if !m.InKey() {
 		n, err := blobUsage(r, m.name.id, m.name.length)
@@ -30,7 +32,11 @@ func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) 
 	case m.Type == String && m.Format == formatPaged:
 		n, err = pagesUsage(r, m, samples)
 	case (m.Type == Set || m.Type == Hash) && m.Format == formatSpread:
-		n, err = elementsUsage(r, key, m, samples)
+		if n, err = elementsUsage(r, key, m, samples); err == nil && m.FieldsExpireAtMs() != 0 {
+			var times int64
+			times, err = fieldTimesUsage(r, m, samples)
+			n += times
+		}
 	case m.Type == List && m.Format == formatSpread:
 		n, err = treeUsage(r, m, &listTree, m.collection().shape, samples)
 	case m.Type == ZSet && m.Format == formatSpread:
@@ -53,15 +59,31 @@ func rankingUsage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err 
 	return bytes + nodes - z.rows.apart - (z.rows.apart+partBytes-1)/partBytes*partKeyBytes, err
 }
 
-// treeUsage reads the nodes above the leaves, or the first samples of each level, and takes the others to be like those. Elements that lie
-// apart count as if they filled their parts.
+// fieldTimesUsage is that of the tree of a hash's fields that die.
+func fieldTimesUsage(r Reader, m *Meta, samples int) (int64, error) {
+	var t tree
+	c := m.collection()
+	if _, ok := openFieldTimes(&t, &c); !ok {
+		return 0, t.corrupt(0, 0)
+	}
+	nodes, err := t.usage(r, samples)
+	return t.bytes + nodes, err
+}
+
+// treeUsage counts elements that lie apart as if they filled their parts.
 func treeUsage(r Reader, m *Meta, kind *treeKind, shape []byte, samples int) (bytes int64, err error) {
 	c := m.collection()
 	var t tree
 	if !t.open(kind, c.id, shape, c.bytes) {
 		return 0, t.corrupt(0, 0)
 	}
-	bytes = c.bytes + (t.apart+partBytes-1)/partBytes*partKeyBytes
+	nodes, err := t.usage(r, samples)
+	return c.bytes + (t.apart+partBytes-1)/partBytes*partKeyBytes + nodes, err
+}
+
+// usage is what the nodes take beside the elements. It reads those above the leaves, or the first samples of each level, and takes the others
+// to be like those.
+func (t *tree) usage(r Reader, samples int) (bytes int64, err error) {
 	nodes, read := 1.0, [][]byte{t.root} // of the level at hand: how many there are, and those that were read
 	for level := t.height; level > 0; level-- {
 		var below []uint64
@@ -169,7 +191,7 @@ func pagesUsage(r Reader, m *Meta, samples int) (bytes int64, err error) {
 // elementsUsage knows what all entries take. How many buckets have a record, and what lies apart, the samples tell: buckets from all over the table.
 func elementsUsage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
 	var e Elements
-	if err := e.Open(r, nil, key, m, m.Type); err != nil {
+	if err := e.Open(r, nil, key, m, m.Type, 0); err != nil {
 		return 0, err
 	}
 	n := min(int64(samples), int64(e.buckets))

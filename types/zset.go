@@ -86,7 +86,7 @@ type Ranking struct {
 
 // Open begins to read the live key that m is the meta record of, within the present round.
 func (z *Ranking) Open(r Reader, keys *Keys, key []byte, m *Meta) error {
-	if err := z.Elements.Open(r, keys, key, m, ZSet); err != nil {
+	if err := z.Elements.Open(r, keys, key, m, ZSet, 0); err != nil {
 		return err
 	}
 	return z.openRows()
@@ -94,7 +94,7 @@ func (z *Ranking) Open(r Reader, keys *Keys, key []byte, m *Meta) error {
 
 // OpenView is Open for what a view shows.
 func (z *Ranking) OpenView(v *storage.View, keys *Keys, key []byte, m *Meta) error {
-	if err := z.Elements.OpenView(v, keys, key, m, ZSet); err != nil {
+	if err := z.Elements.OpenView(v, keys, key, m, ZSet, 0); err != nil {
 		return err
 	}
 	return z.openRows()

@@ -240,8 +240,8 @@ func (e *Edit) saveRows(shape []byte) []byte {
 }
 
 // copyRows copies the tree to another collection. What lies apart of its elements was copied with their buckets.
-func (z *Ranking) copyRows(l *Ledger, collection uint64) error {
-	if err := z.rows.need(l.txn, 0, z.count, true); err != nil {
+func (z *Ranking) copyRows(l *Ledger, collection uint64, rows int64) error {
+	if err := z.rows.need(l.txn, 0, rows, true); err != nil {
 		return err
 	}
 	apart := z.rows.apart

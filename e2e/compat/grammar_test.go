@@ -312,6 +312,10 @@ var notInPrograms = map[string]string{
 	"replicaof": "replication", "role": "fixed", "save": "the disk", "shutdown": "ends the server", "slaveof": "replication", "slowlog": "is each server's own",
 	"blmove": "waits: scripts", "bzmpop": "waits: scripts", "bzpopmax": "waits: scripts", "bzpopmin": "waits: scripts", "blmpop": "waits: scripts", "blpop": "waits: scripts", "brpop": "waits: scripts", "brpoplpush": "waits: scripts",
 	"sync": "ends the connection's replies", "time": "the time", "wait": "fixed", "waitaof": "Redis 7.0 does not have it",
+	"hexpire": "Redis 7.0 does not have it", "hexpireat": "Redis 7.0 does not have it", "hexpiretime": "Redis 7.0 does not have it",
+	"hgetdel": "Redis 7.0 does not have it", "hgetex": "Redis 7.0 does not have it", "hpersist": "Redis 7.0 does not have it",
+	"hpexpire": "Redis 7.0 does not have it", "hpexpireat": "Redis 7.0 does not have it", "hpexpiretime": "Redis 7.0 does not have it",
+	"hpttl": "Redis 7.0 does not have it", "hsetex": "Redis 7.0 does not have it", "httl": "Redis 7.0 does not have it",
 }
 
 // symbol is a part of a command: a word, a terminal, or a group of alternatives.

@@ -97,8 +97,11 @@ func (r *reply) each(replace func(*reply) *reply) *reply {
 	return &changed
 }
 
-// within hides an integer that lies in a range.
+// within hides an integer that lies in a range, in an array as well.
 func within(r *reply, from, to int64) *reply {
+	if len(r.items) > 0 {
+		return r.each(func(item *reply) *reply { return within(item, from, to) })
+	}
 	if n, err := strconv.ParseInt(r.text, 10, 64); r.kind != ':' || err != nil || n < from || n > to {
 		return r
 	}
