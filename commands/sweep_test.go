@@ -1,7 +1,9 @@
 package commands
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,4 +191,121 @@ func TestTimeGoesOnAfterARestart(t *testing.T) {
 	h.reopen()
 	h.client().must(null, "get", "a")
 	h.client().must("$1\r\n1\r\n", "get", "b")
+}
+
+// mortal makes a hash of n fields that die after some time, and one that stays.
+func (c *client) mortal(key string, n int, dieMs string) {
+	words := []string{"hsetex", key, "px", dieMs, "fields", fmt.Sprint(n)}
+	for _, field := range numbered("f", 0, n) {
+		words = append(words, field, "v")
+	}
+	c.must(num(1), words...)
+	c.must(num(1), "hset", key, "stays", "v")
+}
+
+// Fields go batch by batch, however many of one hash die at once, and what dies at other times in between does, too.
+func TestSweeperRemovesFields(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.mortal("large", 3*sweptFieldsMax, "100")
+	for i := range 30 {
+		c.mortal(fmt.Sprint("small", i), 5, fmt.Sprint(90+i))
+		c.do("hsetex", fmt.Sprint("whole", i), "px", fmt.Sprint(90+i), "fields", "2", "a", "1", "b", "2")
+		c.do("set", fmt.Sprint("key", i), "v", "px", fmt.Sprint(90+i))
+	}
+	c.must(num(91), "dbsize")
+	if n := h.tally(0).Mortal; n != 61 {
+		t.Fatalf("%d hashes have fields that die", n)
+	}
+	h.hands.pass(200)
+	changes := h.set.Stats().Changes.Load()
+	h.audit()
+	h.sweep()
+	h.audit()
+	c.must(num(31), "dbsize")
+	c.must(num(1), "hlen", "large")
+	c.must(num(1), "hlen", "small7")
+	if n := h.tally(0).Mortal; n != 0 {
+		t.Errorf("%d hashes have fields that die", n)
+	}
+	stats := h.set.Stats()
+	if n, want := stats.ExpiredFields.Load(), uint64(3*sweptFieldsMax+30*5+30*2); n != want {
+		t.Errorf("%d fields counted as expired instead of %d", n, want)
+	}
+	if n := stats.Changes.Load() - changes; n != 0 {
+		t.Errorf("that counts as %d changes", n)
+	}
+	h.check()
+}
+
+// A batch removes no more fields than it should, and says which rows are to come again.
+func TestSweepIsBounded(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.mortal("large", 2*sweptFieldsMax, "100")
+	c.mortal("small", 5, "100")
+	h.hands.pass(200)
+	rows := h.rows()
+	for n, want := range []struct{ done, large int }{{0, sweptFieldsMax + 1}, {1, 1}, {2, 1}} {
+		done, err := h.set.Sweep(rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.must(num(want.large), "hlen", "large"); done != want.done {
+			t.Errorf("batch %d is done with %d of %d rows, want %d", n, done, len(rows), want.done)
+		}
+	}
+	c.must(num(1), "hlen", "small")
+	h.audit()
+}
+
+// rows are the expiry rows of database 0, the one of the largest hash first.
+func (h *house) rows() (rows [][]byte) {
+	v, err := h.store.View()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer v.Close()
+	lower := ttl.AppendRow(nil, 0, 0, ttl.KindKey, nil)[:5]
+	it := v.Iterate(lower, ttl.AppendRow(nil, 1, 0, ttl.KindKey, nil)[:5])
+	defer it.Close()
+	for it.Next() {
+		rows = append(rows, bytes.Clone(it.Key()))
+	}
+	slices.SortFunc(rows, func(a, b []byte) int { return bytes.Compare(a[len(a)-5:], b[len(b)-5:]) })
+	return rows
+}
+
+// As in Redis, a field that goes because its time is past is no change that a WATCH is for.
+func TestSweepingFieldsTouchesNoWatch(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.mortal("h", 5, "100")
+	c.must(ok, "watch", "h")
+	h.hands.pass(200)
+	h.sweep()
+	c.must(num(1), "hlen", "h")
+	c.must(ok, "multi")
+	c.must("+QUEUED\r\n", "hlen", "h")
+	c.must("*1\r\n"+num(1), "exec")
+}
+
+// Whoever writes to a hash removes some of its fields that are past their time; the command that adds to them says how many are new.
+func TestWritesRemoveFields(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.mortal("h", 500, "100")
+	h.hands.pass(200)
+	c.must(num(501), "hlen", "h")
+	c.must(num(1), "hset", "h", "other", "new")
+	c.must(num(501-endedMetMax+1), "hlen", "h")
+	c.must(num(1), "hset", "h", "f499", "new")
+	if got := joined(stringsOf(c.do("hgetall", "h"))); !slices.Equal(got, []string{"f499=new", "other=new", "stays=v"}) {
+		t.Errorf("the fields are %q", got)
+	}
+	c.must(num(0), "hdel", "h", "f498")
+	c.must(num(2), "hdel", "h", "f499", "other")
+	c.must(bulk("stays"), "hrandfield", "h")
+	h.audit()
+	h.check()
 }

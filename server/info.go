@@ -303,7 +303,11 @@ func (r *report) keyspace() {
 		return
 	}
 	for _, t := range tallies {
-		r.line("db%d:keys=%d,expires=%d,subexpiry=%d", t.DB, t.Keys, t.Expires, t.Mortal)
+		line := fmt.Sprintf("db%d:keys=%d,expires=%d", t.DB, t.Keys, t.Expires)
+		if t.Mortal > 0 {
+			line += fmt.Sprintf(",subexpiry=%d", t.Mortal) // Redis 7.4 has it
+		}
+		r.line("%s", line)
 	}
 }
 

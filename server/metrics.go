@@ -233,6 +233,7 @@ func keyMetrics() []metric {
 	return []metric{
 		perDB("sett_keys", "Keys, expired ones that were not swept yet included.", func(t storage.Tally) int64 { return t.Keys }),
 		perDB("sett_expiring_keys", "Keys with a time to live.", func(t storage.Tally) int64 { return t.Expires }),
+		perDB("sett_field_expiring_keys", "Hashes with fields that have a time to live.", func(t storage.Tally) int64 { return t.Mortal }),
 		perDB("sett_key_bytes", "Bytes of names and values.", func(t storage.Tally) int64 { return t.Bytes }),
 		ofStore(counter, "sett_keyspace_hits_total", "Keys that commands looked for and found.", func(f *figures) float64 {
 			return float64(f.engine.Data.Stats().Hits.Load())
@@ -242,6 +243,9 @@ func keyMetrics() []metric {
 		}),
 		ofStore(counter, "sett_expired_keys_total", "Expired keys that were removed.", func(f *figures) float64 {
 			return float64(f.engine.Data.Stats().Expired.Load())
+		}),
+		ofStore(counter, "sett_expired_fields_total", "Expired fields of hashes that were removed.", func(f *figures) float64 {
+			return float64(f.engine.Data.Stats().ExpiredFields.Load())
 		}),
 	}
 }

@@ -191,6 +191,7 @@ func TestCheckerOfElements(t *testing.T) {
 // FuzzCollection: what no Ledger has written is refused, and what is taken is written again as it was.
 func FuzzCollection(f *testing.F) {
 	f.Add(byte(formatPacked), []byte{0, 1, 2, 'a'})
+	f.Add(byte(formatPacked), []byte{stateMortal, 1, 0, 0, 0, 0, 0, 0, 0, 9, 2, 'a'})
 	shape := (&table{buckets: 3, widest: 9, size: 100}).appendShape(nil)
 	f.Add(byte(formatSpread), (&collection{count: 12, id: 7, bytes: 90, shape: shape}).appendPayload(nil))
 	f.Fuzz(func(t *testing.T, format byte, payload []byte) {
@@ -199,7 +200,7 @@ func FuzzCollection(f *testing.F) {
 			return
 		}
 		if again, ok := parseCollection(c.format(), c.appendPayload(nil)); !ok || c.format() != format || again.count != c.count || again.id != c.id ||
-			again.bytes != c.bytes || !bytes.Equal(again.shape, c.shape) || !bytes.Equal(again.packed, c.packed) {
+			again.bytes != c.bytes || again.soonest != c.soonest || !bytes.Equal(again.shape, c.shape) || !bytes.Equal(again.packed, c.packed) {
 			t.Fatalf("%x: %+v became %+v", payload, c, again)
 		}
 		tb, rest, ok := takeTable(c.shape)

@@ -107,6 +107,7 @@ func FuzzMetaRecord(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 'x'}, int64(3))
 	f.Add(append([]byte{1, 2}, pagedPayload(0, 1, 7, 100)[8:]...), int64(1))
 	f.Add(append([]byte{2, 0}, pagedPayload(100, 1, 0, 0)...), int64(1))
+	f.Add([]byte{byte(Hash) << 4, 0, stateMortal, 1, 0, 0, 0, 0, 0, 0, 0, 9, 2, 'a', 2, 'b'}, int64(1))
 	f.Add(append([]byte{2, 2}, pagedPayload(100, 1, 7, 100)...), int64(1))
 	f.Fuzz(func(t *testing.T, record []byte, expireAt int64) {
 		m, err := DecodeMeta([]byte("key"), record)

@@ -60,6 +60,7 @@ func FuzzElements(f *testing.F) {
 	f.Add(byte(Set), []byte{2, 'a', 4, 'b', 'c'})
 	f.Add(byte(Hash), []byte{2, 'a', 4, 'b', 'c'})
 	f.Add(byte(Hash), append([]byte{3}, make([]byte, 48)...))
+	f.Add(byte(Hash), append(appendMortal(nil, 9), 2, 'a', 4, 'b', 'c'))
 	f.Fuzz(func(t *testing.T, of byte, b []byte) {
 		n, ok := countEntries(Type(of), b)
 		rest := b
