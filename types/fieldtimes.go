@@ -381,11 +381,11 @@ func (e *Edit) endedRows(limit int) (rows []fieldRow, err error) {
 			return nil, err
 		}
 		leaf := &e.rows.levels[0]
-		skip, ok := fieldTimes.skip(leaf.entries, int64(len(rows))-leaf.first)
-		if !ok {
+		const size = fieldRowBytes + 1
+		if int64(len(leaf.entries)) != leaf.count*size {
 			return nil, e.corrupt()
 		}
-		for rest := leaf.entries[skip:]; len(rest) > fieldRowBytes && int64(len(rows)) < most; rest = rest[fieldRowBytes+1:] {
+		for rest := leaf.entries[(int64(len(rows))-leaf.first)*size:]; len(rest) > 0 && int64(len(rows)) < most; rest = rest[size:] {
 			at := int64(binary.BigEndian.Uint64(rest))
 			if e.nowMs <= at {
 				return rows, nil
