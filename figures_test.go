@@ -360,7 +360,9 @@ func moveKeys(_ *testing.T, w *watcher) {
 	w.moves("keys", "db0 sett_keys sett_expiring_keys sett_key_bytes", func() { w.ok("SET", "lasting", "x", "EX", "1000") })
 	w.moves("fields with a time to live", "sett_field_expiring_keys", func() { w.do("HSETEX", "mortal", "EX", "1000", "FIELDS", "1", "f", "v") })
 	w.moves("fields that expire", "expired_subkeys sett_expired_fields_total", func() {
-		w.pipeline(300, func(i int) []string { return []string{"HSETEX", "mortal", "PX", "1", "FIELDS", "1", strconv.Itoa(i), "v"} })
+		w.pipeline(300, func(i int) []string {
+			return []string{"HSETEX", "mortal", "PX", "1", "FIELDS", "1", strconv.Itoa(i), "v"}
+		})
 	})
 	w.moves("keys that expire", "expired_keys expire_cycle_cpu_milliseconds sett_expired_keys_total sett_sweep_duration_seconds", func() {
 		w.pipeline(3000, func(i int) []string { return []string{"SET", "brief:" + strconv.Itoa(i), "x", "PX", "1"} })

@@ -140,7 +140,6 @@ func (e *Elements) each(entries []byte, f func(el *Element) error) error {
 		if el, entries, ok = takeElement(e.of, entries); !ok {
 			return e.corrupt()
 		}
-		entries = rest
 		if e.ends(&el) {
 			continue
 		}
