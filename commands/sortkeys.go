@@ -73,9 +73,9 @@ func (k *sortedKey) openRanking(q *Query, m *types.Meta) error {
 
 func (k *sortedKey) openElements(q *Query, e *types.Elements, m *types.Meta) error {
 	if k.view != nil {
-		return e.OpenView(k.view, &q.set.keys, q.key, m, m.Type)
+		return e.OpenView(k.view, &q.set.keys, q.key, m, m.Type, q.Now)
 	}
-	return e.Open(q.data, &q.set.keys, q.key, m, m.Type)
+	return e.Open(q.data, &q.set.keys, q.key, m, m.Type, q.Now)
 }
 
 // load reads the elements.

@@ -58,9 +58,9 @@ type operands struct {
 func (o *operands) open(e *types.Elements, i int, of types.Type) error {
 	r := &o.sources[i]
 	if o.view != nil {
-		return e.OpenView(o.view, o.keys, r.Key, &r.Meta, of)
+		return e.OpenView(o.view, o.keys, r.Key, &r.Meta, of, 0) // sets, whose members do not die
 	}
-	return e.Open(o.round, o.keys, r.Key, &r.Meta, of)
+	return e.Open(o.round, o.keys, r.Key, &r.Meta, of, 0)
 }
 
 func (o *operands) openRanking(z *types.Ranking, i int) error {
