@@ -58,7 +58,7 @@ type operands struct {
 func (o *operands) open(e *types.Elements, i int, of types.Type) error {
 	r := &o.sources[i]
 	if o.view != nil {
-		return e.OpenView(o.view, o.keys, r.Key, &r.Meta, of, 0)
+		return e.OpenView(o.view, o.keys, r.Key, &r.Meta, of, 0) // sets, whose members do not die
 	}
 	return e.Open(o.round, o.keys, r.Key, &r.Meta, of, 0)
 }

@@ -21,7 +21,7 @@ import (
 //	  part       s collection(8) 5 serial(8) number(4)                       bytes of a large element: see datum.go
 //	blob header  B blob(8)                                                   length(8) chunk size(4)
 //	blob chunk   b blob(8) chunk(4)                                          bytes
-//	expiry       x keyspace(4) expireAt(8) kind(1) slot hash form userkey    1; encoded in ttl/index.go
+//	expiry       x keyspace(4) expireAt(8) kind(1) slot hash form userkey    1; of the key, or of a hash's fields; encoded in ttl/index.go
 //	dead         d kind(1) id(8)                                             state(1): reclaim or staged
 //	system       ! name                                                      replicated: !keyspaces and !caps here, others in storage
 //	local        ~ name                                                      of this node only
