@@ -268,7 +268,11 @@ func (q *Query) sorted(s *sortOptions, k *sortedKey) ([]sortItem, error) {
 		if err := q.weigh(s, k, items); err != nil {
 			return nil, err
 		}
-		slices.SortStableFunc(items, s.compare)
+		if s.alpha {
+			slices.SortStableFunc(items, s.compare)
+		} else {
+			slices.SortFunc(items, s.compare) // which leaves no two in doubt but those that are the same
+		}
 	}
 	start, end := s.window(int64(len(items)))
 	return items[start:end], nil
