@@ -45,6 +45,7 @@ type DataSet struct {
 	parking      parking
 	watches      watches
 	staged       staged
+	runBytes     int          // of a result that gather before they go into its draft: batch_max_bytes
 	lcs          atomic.Int64 // bytes of the tables that LCS works on
 	hllSparseMax atomic.Int64 // hll_sparse_max_bytes
 	encodings    Encodings
@@ -145,6 +146,7 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	d.seed.Store(opts.Seed)
 	d.hllSparseMax.Store(3000)
 	d.encodings.reset()
+	d.runBytes = int(store.Budget().BatchMax)
 	d.opts.Values.Keys = &d.keys
 	d.opts.Values.Matches = func(pattern, name []byte) bool { return resp.Glob(pattern, name, false) }
 	d.access.init(store.Budget().Access, d.clock.Now())

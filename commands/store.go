@@ -98,7 +98,7 @@ func (u *Update) storeDerived(s *storing) error {
 		d.limit = limit
 		set := u.set
 		return d.askDraft(u, s.sources, s.bytes, func(d *derived, draft *Drafting) error {
-			d.result = result{of: s.of, draft: draft}
+			d.result = result{of: s.of, draft: draft, runBytes: set.runBytes, elements: s.elements, sum: s.bytes}
 			err := s.draw(&operands{keys: &set.keys, view: d.view, sources: d.sources}, &d.result)
 			if err == nil {
 				err = d.result.finish(limit)
@@ -132,7 +132,10 @@ func (u *Update) overwrite(name []byte, of types.Type) (limit int64, err error) 
 func (u *Update) storeResult(name []byte, r *result) error {
 	limit, err := u.overwrite(name, r.of)
 	if err == nil {
-		err = u.putMembers(r, limit)
+		r.sort()
+		r.expectNoMore()
+		r.converted = r.converted || r.judged && u.set.needsSkiplist(r.members)
+		err = u.putMembers(r, r.members, limit)
 	}
 	if err == nil {
 		u.W.Int(u.record.Count())
@@ -154,6 +157,9 @@ type result struct {
 	bytes   int
 	draft   *Drafting
 	drafted bool // some are there
+
+	runBytes      int   // that may be in memory
+	elements, sum int64 // there will be at most so many, of so many bytes, about
 }
 
 // scoredMember is a member outside of its sorted set, or, without a score, of its set.
@@ -162,8 +168,12 @@ type scoredMember struct {
 	score  float64
 }
 
-// draftMembers is how many members of a draft are one batch.
-const draftMembers = 500
+// draftMembers is how many members of a draft are one batch, memberBytes what one takes in memory beside its name.
+const (
+	draftMembers = 500
+	memberBytes  = 96
+	scoreBytes   = 8
+)
 
 func (r *result) add(member []byte, score float64) error {
 	if i, again := r.places[string(member)]; again {
@@ -176,8 +186,8 @@ func (r *result) add(member []byte, score float64) error {
 		r.places[string(member)] = len(r.members)
 	}
 	r.members = append(r.members, scoredMember{bytes.Clone(member), score})
-	r.bytes += len(member)
-	if r.draft != nil && (len(r.members) == draftMembers || r.bytes >= stageBatchBytes) {
+	r.bytes += len(member) + memberBytes
+	if r.draft != nil && r.bytes >= r.runBytes {
 		return r.flush()
 	}
 	return nil
@@ -191,28 +201,84 @@ func (r *result) nextSource() error {
 	return nil
 }
 
-// flush moves the members from memory into the draft.
+// flush moves the members from memory into the draft. Those of a sorted set go there in the order of their scores, which is what makes the run in
+// memory worth while; those of a set come in the order of their hashes.
 func (r *result) flush() error {
-	if len(r.members) == 0 {
-		return nil
+	r.sort()
+	r.converted = r.converted || r.judged && r.draft.d.needsSkiplist(r.members)
+	for run := r.members; len(run) > 0; {
+		n, bytes := 0, 0
+		for n < min(len(run), draftMembers) && bytes < stageBatchBytes {
+			bytes += len(run[n].member)
+			n++
+		}
+		if err := r.draft.Do(func(u *Update) error { return u.putMembers(r, run[:n], 0) }); err != nil {
+			return err
+		}
+		r.drafted = true
+		run = run[n:]
 	}
-	err := r.draft.Do(func(u *Update) error { return u.putMembers(r, 0) })
-	r.drafted = true
 	r.members, r.bytes = r.members[:0], 0
 	clear(r.places)
-	return err
+	return nil
 }
 
-// finish completes the draft, if there are members in it, and has it keep to a cap.
+// sort puts members into the order in which neighbours share leaves, where the encoding does not depend on who comes first.
+func (r *result) sort() {
+	if r.judged {
+		slices.SortFunc(r.members, compareScored)
+	}
+}
+
+// finish completes the draft, if there is one, and has it keep to a cap.
 func (r *result) finish(limit int64) error {
 	if !r.drafted {
-		return nil
+		if few(int64(len(r.members)), int64(r.bytes)) {
+			return nil
+		}
+		r.expectNoMore()
 	}
 	err := r.flush()
+	for more := true; more && err == nil; {
+		err = r.draft.Do(func(u *Update) error {
+			more, err = u.fitDraft(r.of)
+			return err
+		})
+	}
 	for err == nil && limit > 0 && r.draft.draft.Cap() != limit {
 		err = r.draft.Do(func(u *Update) error { return u.cutDraft(limit) })
 	}
 	return err
+}
+
+// expectNoMore is called when all members are in memory.
+func (r *result) expectNoMore() {
+	r.elements, r.sum = int64(len(r.members)), 0
+	for _, m := range r.members {
+		r.sum += int64(len(m.member))
+	}
+}
+
+// fitDraft joins some buckets of a draft that has become smaller than was expected.
+func (u *Update) fitDraft(of types.Type) (more bool, err error) {
+	if of == types.Set {
+		e, err := u.ledger.EditElements(&u.record, of)
+		if err == nil {
+			more, err = e.Fit(draftMembers)
+		}
+		if err == nil {
+			e.Save()
+		}
+		return more, err
+	}
+	e, err := u.ledger.EditZSet(&u.record, 2)
+	if err == nil {
+		more, err = e.Fit(draftMembers)
+	}
+	if err == nil {
+		err = e.Save()
+	}
+	return more, err
 }
 
 // cutDraft drops some of the members that exceed a cap. When none do, the draft gets the cap.
@@ -231,17 +297,14 @@ func (u *Update) cutDraft(limit int64) error {
 	return e.Save()
 }
 
-// putMembers adds the members in memory to u.record, a draft or a key.
-func (u *Update) putMembers(r *result, limit int64) error {
-	if r.judged {
-		slices.SortFunc(r.members, compareScored) // neighbours share leaves, and the encoding does not depend on who came first
-	}
-	names := make([][]byte, len(r.members))
+// putMembers adds some members to u.record, a draft or a key.
+func (u *Update) putMembers(r *result, members []scoredMember, limit int64) error {
+	names := make([][]byte, len(members))
 	for i := range names {
-		names[i] = r.members[i].member
+		names[i] = members[i].member
 	}
 	if r.of == types.ZSet {
-		return u.putScoredMembers(r, names, limit)
+		return u.putScoredMembers(r, members, names, limit)
 	}
 	e, err := u.ledger.EditElements(&u.record, types.Set)
 	if err == nil {
@@ -250,6 +313,7 @@ func (u *Update) putMembers(r *result, limit int64) error {
 	if err != nil {
 		return err
 	}
+	e.Expect(r.elements, r.sum)
 	if r.converted && len(names) > 0 {
 		e.Convert()
 	}
@@ -262,7 +326,7 @@ func (u *Update) putMembers(r *result, limit int64) error {
 	return nil
 }
 
-func (u *Update) putScoredMembers(r *result, names [][]byte, limit int64) error {
+func (u *Update) putScoredMembers(r *result, members []scoredMember, names [][]byte, limit int64) error {
 	e, err := u.ledger.EditZSet(&u.record, len(names))
 	if err == nil {
 		err = e.Need(names)
@@ -270,14 +334,15 @@ func (u *Update) putScoredMembers(r *result, names [][]byte, limit int64) error 
 	if err != nil {
 		return err
 	}
+	e.Expect(r.elements, r.sum+scoreBytes*r.elements)
 	if limit > 0 {
 		e.SetCap(limit)
 	}
-	if len(names) > 0 && (r.converted || r.judged && u.needsSkiplist(r.members)) {
+	if r.converted && len(names) > 0 {
 		e.Convert()
 	}
 	missed := false
-	for _, m := range r.members {
+	for _, m := range members {
 		if !missed {
 			err := u.putAggregated(e, r, m)
 			if missed = err == storage.ErrMiss; err != nil && !missed {
@@ -310,8 +375,8 @@ func (u *Update) putAggregated(e types.ZSetEdit, r *result, m scoredMember) erro
 }
 
 // needsSkiplist tells whether Redis would not keep the members in a listpack.
-func (u *Update) needsSkiplist(members []scoredMember) bool {
-	limits := &u.set.encodings
+func (d *DataSet) needsSkiplist(members []scoredMember) bool {
+	limits := &d.encodings
 	tooLong := func(m scoredMember) bool { return int64(len(m.member)) > limits.ZSetBytes.Load() }
 	return int64(len(members)) > limits.ZSetEntries.Load() || slices.ContainsFunc(members, tooLong)
 }

@@ -79,6 +79,7 @@ func TestStoredFromViews(t *testing.T) {
 			d := seeded(t, 95+uint64(n))
 			h := newHouse(t, Options{Values: values})
 			c := h.client()
+			h.set.runBytes = 100_000 * (1 + n)
 			d.fill(c, 2000)
 			for i, line := range storingLines {
 				switch i % 3 {
@@ -170,7 +171,7 @@ func TestLeftDrafts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := result{of: types.Set, draft: draft}
+		r := result{of: types.Set, draft: draft, runBytes: 1000}
 		for i := range 2 * draftMembers {
 			if err := r.add([]byte(strconv.Itoa(i)), 0); err != nil {
 				t.Fatal(err)

@@ -418,9 +418,8 @@ func (o *zOperation) draw(from *operands, r *result) error {
 		}
 	}
 	s.prepare(o)
-	draft := r.draft
-	*r = o.result()
-	r.draft = draft
+	empty := o.result()
+	r.judged, r.places, r.aggregate = empty.judged, empty.places, empty.aggregate
 	if o.kind == zUniting {
 		return s.collect(r)
 	}

@@ -20,6 +20,8 @@ type Edit struct {
 
 	announced int   // names that will be put or removed, as far as Need was told
 	timeRows  int64 // of a spread hash: how many rows the tree of its fields' times has
+
+	expected, expectedBytes int64 // elements, and bytes of them, as far as Expect was told
 }
 
 // openBucket is a bucket in an Edit's hands.
@@ -48,6 +50,7 @@ func (l *Ledger) EditElements(r *Record, of Type) (*Edit, error) {
 	}
 	e.l, e.r, e.open, e.changed, e.announced = l, r, e.open[:0], false, 0
 	clear(e.byStart)
+	e.expected, e.expectedBytes = 0, 0
 	packed := e.packed[:0]
 	err := e.Elements.Open(l.txn, l.options.Keys, r.Key, &r.Meta, of, l.nowMs)
 	e.from, e.packed = e, append(packed, e.packed...)
@@ -61,6 +64,22 @@ func (l *Ledger) EditElements(r *Record, of Type) (*Edit, error) {
 func (e *Edit) Need(names [][]byte) error {
 	e.announced = len(names)
 	return e.Elements.Need(names)
+}
+
+// Expect says how many elements, of how many bytes, a collection will have at most that is packed as yet. It then spreads over as many buckets as
+// that takes: who comes with the elements in the order of their hashes would otherwise fill few buckets beyond measure.
+func (e *Edit) Expect(count, bytes int64) { e.expected, e.expectedBytes = count, bytes }
+
+// Fit joins up to n of the buckets that are too many, and tells whether there are more.
+func (e *Edit) Fit(n int) (more bool, err error) {
+	for range n {
+		before := e.buckets
+		if err := e.shrink(); err != nil || e.buckets == before {
+			return false, err
+		}
+		e.changed = true
+	}
+	return true, nil
 }
 
 // Get is how its Elements read: the buckets in its hands before all others.
@@ -293,8 +312,9 @@ func (e *Edit) spread() error {
 	packed := e.packed
 	e.id = e.l.txn.NewID()
 	e.bytes = 0
-	e.table = table{size: int64(len(packed))}
-	e.buckets = e.wanted(max(e.count, 1))
+	e.table = table{size: max(int64(len(packed)), e.expectedBytes)}
+	e.buckets = e.wanted(max(e.count, e.expected, 1))
+	e.size = int64(len(packed))
 	e.changed = true
 	for len(packed) > 0 {
 		el, rest, ok := takeElement(e.of, packed)
