@@ -198,3 +198,20 @@ func TestLeftDrafts(t *testing.T) {
 	h.audit()
 	h.check()
 }
+
+// TestDraftsKeepFieldTimes: the fields of a large hash die in its copy when they die in it.
+func TestDraftsKeepFieldTimes(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	for i := range 3000 {
+		c.do("hset", "h", strconv.Itoa(i), "v")
+	}
+	c.must("*2\r\n:1\r\n:1\r\n", "hpexpire", "h", "5000", "fields", "2", "1", "2999")
+	c.must(num(1), "copy", "h", "d")
+	c.must("*2\r\n:5000\r\n:5000\r\n", "hpttl", "d", "fields", "2", "1", "2999")
+	h.hands.pass(5001)
+	c.must("*2\r\n$-1\r\n$-1\r\n", "hmget", "d", "1", "2999")
+	h.wantNothingStaged()
+	h.audit()
+	h.check()
+}
