@@ -320,6 +320,9 @@ func (p *plainElements) runKeys(args []string, k *plain) string {
 		}
 		ms, _ := strconv.ParseInt(args[2], 10, 64)
 		k.expireAt = p.now + ms
+		if ms == 0 {
+			delete(p.dbs[p.db], args[1])
+		}
 		return num(1)
 	case "persist":
 		if k == nil || k.expireAt == 0 {
