@@ -7,13 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// HTTP answers those who watch over the server: /metrics, /healthz and /readyz.
+// HTTP answers those who watch over the server: /metrics, /healthz and /readyz, and those who may use DEBUG: /debug/pprof/.
 type HTTP struct {
 	server http.Server
 	done   chan struct{} // closed when nothing is accepted any more
@@ -36,6 +37,9 @@ func (s *Server) ServeMetrics(l net.Listener) *HTTP {
 	}))
 	paths.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	paths.HandleFunc("GET /readyz", s.readyz)
+	paths.HandleFunc("GET /debug/pprof/", s.toDebuggers(pprof.Index))
+	paths.HandleFunc("GET /debug/pprof/profile", s.toDebuggers(pprof.Profile))
+	paths.HandleFunc("GET /debug/pprof/trace", s.toDebuggers(pprof.Trace))
 	h := &HTTP{done: make(chan struct{})}
 	h.server = http.Server{
 		Handler: paths, ReadHeaderTimeout: httpHeaderTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout, IdleTimeout: httpIdle,
@@ -57,6 +61,18 @@ func (h *HTTP) Close() {
 	}
 	h.server.Close()
 	<-h.done
+}
+
+// toDebuggers answers those who may use DEBUG, as enable_debug_command says; for all others there is nothing.
+func (s *Server) toDebuggers(answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		if s.opts.Debug == DebugAll || s.opts.Debug == DebugLocal && isLocal(host) {
+			answer(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	}
 }
 
 // readyz answers 200 if commands of all kinds are served, else 503 and why not.

@@ -315,22 +315,48 @@ func (d damaged) Status() storage.Status {
 // scrape is what /metrics answers.
 func (ts *testServer) scrape() string {
 	ts.t.Helper()
+	status, body := ts.fetch("/metrics")
+	if status != http.StatusOK {
+		ts.t.Fatal(status, body)
+	}
+	return body
+}
+
+// fetch asks for a path of metrics_listen.
+func (ts *testServer) fetch(path string) (status int, body string) {
+	ts.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		ts.t.Fatal(err)
 	}
 	h := ts.ServeMetrics(l)
 	defer h.Close()
-	r, err := http.Get("http://" + l.Addr().String() + "/metrics")
+	r, err := http.Get("http://" + l.Addr().String() + path)
 	if err != nil {
 		ts.t.Fatal(err)
 	}
 	defer r.Body.Close()
 	b, err := io.ReadAll(r.Body)
-	if err != nil || r.StatusCode != http.StatusOK {
-		ts.t.Fatal(r.Status, err)
+	if err != nil {
+		ts.t.Fatal(err)
 	}
-	return string(b)
+	return r.StatusCode, string(b)
+}
+
+// TestProfiles are for those who may use DEBUG.
+func TestProfiles(t *testing.T) {
+	t.Parallel()
+	for access, want := range map[DebugAccess]int{DebugNobody: http.StatusNotFound, DebugLocal: http.StatusOK, DebugAll: http.StatusOK} {
+		ts := startServer(t, setup{debug: access})
+		for _, path := range []string{"/debug/pprof/goroutine?debug=1", "/debug/pprof/profile?seconds=1"} {
+			if status, body := ts.fetch(path); status != want || status == http.StatusOK && len(body) < 100 {
+				t.Errorf("enable_debug_command %s, %s: %d, %d bytes", access, path, status, len(body))
+			}
+		}
+		if status, body := ts.fetch("/debug/pprof/cmdline"); status != http.StatusNotFound && strings.Contains(body, "-test") {
+			t.Errorf("the command line, which may have a password, is shown: %d %q", status, body)
+		}
+	}
 }
 
 // TestMetrics: the metrics are INFO's figures, complete histograms, and there before the log has been replayed.

@@ -46,11 +46,12 @@ func (p *peer) init(id uint64, socket net.Conn) {
 		p.addr = p.laddr + ":0"
 		p.laddr = p.addr
 	case *net.TCPAddr:
-		// Redis compares the text, so 127.0.0.2 is somewhere else.
-		ip := remote.IP.String()
-		p.local = ip == "127.0.0.1" || ip == "::1"
+		p.local = isLocal(remote.IP.String())
 	}
 }
+
+// isLocal compares the text, as Redis does, so 127.0.0.2 is somewhere else.
+func isLocal(ip string) bool { return ip == "127.0.0.1" || ip == "::1" }
 
 // portrait is what CLIENT LIST shows of a session: its state when its connection last waited or answered. The session itself is its
 // goroutine's alone.
