@@ -80,15 +80,28 @@ func (u *Update) edit(name []byte, of types.Type) (*types.Edit, error) {
 	u.record = r
 	e, err := u.ledger.EditElements(&u.record, of)
 	if err == nil && e.Ending() {
-		err = u.removeEnded(e, endedMetMax)
+		// They are gone before the command begins, which may find that there is nothing for it to change.
+		if _, err = u.removeEnded(e, endedMetMax); err == nil {
+			u.record, err = u.ledger.Open(r.Key, name)
+		}
+		if err == nil {
+			e, err = u.ledger.EditElements(&u.record, of)
+		}
 	}
 	return e, err
 }
 
-func (u *Update) removeEnded(e *types.Edit, limit int) error {
-	n, err := e.RemoveEnded(limit)
-	u.ledger.ExpiredFields += n
-	return err
+// removeEnded removes fields that are past their time, for good. Nobody can see that, so it is quiet, and no change.
+func (u *Update) removeEnded(e *types.Edit, limit int) (removed int, err error) {
+	changes, effects := u.ledger.Changes, u.txn.Len()
+	if removed, err = e.RemoveEnded(limit); err != nil {
+		return 0, err
+	}
+	e.Save()
+	u.ledger.Changes = changes
+	u.ledger.ExpiredFields += removed
+	u.ledger.Hush(effects)
+	return removed, nil
 }
 
 // scanElements is the first half of HSCAN, SSCAN and ZSCAN.

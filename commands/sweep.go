@@ -112,20 +112,15 @@ func (u *Update) sweepRow(key, row []byte, limit int) (fields int, more bool, er
 	return 0, false, nil // our time is behind the sweeper's
 }
 
-// sweepFields removes fields that are past their time. Nobody can see that, so it is quiet, and no change.
+// sweepFields removes fields that are past their time.
 func (u *Update) sweepFields(r *types.Record, limit int) (removed int, more bool, err error) {
 	e, err := u.ledger.EditElements(r, types.Hash)
+	if err == nil {
+		removed, err = u.removeEnded(e, limit)
+	}
 	if err != nil {
 		return 0, false, err
 	}
-	changes, effects := u.ledger.Changes, u.txn.Len()
-	if removed, err = e.RemoveEnded(limit); err != nil {
-		return 0, false, err
-	}
-	e.Save()
-	u.ledger.Changes = changes
-	u.ledger.ExpiredFields += removed
-	u.ledger.Hush(effects)
 	return removed, e.Len() > 0 && e.Ending(), nil
 }
 

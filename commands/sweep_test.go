@@ -309,3 +309,52 @@ func TestWritesRemoveFields(t *testing.T) {
 	h.audit()
 	h.check()
 }
+
+// A command that finds nothing to change removes such fields whole or not at all, what lies apart of them included, and touches no WATCH.
+func TestWritesThatChangeNothingRemoveFields(t *testing.T) {
+	long := strings.Repeat("n", 2000)
+	for _, command := range [][]string{
+		{"hsetnx", "h", "stays", "w"},
+		{"hsetex", "h", "fnx", "fields", "1", "stays", "w"},
+		{"hdel", "h", "none"},
+	} {
+		h := newHouse(t, Options{})
+		c := h.client()
+		c.mortal("other", 200, "1000")
+		c.must(num(1), "hset", "h", "stays", "v")
+		c.must(num(1), "hsetex", "h", "px", "100", "fields", "2", long, strings.Repeat("v", 5000), "f", "v")
+		h.hands.pass(200)
+		c.must(ok, "watch", "h")
+		h.client().must(num(0), command...)
+		h.audit()
+		c.must(num(1), "hlen", "h")
+		c.must(num(1), "copy", "h", "d")
+		c.must(ok, "multi")
+		c.must("+QUEUED\r\n", "hlen", "d")
+		c.must("*1\r\n"+num(1), "exec")
+		if n := h.set.Stats().ExpiredFields.Load(); n != 2 {
+			t.Errorf("%q: %d fields counted as expired", command, n)
+		}
+		h.check()
+	}
+}
+
+// The last fields of a hash may be past their time: then the one that a command sets is the first of a new hash.
+func TestWriteToAHashWhoseFieldsHaveAllDied(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.mortal("h", 300, "1000")
+	c.must(num(1), "hdel", "h", "stays")
+	for i := 5; i < 300; i++ {
+		c.must(num(1), "hdel", "h", fmt.Sprint("f", i))
+	}
+	h.hands.pass(2000)
+	c.must(num(0), "hdel", "h", "f1")
+	c.must(num(0), "exists", "h")
+	h.audit()
+	h.check()
+	c.must(num(1), "hset", "h", "f1", "v")
+	c.must("*2\r\n"+bulk("f1")+bulk("v"), "hgetall", "h")
+	h.audit()
+	h.check()
+}
