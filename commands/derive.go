@@ -11,13 +11,15 @@ import (
 // derived is a large value on its way from others to its key: COPY's, the result of BITOP, and what commands store that combine collections. It is
 // made from a view, without the lock, into a blob or a draft that nobody owns; then the row runs again, and adopts it unless somebody has
 // touched a source meanwhile. Nobody waits for it; if the sources are written all the time, the row runs at last as it would within MULTI.
+// What a search through a long list finds (search.go) is derived in the same way.
 type derived struct {
 	sources []types.Record // their meta records at the time of the view
 	length  int
 
-	// One of both makes the value: pour writes a string, draw a collection.
-	pour func(*derived, *Staging) error
-	draw func(*derived, *Drafting) error
+	// One of these makes the value: pour writes a string, draw a collection; a search finds places.
+	pour   func(*derived, *Staging) error
+	draw   func(*derived, *Drafting) error
+	search *listSearch
 
 	view  *storage.View // from which the sources are read
 	watch Watch         // of the sources since then
@@ -28,6 +30,8 @@ type derived struct {
 
 	result result // of a command that stores: what of it is not in the draft
 	limit  int64  // … and its cap
+
+	misses int // of a search under the lock
 
 	stale []func() // forget what was made of the sources as they were before
 }
@@ -85,6 +89,9 @@ func (s *derived) letGo(d *DataSet) {
 
 // forgetter returns what is to be called with the value, which was not taken.
 func (s *derived) forgetter(d *DataSet) func() {
+	if search := s.search; search != nil {
+		return func() { search.forget(d) }
+	}
 	if draft := s.draft; s.draw != nil {
 		return func() { draft.End(false) }
 	}
@@ -94,9 +101,12 @@ func (s *derived) forgetter(d *DataSet) func() {
 
 // run makes what was asked for. The lock is not held.
 func (s *derived) run(d *DataSet) (err error) {
-	if s.draw != nil {
+	switch {
+	case s.search != nil:
+		err = s.search.run(d, s.view, &s.sources[0].Meta)
+	case s.draw != nil:
 		err = s.runDraft(d)
-	} else {
+	default:
 		err = s.runBlob(d)
 	}
 	s.ready = err == nil
@@ -161,7 +171,7 @@ func (d *DataSet) updateDerived(c *Call) (err error) {
 		}
 		err = d.store.Update(&c.txn, (*writeRound)(c))
 		switch {
-		case err == storage.ErrTooLarge && touched > deriveAttempts:
+		case err == storage.ErrTooLarge && touched > deriveAttempts && s.search == nil:
 			return ErrDeriveTouched
 		case err != errDeriveFirst:
 			return err

@@ -25,7 +25,7 @@ func listRows() []*Row {
 			Categories: CatList, Group: "list", Since: "2.2.0",
 			Summary:    "Insert an element before or after another element in a list",
 			Complexity: "O(N) where N is the number of elements to traverse before seeing the value pivot. This means that inserting somewhere on the left end on the list (head) can be considered O(1) and inserting somewhere on the right end (tail) is O(N).",
-			Write:      lInsert,
+			Write:      lInsert, Derives: true,
 		},
 		{
 			Name: "llen", Arity: 2, Flags: FlagReadonly | FlagFast,
@@ -99,7 +99,7 @@ func listRows() []*Row {
 			Categories: CatList, Group: "list", Since: "1.0.0",
 			Summary:    "Remove elements from a list",
 			Complexity: "O(N+M) where N is the length of the list and M is the number of elements removed.",
-			Write:      lRem,
+			Write:      lRem, Derives: true,
 		},
 		{
 			Name: "lset", Arity: 4, Flags: FlagWrite | FlagDenyOOM,
@@ -465,15 +465,15 @@ func lInsert(u *Update) error {
 		u.W.Int(0)
 		return nil
 	}
-	found, err := s.Find(u.data, u.Args[3])
+	places, err := u.search(s, &listSearch{value: u.Args[3], limit: 1})
 	if err != nil {
 		return err
 	}
-	if !found {
+	if len(places) == 0 {
 		u.W.Int(-1)
 		return nil
 	}
-	i := s.Index()
+	i := places[0]
 	if behind {
 		i++
 	}
@@ -490,19 +490,25 @@ func lRem(u *Update) error {
 	if err != nil {
 		return err
 	}
-	limit := max(count, -count, 0) // all, if there is no number -count: C's is below 0, and never reached
+	limit := max(count, -count)
+	if limit <= 0 { // all, also if there is no number -count: C's is below 0, and never reached
+		limit = -1
+	}
 	s, err := u.editList(u.Args[1])
 	if err != nil {
 		return err
 	}
-	removed, err := s.Remove(&u.ledger, u.Args[3], limit, count < 0)
+	places, err := u.search(s, &listSearch{value: u.Args[3], limit: limit, backward: count < 0, removes: true})
 	if err != nil {
 		return err
 	}
-	if removed > 0 {
+	if len(places) > 0 {
+		if err := s.RemoveAt(&u.ledger, places); err != nil {
+			return err
+		}
 		s.Save(&u.ledger)
 	}
-	u.W.Int(removed)
+	u.W.Int(int64(len(places)))
 	return nil
 }
 
@@ -591,35 +597,25 @@ func lPosView(q *Query, v *storage.View) error {
 
 func (q *Query) replyPositions(s *types.ListValue, from types.Getter) error {
 	p := &q.listState.find
-	mark, matches, written := q.W.Len(), int64(0), 0
-	step := s.Next
-	if s.MoveTo(0); p.backward {
-		step = s.Prev
-		s.MoveTo(s.Len())
+	before := min(max(p.rank, 1)-1, s.Len()) // the matches that do not count
+	f := types.Finding{Value: q.Args[2], Limit: -1, Backward: p.backward}
+	if p.count != 0 {
+		f.Limit = before + min(max(p.count, 1), s.Len())
 	}
-	for range p.limit {
-		_, err := step(from)
-		found := false
-		if err == nil {
-			found, err = s.Is(from, q.Args[2])
-		}
-		if err != nil {
+	mark, written := q.W.Len(), 0
+	s.Begin(&f)
+	for left, over := p.limit, false; left > 0 && !over; left -= searchStep {
+		var err error
+		if over, err = s.Search(from, &f, min(left, searchStep)); err != nil {
 			return err
 		}
-		if !found {
-			continue
+		for _, place := range f.Places {
+			if before--; before < 0 {
+				q.W.Int(place)
+				written++
+			}
 		}
-		if matches++; matches < p.rank {
-			continue
-		}
-		i := s.Index()
-		if p.backward {
-			i++
-		}
-		q.W.Int(i)
-		if written++; p.count < 0 || int64(written) == p.count {
-			break
-		}
+		f.Places = f.Places[:0]
 	}
 	switch {
 	case p.count >= 0:

@@ -308,3 +308,132 @@ func TestLists(t *testing.T) {
 		})
 	}
 }
+
+// A search through a long list that is not in memory, and the change where it ends, read nothing with the lock held, wherever that is.
+func TestColdListsAreSearchedWithoutTheLock(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	const length, run = 120_000, 1000
+	var want []string
+	for i := 0; i < length; i += run {
+		args := []string{"rpush", "l"}
+		for n := range run {
+			value := "element " + strconv.Itoa(i+n)
+			if (i+n)%5000 == 4999 {
+				value = "again"
+			}
+			if (i+n)%20_000 == 300 {
+				value = strings.Repeat("a", 3000)
+			}
+			if (i+n)/110%100 == 50 { // most of a leaf
+				value = "bunch"
+			}
+			args = append(args, value)
+		}
+		want = append(want, args[2:]...)
+		c.do(args...)
+	}
+	p := plainLists{"l": want}
+	at := func(i int) string { return "element " + strconv.Itoa(i) }
+	lines := [][]string{
+		{"linsert", "l", "before", at(60_000), "new"},
+		{"linsert", "l", "after", "again", "new"},
+		{"linsert", "l", "after", at(119_998), "new"},
+		{"linsert", "l", "before", at(0), "new"},
+		{"linsert", "l", "after", "none", "new"},
+		{"linsert", "l", "before", at(99_000), strings.Repeat("b", 5000)},
+		{"lrem", "l", "1", at(70_000)},
+		{"lrem", "l", "-1", at(70_001)},
+		{"lrem", "l", "-1", at(2)},
+		{"lrem", "l", "0", "none"},
+		{"lrem", "l", "-3", "again"},
+		{"lrem", "l", "2", strings.Repeat("a", 3000)},
+		{"lrem", "l", "0", "again"},
+		{"lrem", "l", "0", "bunch"},
+	}
+	for i, args := range lines {
+		if err := h.store.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		h.store.DropCache()
+		before := h.store.Stats().LockedReads.Load()
+		compare(t, i, args, c.do(args...), p.run(args))
+		if n := h.store.Stats().LockedReads.Load() - before; n != 0 {
+			t.Errorf("%.60q read the disk with the lock held", args)
+		}
+	}
+	compare(t, 0, []string{"the whole list"}, c.do("lrange", "l", "0", "-1"), bulks(p["l"]))
+	h.wantNothingStaged()
+	h.audit()
+	h.check()
+}
+
+// TestListsAreSearchedUnderWriters: elements come and go at both ends of a list while it is searched, so that places move.
+func TestListsAreSearchedUnderWriters(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	p := plainLists{}
+	for i := 0; i < 4000; i += 100 {
+		args := []string{"rpush", "l"}
+		for n := range 100 {
+			args = append(args, "element "+strconv.Itoa(i+n))
+		}
+		p.run(args)
+		c.do(args...)
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		w := h.client()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			w.do([]string{"lpush", "rpush"}[i%2], "l", "moves")
+			if i%20 == 19 {
+				w.do("lrem", "l", "0", "moves")
+			}
+		}
+	}()
+	for i := range 200 {
+		if i%50 == 0 {
+			h.store.DropCache()
+		}
+		at := "element " + strconv.Itoa(1500+10*i)
+		for _, args := range [][]string{{"linsert", "l", "before", at, "new"}, {"lrem", "l", "-1", at}} {
+			p.run(args)
+			if got := c.do(args...); got[0] != ':' || got == num(-1) || got == num(0) {
+				t.Errorf("%q: %s", args, got)
+			}
+		}
+	}
+	close(stop)
+	<-done
+	c.do("lrem", "l", "0", "moves")
+	compare(t, 0, []string{"the whole list"}, c.do("lrange", "l", "0", "-1"), bulks(p["l"]))
+	h.wantNothingStaged()
+	h.audit()
+	h.check()
+}
+
+// TestListSearchesAreLimited: what a search finds counts for staged_max_bytes.
+func TestListSearchesAreLimited(t *testing.T) {
+	h := newHouse(t, Options{StagedMax: 8 << 10})
+	c := h.client()
+	for range 20 {
+		c.do(append([]string{"rpush", "l"}, slices.Repeat([]string{"many", "few"}, 50)...)...)
+	}
+	c.must(num(1000), "lrem", "l", "0", "many")
+	for range 20 {
+		c.do(append([]string{"rpush", "l"}, slices.Repeat([]string{"many"}, 100)...)...)
+	}
+	if got := c.do("lrem", "l", "0", "many"); !strings.Contains(got, "staged_max_bytes") {
+		t.Errorf("16,000 bytes of places: %q", got)
+	}
+	c.must(num(900), "lrem", "l", "-900", "many")
+	c.must(num(2100), "llen", "l")
+	h.wantNothingStaged()
+	h.check()
+}

@@ -23,14 +23,13 @@ type ListValue struct {
 	walked int64 // leaves that the cursor came to since MoveTo
 	halted bool  // what lies apart of the element was not in memory
 
-	starts  []int // where the elements begin in the leaf [back, back + len(starts)), for Prev
-	backOf  []byte
-	back    int64
-	value   []byte // an element that lies apart
-	insert  []byte // elements on their way into the list
-	packed  []byte
-	shape   []byte
-	matches []int64
+	starts []int // where the elements begin in the leaf [back, back + len(starts)), for Prev
+	backOf []byte
+	back   int64
+	value  []byte // an element that lies apart
+	insert []byte // elements on their way into the list
+	packed []byte
+	shape  []byte
 }
 
 // listTree is how the tree of a list looks.
@@ -219,8 +218,8 @@ func (s *ListValue) Fetch(r Reader, err error, i, j int64) error {
 
 // FetchAhead asks for what a walk will need next, if err is that the cursor came to something that is not in memory, and returns err. Nobody
 // knows where the walk will end, so it asks for more each time: 64 leaves (some 10,000 short elements), then 16 times those that it has
-// seen. A command has four rounds, of which the meta record and inner nodes may take two: a walk through a cold list that is longer than
-// a hundred thousand elements or so reads on with the lock held, leaf by leaf.
+// seen. A command has four rounds, of which the meta record and inner nodes may take two: a walk through more than a hundred thousand elements
+// or so that are not in memory reads on with the lock held, leaf by leaf, so only MULTI goes that far.
 func (s *ListValue) FetchAhead(r Reader, err error, backward bool) error {
 	if err != storage.ErrMiss || s.c.id == 0 {
 		return err
@@ -406,6 +405,53 @@ func (s *ListValue) rebuild(l *Ledger, i, j int64) error {
 	return err
 }
 
+// Finding is a search through a list for elements that are Value, from one end.
+type Finding struct {
+	Value    []byte
+	Limit    int64   // how many more are wanted; below 0: all
+	Backward bool    // from the last element on
+	Places   []int64 // of those found, in the order in which they were
+}
+
+// Begin moves the cursor to where a search begins.
+func (s *ListValue) Begin(f *Finding) {
+	s.MoveTo(0)
+	if f.Backward {
+		s.MoveTo(s.c.count)
+	}
+}
+
+// Search goes on with a search: past n elements at most. over tells that there is nothing more to be found.
+func (s *ListValue) Search(g Getter, f *Finding, n int64) (over bool, err error) {
+	needle, n := s.needle(f.Value), min(n, s.c.count)
+	step, pass, end, to := s.Next, s.passOthers, s.c.count, min(s.c.count, s.at+n)
+	if f.Backward {
+		step, pass, end, to = s.Prev, s.passOthersBack, 0, max(0, s.at-n)
+	}
+	for f.Limit != 0 {
+		pass(needle, to)
+		if s.at == to {
+			break
+		}
+		found := false
+		if _, err = step(g); err == nil {
+			found, err = s.Is(g, f.Value)
+		}
+		if err != nil {
+			return false, err
+		}
+		if found {
+			place := s.at
+			if !f.Backward {
+				place--
+			}
+			f.Places = append(f.Places, place)
+			f.Limit--
+		}
+	}
+	return f.Limit == 0 || s.at == end, nil
+}
+
 // needle is how an element lies inline that is this value, nil if it lies apart.
 func (s *ListValue) needle(value []byte) []byte {
 	if len(value) > inlineMaxBytes {
@@ -415,13 +461,14 @@ func (s *ListValue) needle(value []byte) []byte {
 	return s.insert
 }
 
-// passOthers passes what is left of the leaf, or of the packed list, up to an element that is the needle: a search through a long list is this.
-func (s *ListValue) passOthers(needle []byte) {
+// passOthers passes what is left of the leaf, or of the packed list, up to an element that is the needle, or to the one at to: a search through a
+// long list is this.
+func (s *ListValue) passOthers(needle []byte, to int64) {
 	if s.runAt != s.at || needle == nil {
 		return
 	}
 	run := s.run
-	for len(run) > 0 && !bytes.HasPrefix(run, needle) {
+	for len(run) > 0 && s.at < to && !bytes.HasPrefix(run, needle) {
 		size := 1 + int(run[0]>>1)
 		if run[0]&0x81 != 0 {
 			size = listTree.elementSize(run)
@@ -435,110 +482,80 @@ func (s *ListValue) passOthers(needle []byte) {
 	s.run, s.runAt = run, s.at
 }
 
-// Find moves the cursor behind the first element that is value; found is false if there is none.
-func (s *ListValue) Find(r Reader, value []byte) (found bool, err error) {
-	s.MoveTo(0)
-	needle := s.needle(value)
-	for {
-		s.passOthers(needle)
-		ok, err := s.Next(r)
-		if err == nil && ok {
-			found, err = s.Is(r, value)
-		}
-		if err != nil {
-			return false, s.FetchAhead(r, err, false)
-		}
-		if !ok || found {
-			return found, nil
-		}
+// passOthersBack is passOthers for Prev.
+func (s *ListValue) passOthersBack(needle []byte, to int64) {
+	if needle == nil || s.at > s.back+int64(len(s.starts)) {
+		return
+	}
+	for s.at > max(to, s.back) && !bytes.HasPrefix(s.backOf[s.starts[s.at-1-s.back]:], needle) {
+		s.at--
 	}
 }
 
-// Remove removes the elements that are value: the first limit ones, or the last ones, or, if limit is 0, all.
-func (s *ListValue) Remove(l *Ledger, value []byte, limit int64, backward bool) (removed int64, err error) {
-	if err := s.match(l.txn, value, limit, backward); err != nil {
-		return 0, err
+// NodesAround returns the numbers of the nodes that a change at some places, in ascending order, reads: the ways to these, and neighbours with which
+// what is left of a node may become one. goes is the element that is removed at each place, nil if none is.
+func (s *ListValue) NodesAround(g Getter, places []int64, goes []byte) ([]uint64, error) {
+	size := 0
+	switch {
+	case s.c.id == 0:
+		return nil, nil
+	case goes == nil:
+	case len(goes) > inlineMaxBytes:
+		size = serialBytes
+	default:
+		size = datumBytes(len(goes))
 	}
-	removed = int64(len(s.matches))
-	if removed == s.c.count {
+	return s.tree.around(nil, g, s.tree.height, s.tree.root, 0, places, int64(size))
+}
+
+// Need asks for nodes.
+func (s *ListValue) Need(r Reader, nodes []uint64) error {
+	keys := make([][]byte, len(nodes))
+	for i, node := range nodes {
+		keys[i] = appendNode(nil, s.c.id, node)
+	}
+	return r.Need(keys...)
+}
+
+// RemoveAt removes the elements at some places, in ascending order.
+func (s *ListValue) RemoveAt(l *Ledger, places []int64) (err error) {
+	if int64(len(places)) == s.c.count {
 		s.c.count = 0
-		return removed, nil
+		return nil
 	}
-	for err == nil && len(s.matches) > 0 { // from the last one on, so that the places of the others stay what they are
-		err = s.removeFromLeaf(l)
+	for err == nil && len(places) > 0 { // from the last one on, so that the places of the others stay what they are
+		places, err = s.removeFromLeaf(l, places)
 	}
-	if cap(s.matches) > 4<<10 {
-		s.matches = nil
-	}
-	return removed, err
+	return err
 }
 
-// match makes s.matches the places of the elements that are value, in ascending order.
-func (s *ListValue) match(r Reader, value []byte, limit int64, backward bool) error {
-	s.matches = s.matches[:0]
-	s.MoveTo(0)
-	step, needle := s.Next, s.needle(value)
-	if backward {
-		s.MoveTo(s.c.count)
-		step = s.Prev
-	}
-	for limit == 0 || int64(len(s.matches)) < limit {
-		if !backward {
-			s.passOthers(needle)
-		}
-		ok, err := step(r)
-		found := false
-		if err == nil && ok {
-			found, err = s.Is(r, value)
-		}
-		switch {
-		case err != nil:
-			return s.FetchAhead(r, err, backward)
-		case !ok:
-			limit = -1
-		case found && backward:
-			s.matches = append(s.matches, s.at)
-		case found:
-			s.matches = append(s.matches, s.at-1)
-		}
-		if limit < 0 {
-			break
-		}
-	}
-	if backward {
-		for i, j := 0, len(s.matches)-1; i < j; i, j = i+1, j-1 {
-			s.matches[i], s.matches[j] = s.matches[j], s.matches[i]
-		}
-	}
-	return nil
-}
-
-// removeFromLeaf removes those matches that are in the same leaf as the last one, all at once.
-func (s *ListValue) removeFromLeaf(l *Ledger) error {
-	last := len(s.matches) - 1
-	_, first, err := s.leaf(l.txn, s.matches[last])
+// removeFromLeaf removes the elements at those places that are in the same leaf as the last one, all at once, and returns the other places.
+func (s *ListValue) removeFromLeaf(l *Ledger, places []int64) (others []int64, err error) {
+	last := len(places) - 1
+	_, first, err := s.leaf(l.txn, places[last])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n := last
-	for n > 0 && s.matches[n-1] >= first {
+	for n > 0 && places[n-1] >= first {
 		n--
 	}
-	i, j := s.matches[n], s.matches[last]+1
+	others = places[:n]
+	i, j := places[n], places[last]+1
 	s.insert = s.insert[:0]
 	kept := int64(0)
 	for s.MoveTo(i); s.at < j; {
 		at, before := s.at, s.run
 		if s.runAt != at || len(before) == 0 {
 			if err := s.load(l.txn, at); err != nil {
-				return err
+				return nil, err
 			}
 			before = s.run
 		}
 		if _, err := s.Next(l.txn); err != nil {
-			return err
+			return nil, err
 		}
-		if s.matches[n] == at {
+		if places[n] == at {
 			n++
 			s.dropDatum(l)
 			continue
@@ -546,8 +563,7 @@ func (s *ListValue) removeFromLeaf(l *Ledger) error {
 		s.insert = append(s.insert, before[:len(before)-len(s.run)]...)
 		kept++
 	}
-	s.matches = s.matches[:len(s.matches)-int(j-i-kept)]
-	return s.replace(l, i, j, kept)
+	return others, s.replace(l, i, j, kept)
 }
 
 func (s *ListValue) dropDatum(l *Ledger) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"sett/storage"
 )
@@ -453,6 +454,42 @@ func (t *tree) gather(keys [][]byte, r Reader, level int, entries []byte, first,
 		}
 	}
 	return keys, nil
+}
+
+// around appends the nodes that a change at some places beneath a node reads; goes is how many bytes each place loses.
+func (t *tree) around(nodes []uint64, g Getter, level int, entries []byte, first int64, places []int64, goes int64) ([]uint64, error) {
+	var last child // with the bytes that stay of it
+	lastChanges, lastListed := false, true
+	for len(entries) > 0 && (len(places) > 0 || lastChanges) {
+		c, size := t.kind.takeChild(entries)
+		if size == 0 {
+			return nil, t.corruptAbove(level)
+		}
+		entries = entries[size:]
+		n, _ := slices.BinarySearch(places, first+c.count)
+		changes := n > 0
+		c.bytes -= int64(n) * goes
+		merges := level > 1 || last.bytes+c.bytes <= int64(t.kind.leafBytes/2)
+		if changes && merges && !lastListed {
+			nodes = append(nodes, last.node)
+		}
+		listed := changes || lastChanges && merges
+		if listed {
+			nodes = append(nodes, c.node)
+		}
+		if changes && level > 1 {
+			below, err := t.load(g, c.node, level-1)
+			if err == nil {
+				nodes, err = t.around(nodes, g, level-1, below, first, places[:n], goes)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		first += c.count
+		last, lastChanges, lastListed, places = c, changes, listed, places[n:]
+	}
+	return nodes, nil
 }
 
 // walk calls f for every node and its level, parents first; entries are those of the node.
