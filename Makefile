@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 PORT ?= 6379
 
-.PHONY: help run build test vet lint race planted e2e bench gobench fuzz docs suites clean
+.PHONY: help run build release test vet lint race planted e2e bench profile gobench fuzz docs suites clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -17,7 +17,10 @@ run: build ## build and start the server with config.toml, data in ./data
 	./sett --config config.toml
 
 build: ## build ./sett, one static binary
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o sett .
+	CGO_ENABLED=0 go build -trimpath $(PGO) -ldflags '-X main.version=$(VERSION)' -o sett .
+
+release: PGO := -pgo=bench/sett.pgo
+release: build ## the same, and the compiler is told what it will be doing: up to 8 % less CPU a command; takes minutes
 
 test: vet lint ## go vet, staticcheck, all tests, and all tests again under the race detector
 	go test -timeout 8m ./...
@@ -41,6 +44,9 @@ e2e: build ## only the end-to-end tests, without the test cache
 
 bench: build ## sett beside Redis (40 min); a first answer in two: make bench BENCH='-rounds 1 -seconds 3'
 	go run ./bench compare $(BENCH)
+
+profile: build ## record anew what a sett spends its time on, for `make release` (2 min)
+	go run ./bench profile
 
 gobench: ## the Go benchmarks of all rooms
 	go test -run '^$$' -bench . -benchmem ./...

@@ -7,6 +7,7 @@
 //	large    one string of 512 MiB: time, memory and log bytes of each command, and what other clients notice of slow ones
 //	bits     SETBITs at random places of one long string, against several running servers in turn
 //	conns    thousands of connections to running servers: memory of an idle one, throughput of the active ones, what others notice
+//	profile  what the server spends its time on, for the compiler
 //
 // Figures go to bench/out/<name>.json, too.
 package main
@@ -30,17 +31,17 @@ import (
 func main() {
 	runtime.LockOSThread() // the processes that are started end with the thread that started them
 	commands := map[string]func(context.Context, []string) error{
-		"compare": compare, "load": load, "collections": collections,
+		"compare": compare, "load": load, "collections": collections, "profile": profile,
 		"large": func(_ context.Context, args []string) error { return large(args) },
 		"bits":  func(_ context.Context, args []string) error { return bits(args) },
 		"conns": func(_ context.Context, args []string) error { return conns(args) },
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|collections|large|bits|conns [flags]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|collections|large|bits|conns|profile [flags]")
 		os.Exit(2)
 	}
 	ctx, end := context.WithCancel(context.Background())
-	if name := os.Args[1]; name == "compare" || name == "load" || name == "collections" { // they have something to tidy up
+	if name := os.Args[1]; name == "compare" || name == "load" || name == "collections" || name == "profile" { // they have something to tidy up
 		ctx, end = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	}
 	defer end()
