@@ -362,6 +362,13 @@ func TestColdListsAreSearchedWithoutTheLock(t *testing.T) {
 			t.Errorf("%.60q read the disk with the lock held", args)
 		}
 	}
+	c.must(ok, "multi") // which sees what it has done itself
+	want = nil
+	for _, args := range [][]string{{"linsert", "l", "after", at(80_000), "in multi"}, {"lrem", "l", "-1", "in multi"}, {"lrem", "l", "1", at(80_001)}} {
+		c.must("+QUEUED\r\n", args...)
+		want = append(want, p.run(args))
+	}
+	c.must("*3\r\n"+strings.Join(want, ""), "exec")
 	compare(t, 0, []string{"the whole list"}, c.do("lrange", "l", "0", "-1"), bulks(p["l"]))
 	h.wantNothingStaged()
 	h.audit()
