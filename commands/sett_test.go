@@ -258,6 +258,22 @@ func TestSettCap(t *testing.T) {
 	}
 }
 
+// TestCapOfTooMuch: a push that no batch holds is refused as such, though what the cap would drop is not there to be read.
+func TestCapOfTooMuch(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	push := []string{"rpush", "l"}
+	for n := int64(0); n < h.store.Budget().BatchMax; n += 64 << 10 {
+		push = append(push, strings.Repeat("v", 64<<10))
+	}
+	c.must(num(20), push[:22]...)
+	c.must(ok, "sett", "cap", "l", "10")
+	if got := c.do(push...); !strings.HasPrefix(got, "-ERR the effects of this command exceed batch_max_bytes") {
+		t.Errorf("the push: %q", got)
+	}
+	c.must(num(10), "llen", "l")
+}
+
 func TestSettInfo(t *testing.T) {
 	h := newHouse(t, Options{})
 	c := h.client()

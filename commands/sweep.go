@@ -107,9 +107,25 @@ func (u *Update) sweepRow(key, row []byte, limit int) (fields int, more bool, er
 	case !r.Exists || at != due.ExpireAtMs:
 		return 0, false, u.dropStray(row)
 	case due.Kind == ttl.KindFields:
+		spaces, err := u.set.spaces(u.txn)
+		if err != nil {
+			return 0, false, err
+		}
+		if !slices.Contains(spaces, due.Keyspace) {
+			u.sweepFlushed(&r)
+			return 0, false, nil
+		}
 		return u.sweepFields(&r, limit)
 	}
 	return 0, false, nil // our time is behind the sweeper's
+}
+
+// sweepFlushed removes a hash whose database was flushed since its row was read. The reclaimer may be on its way through what it held, so
+// nothing of it may be written any more.
+func (u *Update) sweepFlushed(r *types.Record) {
+	changes := u.ledger.Changes
+	u.ledger.Remove(r)
+	u.ledger.Changes = changes
 }
 
 // sweepFields removes fields that are past their time.

@@ -276,6 +276,25 @@ func (h *house) rows() (rows [][]byte) {
 	return rows
 }
 
+// A database may be flushed after its rows were read: what it held is dead, and none of it is written any more.
+func TestSweepOfWhatWasFlushed(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.mortal("large", 200, "100")
+	c.must(ok, "set", "key", "v", "px", "100")
+	h.hands.pass(200)
+	rows := h.rows()
+	c.must(ok, "flushall")
+	if done, err := h.set.Sweep(rows); done != len(rows) || err != nil {
+		t.Errorf("the sweep is done with %d of %d rows, error %v", done, len(rows), err)
+	}
+	if n := h.set.Stats().ExpiredFields.Load(); n != 0 || len(h.rows()) > 0 {
+		t.Errorf("%d fields were removed, %d rows are left", n, len(h.rows()))
+	}
+	h.audit()
+	h.check()
+}
+
 // As in Redis, a field that goes because its time is past is no change that a WATCH is for.
 func TestSweepingFieldsTouchesNoWatch(t *testing.T) {
 	h := newHouse(t, Options{})

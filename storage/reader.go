@@ -281,7 +281,12 @@ func (s *Store) updateRound(t *Txn, run Runner, round int) error {
 	if !s.evaluating {
 		return s.notEvaluating()
 	}
-	if err := run.Run(); err != nil || t.missedAny && !t.withDisk {
+	err := run.Run()
+	if t.tooMuch {
+		t.missedAny = false // what was left out cannot be read again: whatever else the round has met, it means nothing
+		return ErrTooLarge
+	}
+	if err != nil || t.missedAny && !t.withDisk {
 		return err
 	}
 	return s.submit(t)

@@ -181,9 +181,6 @@ func (s *Store) submit(t *Txn) error {
 	if !t.Wrote() {
 		return nil
 	}
-	if t.tooMuch {
-		return ErrTooLarge
-	}
 	s.pos++
 	pos, keep := s.pos, s.views.newest.Load()
 	t.saw(pos)

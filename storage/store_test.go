@@ -179,6 +179,17 @@ func TestBatchTooLarge(t *testing.T) {
 	if err != ErrTooLarge || get(t, s, "k") != "" {
 		t.Errorf("err %v, k=%q", err, get(t, s, "k"))
 	}
+	// What such a batch reads is not what it has written, so that it may meet anything: that means nothing.
+	err = s.Update(&tx, step(func() error {
+		tx.Put([]byte("k"), make([]byte, 2000))
+		if value, err := tx.Get([]byte("k")); err != nil || value != nil {
+			return err
+		}
+		return &CorruptError{Key: []byte("k"), Reason: "it is missing"}
+	}))
+	if err != ErrTooLarge {
+		t.Errorf("a batch that reads what was left out: %v", err)
+	}
 }
 
 // TestModel runs random batches, reads, views, flushes, reloads and replays against a plain map.
