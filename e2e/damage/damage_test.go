@@ -52,7 +52,11 @@ const (
 )
 
 func TestDamage(t *testing.T) {
-	flips := int(number(t, "SETT_FLIPS", usualTrials))
+	usual := uint64(100)
+	if testing.Short() {
+		usual = 12
+	}
+	flips := int(number(t, "SETT_FLIPS", usual))
 	seed := number(t, "SETT_SEED", rand.Uint64()>>1)
 	t.Logf("SETT_SEED=%d SETT_FLIPS=%d", seed, flips)
 	templates := max(templatesAtLeast, (flips+trialsPerTemplate-1)/trialsPerTemplate)

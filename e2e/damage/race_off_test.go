@@ -1,5 +1,0 @@
-//go:build !race
-
-package damage
-
-const usualTrials = 100
