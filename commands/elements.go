@@ -219,6 +219,7 @@ func (q *Query) sampleAtOnce(e *types.Elements, s sample) error {
 }
 
 func (q *Query) replySample(e *types.Elements, s sample) error {
+	defer e.ForgetLive()
 	live, err := e.Live()
 	switch {
 	case err != nil:

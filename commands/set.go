@@ -460,6 +460,7 @@ func (q *Query) replyOne(e *types.Elements) error {
 		q.W.Null()
 		return nil
 	}
+	defer e.ForgetLive()
 	el, found, err := e.RandomLive(q.Random, 1)
 	switch {
 	case err != nil:

@@ -21,7 +21,8 @@ type Elements struct {
 	collection
 	table
 	scratch   []byte
-	bucketKey []byte // scratch
+	bucketKey []byte   // scratch
+	live      [][]byte // the entries that are not past their time, once RandomLive has looked for them
 }
 
 // Open begins to read the live key that m is the meta record of, as of nowMs, within the present round.
@@ -38,7 +39,7 @@ func (e *Elements) OpenView(v *storage.View, keys *Keys, key []byte, m *Meta, of
 
 func (e *Elements) takeMeta(key []byte, m *Meta) error {
 	e.key = append(e.key[:0], key...)
-	e.collection, e.table = collection{}, table{}
+	e.collection, e.table, e.live = collection{}, table{}, nil
 	if !m.Exists {
 		return nil
 	}

@@ -446,24 +446,28 @@ func (e *Edit) lookTime(row fieldRow) (p place, found bool, err error) {
 // drawsOfEnded is how many fields past their time are drawn before those that are not are looked for one by one.
 const drawsOfEnded = 64
 
-// RandomLive is Random for a hash some of whose fields may be past their time; found is false if all are.
+// RandomLive is Random for a hash some of whose fields may be past their time; found is false if all are. Those that a walk finds are kept for
+// who draws again, until ForgetLive.
 func (e *Elements) RandomLive(next func() uint64, picks int) (el Element, found bool, err error) {
-	for range drawsOfEnded {
+	for tries := 0; e.live == nil && tries < drawsOfEnded; tries++ {
 		if el, err = e.Random(next, picks); err != nil || !e.ends(&el) {
 			return el, err == nil, err
 		}
 	}
-	n, err := e.Live()
-	if err != nil || n == 0 {
-		return Element{}, false, err
-	}
-	left := int64(next() % uint64(n))
-	err = e.Each(func(shown *Element) error {
-		if left == 0 {
-			el, _, _ = takeElement(e.of, bytes.Clone(shown.raw)) // the walk goes on
+	if e.live == nil {
+		var live [][]byte
+		err := e.Each(func(shown *Element) error {
+			live = append(live, bytes.Clone(shown.raw)) // the walk goes on
+			return nil
+		})
+		if err != nil || len(live) == 0 {
+			return Element{}, false, err
 		}
-		left--
-		return nil
-	})
-	return el, true, err
+		e.live = live
+	}
+	el, _, _ = takeElement(e.of, e.live[next()%uint64(len(e.live))])
+	return el, true, nil
 }
+
+// ForgetLive is for who has drawn enough.
+func (e *Elements) ForgetLive() { e.live = nil }

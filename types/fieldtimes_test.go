@@ -2,6 +2,7 @@ package types
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -296,6 +297,68 @@ func TestFieldsOfOneRow(t *testing.T) {
 			return nil
 		})
 		check()
+	}
+}
+
+// countedReads is a Reader that counts.
+type countedReads struct {
+	Reader
+	gets int
+}
+
+func (r *countedReads) Get(key []byte) ([]byte, error) {
+	r.gets++
+	return r.Reader.Get(key)
+}
+
+// Where nearly all fields are past their time, many draws of the others look for these once.
+func TestDrawsAmongFewThatLive(t *testing.T) {
+	const live, draws = 3, 300
+	d := newDesk(t, Options{})
+	d.options.Keys = &d.keys
+	key := d.keys.AppendMeta(nil, 3, []byte("h"))
+	d.edit(key, 1, func(e *Edit) error {
+		for i := range 2000 {
+			at := int64(1000)
+			if i < live {
+				at = 0
+			}
+			if _, err := e.PutMortal(fmt.Appendf(nil, "field%d", i), []byte("value"), at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	random := rand.New(rand.NewPCG(1, 1))
+	err := d.store.Update(&d.txn, asked(func() error {
+		m, err := ReadMeta(&d.txn, key)
+		if err != nil {
+			return err
+		}
+		r, drawn := &countedReads{Reader: &d.txn}, map[string]int{}
+		var e Elements
+		if err := e.Open(r, &d.keys, key, &m, Hash, 2000); err != nil {
+			return err
+		}
+		for range draws {
+			el, found, err := e.RandomLive(random.Uint64, 1)
+			if err != nil || !found {
+				return cmp.Or(err, errors.New("none was found"))
+			}
+			drawn[string(el.name.bytes)]++
+		}
+		for field, n := range drawn {
+			if len(drawn) != live || n < draws/live/2 {
+				t.Errorf("%s was drawn %d times", field, n)
+			}
+		}
+		if r.gets > draws*drawsOfEnded/4 {
+			t.Errorf("that took %d reads", r.gets)
+		}
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
