@@ -167,7 +167,8 @@ func (m *Meta) Converted() bool {
 	return c.converted
 }
 
-// putCollection makes c the key's value, and leaves its time to live as it is. An empty collection is none: the key goes.
+// putCollection makes c the key's value, and leaves its time to live as it is. An empty collection is none: the key goes. The record's payload lies
+// in the Ledger's scratch from here on: whoever writes the key again in this batch opens it anew.
 func (l *Ledger) putCollection(r *Record, t Type, c *collection) {
 	if r.draft != nil {
 		l.putDraft(r, t, c)
