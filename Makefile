@@ -36,7 +36,7 @@ lint: ## gofmt and staticcheck
 race: ## all tests under the race detector (needs gcc); what one goroutine does alone takes fewer steps
 	CGO_ENABLED=1 go test -race -short -timeout 15m ./...
 
-planted: ## prove that the harnesses can fail: each planted bug must be caught (SHORT=-short: all but one, which takes minutes)
+planted: ## prove that the harnesses can fail: each planted bug must be caught (SHORT=-short: all but two, which take minutes)
 	go test -tags planted $(SHORT) -count=1 -timeout 30m -run 'Planted' ./storage ./replication/wal ./e2e/powercut
 
 e2e: build ## only the end-to-end tests, without the test cache
