@@ -214,10 +214,15 @@ func (u *Update) expireFields(command string, seconds bool, baseMs int64) error 
 	if err != nil {
 		return err
 	}
+	return u.changeFields(e, fields, func(field []byte) (int64, error) { return u.expireField(e, field, at, o) })
+}
+
+// changeFields replies with what change returns for each field.
+func (u *Update) changeFields(e *types.Edit, fields [][]byte, change func(field []byte) (reply int64, err error)) error {
 	u.W.Array(len(fields))
 	changes := 0
 	for _, field := range fields {
-		n, err := u.expireField(e, field, at, o)
+		n, err := change(field)
 		if err != nil {
 			return err
 		}
@@ -262,20 +267,7 @@ func hPersist(u *Update) error {
 	if err != nil {
 		return err
 	}
-	u.W.Array(len(fields))
-	changes := 0
-	for _, field := range fields {
-		n, err := persistField(e, field)
-		if err != nil {
-			return err
-		}
-		if n == fieldChanged {
-			changes++
-		}
-		u.W.Int(n)
-	}
-	u.saveFields(e, changes)
-	return nil
+	return u.changeFields(e, fields, func(field []byte) (int64, error) { return persistField(e, field) })
 }
 
 func persistField(e *types.Edit, field []byte) (reply int64, err error) {

@@ -35,16 +35,6 @@ func (q *Query) setsAt(v *storage.View, names [][]byte) (sets, error) {
 	return s, nil
 }
 
-// fewAtOnce is Query.atOnce for the members of all of them.
-func (q *Query) fewAtOnce(s sets) bool {
-	members, bytes := int64(0), int64(0)
-	for i := range s {
-		members += s[i].Len()
-		bytes += s[i].Bytes()
-	}
-	return q.txn != nil || q.atOnce(members) && bytes <= scanInlineBytes
-}
-
 // inter calls f for the members that all have. The smallest is walked.
 func (s sets) inter(f func(member []byte) error) error {
 	s = slices.Clone(s)
@@ -61,7 +51,7 @@ func (s sets) filter(have bool, f func(member []byte) error) error {
 	if first.Len() == 0 {
 		return nil
 	}
-	if err := needOthers(first, others); err != nil {
+	if err := s.elements().needOthers(); err != nil {
 		return err
 	}
 	return first.Each(func(el *types.Element) error {
@@ -78,27 +68,48 @@ func (s sets) filter(have bool, f func(member []byte) error) error {
 	})
 }
 
-// needOthers asks, within a round, for all that will be looked up in others.
-func needOthers(walked *types.Elements, others sets) error {
-	if !slices.ContainsFunc(others, func(e types.Elements) bool { return e.Asks() }) {
+func (s sets) elements() combined {
+	c := make(combined, len(s))
+	for i := range s {
+		c[i] = &s[i]
+	}
+	return c
+}
+
+// combined are the elements of the sets or sorted sets that a command combines.
+type combined []*types.Elements
+
+// few is Query.atOnce for the members of all of them.
+func (c combined) few(q *Query) bool {
+	members, bytes := int64(0), int64(0)
+	for _, e := range c {
+		members += e.Len()
+		bytes += e.Bytes()
+	}
+	return q.txn != nil || q.atOnce(members) && bytes <= scanInlineBytes
+}
+
+// needOthers asks, within a round, for all that will be looked up in the others while the first is walked.
+func (c combined) needOthers() error {
+	if !slices.ContainsFunc(c[1:], (*types.Elements).Asks) {
 		return nil
 	}
 	var names [][]byte
-	err := walked.Each(func(el *types.Element) error {
-		name, err := walked.Name(el)
+	err := c[0].Each(func(el *types.Element) error {
+		name, err := c[0].Name(el)
 		names = append(names, slices.Clone(name))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return others.each(func(e *types.Elements) error { return e.Need(names) })
+	return c[1:].each(func(e *types.Elements) error { return e.Need(names) })
 }
 
 // each calls ask for each of them, so that all that they miss is fetched in one round.
-func (s sets) each(ask func(e *types.Elements) error) (missed error) {
-	for i := range s {
-		if err := ask(&s[i]); err == storage.ErrMiss {
+func (c combined) each(ask func(e *types.Elements) error) (missed error) {
+	for _, e := range c {
+		if err := ask(e); err == storage.ErrMiss {
 			missed = err
 		} else if err != nil {
 			return err
@@ -109,7 +120,7 @@ func (s sets) each(ask func(e *types.Elements) error) (missed error) {
 
 // all calls f for the members of all of them.
 func (s sets) all(f func(member []byte) error) error {
-	if err := s.each((*types.Elements).NeedAll); err != nil {
+	if err := s.elements().each((*types.Elements).NeedAll); err != nil {
 		return err
 	}
 	for i := range s {
@@ -150,7 +161,7 @@ func sDiff(q *Query) error { return q.combineSets(sets.diff) }
 
 func (q *Query) combineSets(how combine) error {
 	s, err := q.sets(q.Args[1:])
-	if err != nil || !q.fewAtOnce(s) {
+	if err != nil || !s.elements().few(q) {
 		return err
 	}
 	q.replied = true
@@ -236,7 +247,7 @@ func sInterCard(q *Query) error {
 		return err
 	}
 	s, err := q.sets(c.names)
-	if err != nil || !q.fewAtOnce(s) {
+	if err != nil || !s.elements().few(q) {
 		return err
 	}
 	q.replied = true

@@ -181,16 +181,6 @@ func (q *Query) findSourceAt(v *storage.View) func(s *zSource, name []byte) erro
 	}
 }
 
-// few is Query.atOnce for the members of all of them.
-func (s zSources) few(q *Query) bool {
-	members, bytes := int64(0), int64(0)
-	for i := range s {
-		members += s[i].Len()
-		bytes += s[i].Bytes()
-	}
-	return q.txn != nil || q.atOnce(members) && bytes <= scanInlineBytes
-}
-
 // run calls f for the members of the result, in no order.
 func (s zSources) run(o *zOperation, f func(member []byte, score float64) error) error {
 	if o.kind == zUniting {
@@ -200,7 +190,7 @@ func (s zSources) run(o *zOperation, f func(member []byte, score float64) error)
 	if first.Len() == 0 {
 		return nil
 	}
-	if err := s.needOthers(); err != nil {
+	if err := s.elements().needOthers(); err != nil {
 		return err
 	}
 	return first.Each(func(el *types.Element) error {
@@ -245,33 +235,12 @@ func (s zSources) absent(member []byte) (bool, error) {
 	return true, nil
 }
 
-// needOthers asks, within a round, for all that will be looked up in the others.
-func (s zSources) needOthers() error {
-	if !slices.ContainsFunc(s[1:], func(e zSource) bool { return e.Asks() }) {
-		return nil
-	}
-	var names [][]byte
-	err := s[0].Each(func(el *types.Element) error {
-		name, err := s[0].Name(el)
-		names = append(names, bytes.Clone(name))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s[1:].each(func(e *zSource) error { return e.Need(names) })
-}
-
-// each calls ask for each of them, so that all that they miss is fetched in one round.
-func (s zSources) each(ask func(e *zSource) error) (missed error) {
+func (s zSources) elements() combined {
+	c := make(combined, len(s))
 	for i := range s {
-		if err := ask(&s[i]); err == storage.ErrMiss {
-			missed = err
-		} else if err != nil {
-			return err
-		}
+		c[i] = &s[i].Elements
 	}
-	return missed
+	return c
 }
 
 func (s zSources) union(o *zOperation, f func(member []byte, score float64) error) error {
@@ -289,7 +258,7 @@ func (s zSources) union(o *zOperation, f func(member []byte, score float64) erro
 
 // collect adds the members of all of them, source by source.
 func (s zSources) collect(r *result) error {
-	if err := s.each(func(e *zSource) error { return e.NeedAll() }); err != nil {
+	if err := s.elements().each((*types.Elements).NeedAll); err != nil {
 		return err
 	}
 	for i := range s {
@@ -346,7 +315,7 @@ func (q *Query) operate(o zOperation) error {
 	if err == nil {
 		err = o.parseOptions(options)
 	}
-	if err != nil || !s.few(q) {
+	if err != nil || !s.elements().few(q) {
 		return err
 	}
 	q.replied = true
