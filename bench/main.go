@@ -30,22 +30,25 @@ import (
 
 func main() {
 	runtime.LockOSThread() // the processes that are started end with the thread that started them
-	commands := map[string]func(context.Context, []string) error{
-		"compare": compare, "load": load, "collections": collections, "profile": profile,
-		"large": func(_ context.Context, args []string) error { return large(args) },
-		"bits":  func(_ context.Context, args []string) error { return bits(args) },
-		"conns": func(_ context.Context, args []string) error { return conns(args) },
+	tidying := map[string]func(context.Context, []string) error{"compare": compare, "load": load, "collections": collections, "profile": profile}
+	plain := map[string]func([]string) error{"large": large, "bits": bits, "conns": conns}
+	name, args := "", []string(nil)
+	if len(os.Args) > 1 {
+		name, args = os.Args[1], os.Args[2:]
 	}
-	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
+	var err error
+	switch {
+	case tidying[name] != nil:
+		ctx, end := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer end()
+		err = tidying[name](ctx, args)
+	case plain[name] != nil:
+		err = plain[name](args)
+	default:
 		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|collections|large|bits|conns|profile [flags]")
 		os.Exit(2)
 	}
-	ctx, end := context.WithCancel(context.Background())
-	if name := os.Args[1]; name == "compare" || name == "load" || name == "collections" || name == "profile" { // they have something to tidy up
-		ctx, end = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	}
-	defer end()
-	if err := commands[os.Args[1]](ctx, os.Args[2:]); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
