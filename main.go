@@ -92,7 +92,8 @@ func serve(args []string, stderr io.Writer) int {
 		}
 		return exitUsage
 	}
-	debug.SetMemoryLimit(cfg.Bytes("memory_budget"))
+	budget := cfg.Bytes("memory_budget")
+	debug.SetMemoryLimit(budget - storage.BudgetFor(budget).Mapped())
 	logger, err := openLogs(cfg, stderr)
 	if err != nil {
 		return misuse(stderr, err.Error())

@@ -27,13 +27,19 @@ const (
 	// mostLevel0 bounds what a read of Badger costs: it asks the Bloom filter of each table of level 0.
 	mostLevel0  = 32
 	leastLevel0 = 15
+
+	// baseBytes is what Go and Badger need whatever the budget: the smaller it is, the less of it is left for the cache.
+	baseBytes = 128 << 20
 )
+
+// Mapped is what of the budget lies beside Go's heap: GOMEMLIMIT has to be lower by it.
+func (b Budget) Mapped() int64 { return b.Cache }
 
 // BudgetFor divides m bytes.
 //
 //	recent writes 1/4 (a generation 1/32, at most 16 MiB; a batch 1/16) · Badger 1/4 (a memtable 1/32 within 4–64 MiB, a table 1/128 within
-//	1–16 MiB) · clients 1/8 · log and raft 1/16 · record cache 5/32 · filter 1/32 · when keys were used 1/256 · the rest is Go's own and air
-//	for the collector
+//	1–16 MiB) · clients 1/8 · log and raft 1/16 · record cache 9/32 of what is above 128 MiB, at least 5/32 · filter 1/32 · when keys were used
+//	1/256 · the rest is Go's own and air for the collector
 func BudgetFor(m int64) Budget {
 	m = max(m, MinMemoryBudget)
 	memTable := min(max(m/32, 4<<20), 64<<20)
@@ -41,7 +47,7 @@ func BudgetFor(m int64) Budget {
 		Recent:     m / 4,
 		Generation: min(16<<20, m/32),
 		BatchMax:   m / 16,
-		Cache:      m * 5 / 32,
+		Cache:      max(m*5/32, (m-baseBytes)*9/32),
 		Filter:     m / 32,
 		MemTable:   memTable,
 		BaseTable:  min(max(m/128, 1<<20), 16<<20),

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // cache keeps records that are in Badger, and the knowledge that a key is not there, within a budget of bytes.
@@ -16,6 +17,7 @@ import (
 // anew: records that were read since they got there stay (at most half of it), all others are forgotten.
 type cache struct {
 	shards       [cacheShards]cacheShard
+	segments     *slab
 	hits, misses atomic.Uint64
 }
 
@@ -32,10 +34,12 @@ type cacheShard struct {
 	mu       sync.Mutex
 	size     int       // of a segment, bytes
 	limit    int       // segments
+	slab     *slab     // where they come from
 	segments [][]byte  // each of len size; guarded, as all below, by mu
 	used     []int     // bytes used of each
 	current  int       // the segment that is being filled
 	index    []indexed // open addressing
+	indexMap mapped    // the memory of a large index
 	live     int       // records in the index
 	dead     int       // index places marked as deleted
 }
@@ -67,12 +71,12 @@ const (
 
 // newCache makes an empty cache. A quarter of the budget is for the index: small records need it.
 func newCache(budget int) *cache {
-	c := &cache{}
+	bytes := budget / cacheShards * 3 / 4
+	size := max(min(segmentBytes, bytes/segmentsAtLeast), 256) &^ 7
+	limit := max(bytes/size, segmentsAtLeast)
+	c := &cache{segments: newSlab(cacheShards*limit, size)}
 	for i := range c.shards {
-		s := &c.shards[i]
-		bytes := budget / cacheShards * 3 / 4
-		s.size = max(min(segmentBytes, bytes/segmentsAtLeast), 256) &^ 7
-		s.limit = max(bytes/s.size, segmentsAtLeast)
+		c.shards[i] = cacheShard{slab: c.segments, size: size, limit: limit}
 	}
 	return c
 }
@@ -167,9 +171,23 @@ func (c *cache) reset() {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
+		s.slab.give(s.segments)
+		s.indexMap.free()
 		s.segments, s.used, s.index, s.current, s.live, s.dead = nil, nil, nil, 0, 0, 0
 		s.mu.Unlock()
 	}
+}
+
+// close gives the memory back. From then on the cache knows nothing, and learns nothing.
+func (c *cache) close() {
+	c.reset()
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.limit, s.size = 0, 0 // nothing fits
+		s.mu.Unlock()
+	}
+	c.segments.memory.free()
 }
 
 // bytes is the memory that the cache holds now.
@@ -250,7 +268,7 @@ func (s *cacheShard) insert(hash uint64, key, value []byte, flags byte) {
 func (s *cacheShard) room(size int) int {
 	for len(s.segments) == 0 || s.used[s.current]+size > s.size {
 		if len(s.segments) < s.limit {
-			s.segments = append(s.segments, make([]byte, s.size))
+			s.segments = append(s.segments, s.slab.take())
 			s.used = append(s.used, 0)
 			s.current = len(s.segments) - 1
 			continue
@@ -318,12 +336,13 @@ func (s *cacheShard) link(hash uint64, place indexed) {
 
 // reindex drops the marks of deleted places, and grows the index if it is really full.
 func (s *cacheShard) reindex() {
-	old := s.index
+	old, memory := s.index, s.indexMap
+	defer memory.free()
 	n := max(len(old), 64)
 	if s.live*2 >= n {
 		n *= 2
 	}
-	s.index, s.dead = make([]indexed, n), 0
+	s.makeIndex(n)
 	mask := uint64(n - 1)
 	for _, p := range old {
 		if p == indexFree || p == indexDeleted {
@@ -335,4 +354,15 @@ func (s *cacheShard) reindex() {
 		}
 		s.index[i] = p
 	}
+}
+
+// makeIndex sets an empty index of n places. A large one lies in huge pages, as the records do.
+func (s *cacheShard) makeIndex(n int) {
+	s.dead, s.indexMap = 0, mapped{}
+	if n*8 < hugePageBytes/2 {
+		s.index = make([]indexed, n)
+		return
+	}
+	s.indexMap = mapMemory(n * 8)
+	s.index = unsafe.Slice((*indexed)(unsafe.Pointer(unsafe.SliceData(s.indexMap.bytes))), n)
 }

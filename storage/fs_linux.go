@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -12,13 +11,9 @@ func fdatasync(f *os.File) error {
 	return control(f, "fdatasync", func(fd int) error { return unix.Fdatasync(fd) })
 }
 
-// allocate extends the file as well. A file system that cannot do it says so at the first write instead.
+// allocate extends the file as well, by bytes that read as zeros. A file system that cannot do it returns errors.ErrUnsupported.
 func allocate(f *os.File, size int64) error {
-	err := control(f, "fallocate", func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		return nil
-	}
-	return err
+	return control(f, "fallocate", func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })
 }
 
 func control(f *os.File, name string, call func(fd int) error) error {

@@ -2,8 +2,11 @@
 
 package storage
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 func fdatasync(f *os.File) error { return f.Sync() }
 
-func allocate(*os.File, int64) error { return nil }
+func allocate(*os.File, int64) error { return errors.ErrUnsupported }

@@ -236,7 +236,9 @@ func (s *Store) Close(flush bool) error {
 		close(s.barrier.stop)
 		<-s.barrier.done
 	}
-	return errors.Join(err, s.closeBadger(flush))
+	err = errors.Join(err, s.closeBadger(flush))
+	s.cache.close()
+	return err
 }
 
 // cannotFlush tells that a flush has to wait for space on a disk: the log's, or Badger's.
