@@ -74,7 +74,7 @@ func NewSolo(log *wal.Log, o SoloOptions) *Solo {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Solo{log: log, o: o, stop: make(chan struct{})}
-	s.fsync.Store(int32(o.Fsync))
+	s.setLevel(o.Fsync)
 	return s
 }
 
@@ -182,13 +182,18 @@ func (s *Solo) Level() Fsync { return Fsync(s.fsync.Load()) }
 // SetFsync changes the level, beginning with an fsync: what was acknowledged under the old level is not worse off under the new one.
 func (s *Solo) SetFsync(f Fsync) error {
 	if f == Always {
-		s.fsync.Store(int32(f)) // from here on nobody is answered unsynced
+		s.setLevel(f) // from here on nobody is answered unsynced
 	}
 	if err := s.sync(); err != nil {
 		return err
 	}
-	s.fsync.Store(int32(f))
+	s.setLevel(f)
 	return nil
+}
+
+func (s *Solo) setLevel(f Fsync) {
+	s.fsync.Store(int32(f))
+	s.log.AllocateOnly(f != Always)
 }
 
 // Log gives access to the log's counters.

@@ -105,6 +105,7 @@ type Log struct {
 	syncedNumber uint64
 	syncedIndex  uint64
 
+	allocates  bool      // new segments are only allocated, not written: AllocateOnly
 	wanted     bool      // a segment is to be prepared
 	preparing  sync.Cond // changes of wanted, prepared, tries, err
 	tries      uint64    // finished attempts to prepare one
@@ -161,7 +162,7 @@ func (sv *survey) settle(known Known) error {
 		sv.next, sv.nextNumber = known.Durable+1, 1
 	}
 	if len(sv.segs) == 0 {
-		s, err := o.create(header{id: 1, size: min(o.SegmentBytes, firstSegmentBytes), base: sv.next})
+		s, err := o.create(header{id: 1, size: min(o.SegmentBytes, firstSegmentBytes), base: sv.next}, true)
 		if err != nil {
 			return err
 		}

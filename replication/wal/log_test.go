@@ -501,10 +501,17 @@ func concurrently(t *testing.T, l *Log) (acked, durable uint64) {
 	return ackedTo.Load(), durableTo.Load()
 }
 
-// On the real file system, with the real size of segments.
+// On the real file system, with segments that are written with zeros and such that are only allocated.
 func TestOS(t *testing.T) {
+	for _, only := range []bool{false, true} {
+		t.Run(fmt.Sprint("allocated only: ", only), func(t *testing.T) { testOS(t, only) })
+	}
+}
+
+func testOS(t *testing.T, allocateOnly bool) {
 	o := Options{FS: storage.OSFS{}, Dir: t.TempDir() + "/log", SegmentBytes: 4 << 20, Seed: [16]byte{1}}
 	l := mustOpen(t, o, Known{})
+	l.AllocateOnly(allocateOnly)
 	for i := range uint64(300) {
 		must(t, l.Append(entry(i+1, 50_000)))
 		if i%50 == 0 {

@@ -28,14 +28,22 @@ func (l *Log) prepare() {
 	defer l.shaping.Unlock()
 	l.mu.Lock()
 	h := header{id: l.lastID + 1, size: l.o.SegmentBytes, base: l.next}
-	needed := len(l.prepared) == 0 && l.err == nil
+	needed, written := len(l.prepared) == 0 && l.err == nil, !l.allocates
 	l.mu.Unlock()
 	var s *segment
 	var err error
 	if needed {
-		s, err = l.o.create(h)
+		s, err = l.o.create(h, written)
 	}
 	l.prepareDone(s, err)
+}
+
+// AllocateOnly says whether new segments are only allocated: half the bytes to write, but each first fsync of a page has to note that it is in use.
+// It is for logs whose fsyncs are few.
+func (l *Log) AllocateOnly(only bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.allocates = only
 }
 
 // Reserve makes sure that there is a prepared segment: that appends have room again after one was refused.

@@ -52,8 +52,8 @@ func parseName(name string) (id uint64, ok bool) {
 func (o Options) path(id uint64) string { return filepath.Join(o.Dir, segmentName(id)) }
 func (o Options) temp() string          { return filepath.Join(o.Dir, tempName) }
 
-// create makes a new segment file of size bytes, zeroed, with header h and its name, all durable.
-func (o Options) create(h header) (*segment, error) {
+// create makes a new segment file of size bytes, all zeros, with header h and its name, all durable. With written set they are really written.
+func (o Options) create(h header, written bool) (*segment, error) {
 	if err := o.removeTemp(); err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (o Options) create(h header) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := o.fill(f, h)
+	s, err := o.fill(f, h, written)
 	if err != nil {
 		f.Close()
 		// The space is given back at once: the disk may be full because of us.
@@ -70,8 +70,12 @@ func (o Options) create(h header) (*segment, error) {
 	return s, nil
 }
 
-func (o Options) fill(f storage.File, h header) (*segment, error) {
-	if err := zero(f, 0, h.size); err != nil {
+func (o Options) fill(f storage.File, h header, written bool) (*segment, error) {
+	allocated, err := allocate(f, h.size)
+	if err == nil && (written || !allocated) {
+		err = zero(f, 0, h.size)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return o.adopt(f, h)
@@ -106,7 +110,11 @@ func (s *segment) begin(h header, seed [16]byte) error {
 
 // grow makes room for one large record in a segment that has none yet.
 func (s *segment) grow(size int64, seed [16]byte) error {
-	if err := zero(s.file, s.size, size); err != nil {
+	_, err := allocate(s.file, size)
+	if err == nil {
+		err = zero(s.file, s.size, size)
+	}
+	if err != nil {
 		return errors.Join(err, s.file.Truncate(s.size))
 	}
 	h := s.header
@@ -125,13 +133,22 @@ func (o Options) removeTemp() error {
 	return nil
 }
 
-// zero really writes the bytes from offset to end: blocks that are only promised cost a journal commit at the first fsync after they are used.
-func zero(f storage.File, offset, end int64) error {
-	if a, ok := f.(interface{ Allocate(size int64) error }); ok {
-		if err := a.Allocate(end); err != nil {
-			return err
-		}
+// allocate gets the blocks of the file from the file system; done is false if that has no such call.
+func allocate(f storage.File, size int64) (done bool, err error) {
+	a, ok := f.(interface{ Allocate(size int64) error })
+	if !ok {
+		return false, nil
 	}
+	err = a.Allocate(size)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// zero really writes the bytes from offset to end. Blocks that are only allocated cost a journal commit at the first fsync after they are used: too
+// much where each append has its fsync, nothing where one is made each second.
+func zero(f storage.File, offset, end int64) error {
 	zeros := make([]byte, min(zeroStepBytes, end-offset))
 	for offset < end {
 		n := min(int64(len(zeros)), end-offset)
