@@ -32,7 +32,9 @@ type slab struct {
 	back     [][]byte // parts that nobody has any more
 }
 
-func newSlab(parts, partSize int) *slab { return &slab{memory: mapMemory(parts * partSize), partSize: partSize} }
+func newSlab(parts, partSize int) *slab {
+	return &slab{memory: mapMemory(parts * partSize), partSize: partSize}
+}
 
 // take returns a part, with any content. Nobody takes more than newSlab was told.
 func (s *slab) take() []byte {
