@@ -246,7 +246,7 @@ func (r *result) finish(limit int64) error {
 		})
 	}
 	for err == nil && limit > 0 && r.draft.draft.Cap() != limit {
-		err = r.draft.Do(func(u *Update) error { return u.cutDraft(limit) })
+		err = r.draft.Do(func(u *Update) error { return u.capDraft(limit) })
 	}
 	return err
 }
@@ -281,8 +281,20 @@ func (u *Update) fitDraft(of types.Type) (more bool, err error) {
 	return more, err
 }
 
-// cutDraft drops some of the members that exceed a cap. When none do, the draft gets the cap.
-func (u *Update) cutDraft(limit int64) error {
+// cutDraft removes the ranks [i, j) of a draft.
+func (u *Update) cutDraft(i, j int64) error {
+	e, err := u.ledger.EditZSet(&u.record, 2)
+	if err == nil {
+		err = e.RemoveRange(i, j)
+	}
+	if err != nil {
+		return err
+	}
+	return e.Save()
+}
+
+// capDraft drops some of the members that exceed a cap. When none do, the draft gets the cap.
+func (u *Update) capDraft(limit int64) error {
 	e, err := u.ledger.EditZSet(&u.record, 2)
 	if err != nil {
 		return err

@@ -110,6 +110,54 @@ func TestStoredFromViews(t *testing.T) {
 	}
 }
 
+// TestLargeRemovals: a large range that is removed from a copy leaves what would be left if it were removed at once, within MULTI.
+func TestLargeRemovals(t *testing.T) {
+	d := seeded(t, 98)
+	h := newHouse(t, Options{})
+	c := h.client()
+	for i := 0; i < 2*removeInline; i += 128 {
+		args := []string{"zadd", "z1"}
+		for j := range 128 {
+			args = append(args, strconv.Itoa(d.IntN(100)), fmt.Sprintf("m%07d", i+j))
+		}
+		c.do(args...)
+	}
+	c.do("expire", "z1", "1000")
+	c.must(ok, "sett", "cap", "z1", "9000")
+	for i, line := range []string{ // the last two at once
+		"zremrangebyrank D 10 -11", "zremrangebyrank D 0 5000", "zremrangebyscore D -inf 60", "zremrangebyscore D (0 +inf", "zremrangebylex D [m0000500 +",
+		"zremrangebyrank D 0 -1", "zremrangebyrank D 3 2000",
+	} {
+		for _, name := range []string{"copied", "once"} {
+			c.must(num(1), "copy", "z1", name, "replace")
+		}
+		if i%2 == 0 {
+			h.store.DropCache()
+		}
+		before := h.store.Status().Position
+		got := c.do(strings.Fields(strings.Replace(line, " D", " copied", 1))...)
+		if batches := h.store.Status().Position - before; (batches > 1) != (i < 5) {
+			t.Errorf("%s took %d batches", line, batches)
+		}
+		c.must(ok, "multi")
+		c.must("+QUEUED\r\n", strings.Fields(strings.Replace(line, " D", " once", 1))...)
+		if want := c.do("exec"); "*1\r\n"+got != want {
+			t.Errorf("%s: %q from a copy, %q at once", line, got, want)
+		}
+		if got, want := c.contents("copied"), c.contents("once"); got != want {
+			t.Errorf("%s: from a copy %.1000q\nat once %.1000q", line, got, want)
+		}
+		if info := c.do("sett", "info", "copied"); line != "zremrangebyrank D 0 -1" && !strings.Contains(info, ":9000\r\n") {
+			t.Errorf("%s: the cap is gone: %q", line, info)
+		}
+		h.audit()
+	}
+	h.wantNothingStaged()
+	h.reopen()
+	h.audit()
+	h.check()
+}
+
 // TestStoredKeepsToCaps: a draft keeps to the cap that its key has when it gets it.
 func TestStoredKeepsToCaps(t *testing.T) {
 	d := seeded(t, 97)

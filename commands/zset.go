@@ -196,7 +196,7 @@ func zsetRows() []*Row {
 			Categories: CatSortedSet, Group: "sorted-set", Since: "2.8.9",
 			Summary:    "Remove all members in a sorted set between the given lexicographical range",
 			Complexity: "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements removed by the operation.",
-			Write:      zRemRangeByLex,
+			Write:      zRemRangeByLex, Derives: true,
 		},
 		{
 			Name: "zremrangebyrank", Arity: 4, Flags: FlagWrite,
@@ -204,7 +204,7 @@ func zsetRows() []*Row {
 			Categories: CatSortedSet, Group: "sorted-set", Since: "2.0.0",
 			Summary:    "Remove all members in a sorted set within the given indexes",
 			Complexity: "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements removed by the operation.",
-			Write:      zRemRangeByRank,
+			Write:      zRemRangeByRank, Derives: true,
 		},
 		{
 			Name: "zremrangebyscore", Arity: 4, Flags: FlagWrite,
@@ -212,7 +212,7 @@ func zsetRows() []*Row {
 			Categories: CatSortedSet, Group: "sorted-set", Since: "1.2.0",
 			Summary:    "Remove all members in a sorted set within the given scores",
 			Complexity: "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements removed by the operation.",
-			Write:      zRemRangeByScore,
+			Write:      zRemRangeByScore, Derives: true,
 		},
 		{
 			Name: "zrevrange", Arity: -4, Flags: FlagReadonly,

@@ -337,14 +337,35 @@ func (u *Update) removeRange(s zSpan) error {
 		return err
 	}
 	i, j, err := s.ranks(&e.Ranking)
-	if err == nil {
-		err = e.RemoveRange(i, j)
-	}
 	if err != nil {
 		return err
 	}
 	u.W.Int(j - i)
+	if u.derive != nil && j-i > removeInline && j-i < e.Len() {
+		return u.removeDerived(i, j)
+	}
+	if err := e.RemoveRange(i, j); err != nil {
+		return err
+	}
 	return e.Save()
+}
+
+// removeInline is how many members a range may have that is removed under the lock. Each is somewhere in the table of names, and costs some µs.
+const removeInline = 4096
+
+// removeDerived removes the ranks [i, j) of u.record from a copy, step by step, without the lock. The copy then takes its place.
+func (u *Update) removeDerived(i, j int64) error {
+	if !u.derive.current(u) {
+		return u.derive.askDraft(u, []types.Record{u.record}, u.record.ValueBytes(), func(s *derived, draft *Drafting) error {
+			err := drawCopy(s, draft)
+			for end := j; end > i && err == nil; end -= draftMembers {
+				err = draft.Do(func(u *Update) error { return u.cutDraft(max(i, end-draftMembers), end) })
+			}
+			return err
+		})
+	}
+	u.derive.takeDraft(u, &u.record, u.record.ExpireAtMs)
+	return nil
 }
 
 func zRangeStore(u *Update) error {
