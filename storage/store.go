@@ -96,6 +96,7 @@ type Store struct {
 	guard    guard
 	pace     pacer
 	reclaim  reclaiming
+	ledger   ledger
 	gate     gate
 	filter   filter
 
