@@ -97,8 +97,10 @@ type Store struct {
 	pace     pacer
 	reclaim  reclaiming
 	ledger   ledger
-	gate     gate
-	filter   filter
+
+	deletions deletions
+	gate      gate
+	filter    filter
 
 	// OnLead is called under the lock when this node has begun to evaluate. Set before Lead.
 	OnLead func()
