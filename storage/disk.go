@@ -28,6 +28,8 @@ type disk struct {
 	valueLogFile int64 // bytes at which Badger begins another one
 	reads        atomic.Uint64
 	slow         func()                 // a slow disk, in tests; nil
+	reached      *reached               // Badger's own compactions; changes with db
+	unreached    string                 // why they are out of reach; "": they are not
 	unhealthy    atomic.Pointer[string] // the first damage met
 	logger       *slog.Logger
 }
@@ -263,16 +265,28 @@ type news struct {
 	written  func()            // values are in the value log, pointers to them nowhere yet
 	collects func(file uint32) // a value log file is about to be collected; a panic ends that
 	moved    func(records int) // … was collected: so many live there no longer
+	compacts *ledger
 }
 
 const (
 	writtenMessage  = "Writing to memtable"
 	collectsMessage = "Rewriting fid: %d"
 	movedMessage    = "Total entries: %d. Moved: %d"
+	addedMessage    = "[%d] LOG Compact. Added %d keys. Skipped %d keys. Iteration took: %v"
+	readMessage     = "Discard stats: %v" // a compaction has read its part
+	doneMessage     = "[Compactor: %d] Compaction for level: %d DONE"
+	failedMessage   = "[Compactor: %d] LOG Compact FAILED with error: %+v: %+v"
 )
 
-func (b *badgerLogger) Errorf(f string, a ...any)   { b.l.Error("badger: " + line(f, a)) }
-func (b *badgerLogger) Warningf(f string, a ...any) { b.l.Warn("badger: " + line(f, a)) }
+func (b *badgerLogger) Errorf(f string, a ...any) { b.l.Error("badger: " + line(f, a)) }
+func (b *badgerLogger) Warningf(f string, a ...any) {
+	if f == failedMessage {
+		b.l.Warn("badger: a compaction failed", "err", a[1]) // the rest is addresses
+		b.news.compacts.failed(a[0].(int))
+		return
+	}
+	b.l.Warn("badger: " + line(f, a))
+}
 func (b *badgerLogger) Infof(f string, a ...any) {
 	b.l.Debug("badger: " + line(f, a))
 	switch f {
@@ -282,9 +296,18 @@ func (b *badgerLogger) Infof(f string, a ...any) {
 		b.news.moved(a[1].(int))
 	}
 }
-func (b *badgerLogger) Debugf(f string, _ ...any) {
-	if f == writtenMessage {
+func (b *badgerLogger) Debugf(f string, a ...any) {
+	switch f {
+	case writtenMessage:
 		b.news.written()
+	case addedMessage:
+		b.news.compacts.writes(a[0].(int), int64(a[1].(uint64)))
+	case readMessage:
+		b.news.compacts.read()
+	case doneMessage:
+		if id := a[0].(int); id != ourCompactor {
+			b.news.compacts.finished(id)
+		}
 	}
 }
 

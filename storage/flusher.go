@@ -139,16 +139,21 @@ func (s *Store) flushGeneration(g *generation) error {
 	start := time.Now()
 	refs, p := g.all(), g.pieces()
 	l := s.disk.newLoader(version)
+	var deleted [][]byte
 	for _, r := range refs {
 		e := p.at(r)
 		key, value := entryKey(e), versionValue(p.at(getRef(e, entryNewest)))
 		if version <= s.replayTo && key[0] == 'b' && value != nil && s.disk.holds(key, value, version) {
 			continue // the last life flushed it; another copy would be dead space in the value log that nobody counts
 		}
+		if value == nil {
+			deleted = append(deleted, key)
+		}
 		if err := l.set(key, value); err != nil {
 			return err
 		}
 	}
+	s.deletions.note(deleted)
 	beside := s.beside(g)
 	if beside != nil {
 		if err := beside.write(s, l); err != nil {

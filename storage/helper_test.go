@@ -128,6 +128,13 @@ func openStore(t testing.TB, dir string, o Options, l *memLog) *Store {
 	return s
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // step is a Runner made of a func.
 type step func() error
 

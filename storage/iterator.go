@@ -14,7 +14,7 @@ type Iterator struct {
 	gens         []*generation // the view's when txn was opened: the view moves on, but not txn
 	sources      []*source     // of the present window, newest generation first
 	txn          *badger.Txn
-	it           *badger.Iterator
+	it           *liveIterator
 	window       group // the group that sources cover
 	last         group // the range's last group
 	key, value   []byte
@@ -141,10 +141,7 @@ func (i *Iterator) open(key []byte) (err error) {
 	i.v.s.gate.enter(!i.v.locked)
 	i.gens = i.v.generations() // before base is read
 	i.txn = i.v.s.disk.db.NewTransactionAt(i.v.base.Load(), false)
-	o := badger.DefaultIteratorOptions
-	o.PrefetchValues = false
-	o.Prefix = commonPrefix(i.lower, i.upper)
-	i.it = i.txn.NewIterator(o)
+	i.it = newLiveIterator(i.txn, &i.v.s.deletions, commonPrefix(i.lower, i.upper))
 	i.it.Seek(key)
 	i.openWindow(max(groupOf(key), groupOf(i.lower)), key)
 	return nil

@@ -17,6 +17,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.budget = s.opts.budget()
 	s.cache = newCache(int(s.budget.Cache))
 	s.disk = &disk{threshold: int(s.opts.ValueThreshold), valueLogFile: s.opts.ValueLogBytes, logger: s.opts.Logger}
+	s.ledger.lost = s.tablesLost
 	s.guard.pretend.Store(-1)
 	s.guard.reserve.Store(s.opts.DiskReserve)
 	s.filter.init(s.budget.Filter)
@@ -85,6 +86,9 @@ func (o Options) budget() Budget {
 
 // openBadger opens Badger and sets the store to what is durable in it.
 func (s *Store) openBadger() error {
+	if err := checkLost(s.opts.FS, s.dir); err != nil {
+		return err
+	}
 	durable, files, err := readDurable(s.opts.FS, s.dir)
 	if err != nil {
 		return err
@@ -105,14 +109,31 @@ func (s *Store) openBadger() error {
 	if err := enterForgotten(s.opts.FS, s.dir); err != nil {
 		return err
 	}
-	if s.disk.db, err = openDisk(s.dir, s.budget, &s.opts, news{s.valuesWritten, s.collects, s.valuesMoved}); err != nil {
+	s.ledger.open()
+	if s.disk.db, err = openDisk(s.dir, s.budget, &s.opts, news{s.valuesWritten, s.collects, s.valuesMoved, &s.ledger}); err != nil {
+		s.ledger.opened(nil, nil)
 		return errors.Join(err, writeDurable(s.opts.FS, s.dir, durable, files))
 	}
+	s.reachBadger()
 	if err := s.loadBadger(durable); err != nil {
 		s.disk.db.Close()
+		s.ledger.closed()
 		return err
 	}
 	return s.noteDurable()
+}
+
+// reachBadger finds what Badger does not export, and tells the ledger that Badger is open.
+func (s *Store) reachBadger() {
+	var hold func() func()
+	var err error
+	if s.disk.reached, err = reach(s.disk.db); err != nil {
+		s.disk.unreached = err.Error()
+		s.opts.Logger.Warn("space comes back more slowly: ranges cannot be compacted one by one", "why", err)
+	} else {
+		s.disk.unreached, hold = "", s.disk.reached.hold
+	}
+	s.ledger.opened(s.disk.db, hold)
 }
 
 func (s *Store) loadBadger(durable point) error {
@@ -252,7 +273,9 @@ func (s *Store) closeBadger(clean bool) (err error) {
 		return nil
 	}
 	defer s.disk.guard(nil, &err)
-	if err := s.disk.db.Close(); err != nil {
+	err = s.disk.db.Close()
+	s.ledger.closed()
+	if err != nil {
 		return fmt.Errorf("closing Badger: %w", err)
 	}
 	if !clean {
@@ -351,7 +374,7 @@ func (s *Store) DropCache() { s.cache.reset() }
 func (s *Store) Compact() error {
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
-	return s.disk.db.Flatten(2)
+	return s.disk.db.Flatten(1) // the ledger tells compactors apart by their numbers, and all of Flatten's have the same
 }
 
 // Status tells where the store stands.

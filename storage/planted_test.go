@@ -23,6 +23,7 @@ func TestPlantedBugs(t *testing.T) {
 		"view-without-active":             "TestModel",
 		"cache-ignores-retired":           "TestCacheCoherence",
 		"filter-forgets":                  "TestCacheCoherence|TestFilter",
+		"ledger-off":                      "TestLedger",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run", test)

@@ -213,6 +213,7 @@ func (l *loader) fill(memTable int64) error {
 // finished is called when a removal is whole in Badger and the cache has forgotten it.
 func (r *removal) finished(s *Store, version uint64) {
 	s.reclaim.removed.Add(uint64(len(r.keys)))
+	s.deletions.note(r.keys)
 	r.done <- version
 }
 

@@ -96,8 +96,11 @@ type Store struct {
 	guard    guard
 	pace     pacer
 	reclaim  reclaiming
-	gate     gate
-	filter   filter
+	ledger   ledger
+
+	deletions deletions
+	gate      gate
+	filter    filter
 
 	// OnLead is called under the lock when this node has begun to evaluate. Set before Lead.
 	OnLead func()

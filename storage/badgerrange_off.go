@@ -1,0 +1,21 @@
+//go:build sett_nolink
+
+package storage
+
+import (
+	"errors"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// reached is nothing in this build: it was made with the tag sett_nolink, and uses only what Badger exports. See badgerrange.go.
+type reached struct{}
+
+func reach(*badger.DB) (*reached, error) {
+	return nil, errors.New("built with the tag sett_nolink")
+}
+
+func (*reached) rewrite(int, int, []uint64, [][]byte) error { return errGone }
+func (*reached) pushDown(int, int, uint64, [][]byte) error  { return errGone }
+func (*reached) mergeLevel0(int, [][]byte) error            { return errGone }
+func (*reached) hold() (release func())                     { return func() {} }
