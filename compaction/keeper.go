@@ -45,6 +45,7 @@ type Keeper struct {
 	searched  time.Time         // when forgotten files were looked for
 
 	halted  atomic.Bool // Halt
+	jobs    [jobCount]job
 	started bool
 	stop    chan struct{}
 	done    chan struct{}

@@ -2,6 +2,7 @@ package compaction
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 
 	"sett/storage"
@@ -76,6 +77,7 @@ func (k *Keeper) forget(now bool) error {
 		k.cleared[string(key)] = gone
 	}
 	k.stats.ReclaimedIDs.Add(uint64(len(keys)))
+	k.jobs[jobReclaim].did(fmt.Sprintf("removed %d dead collections, large values or keyspaces", len(keys)), 0, 0, 0)
 	k.stats.DeadWaiting.Add(-int64(len(keys)))
 	return nil
 }

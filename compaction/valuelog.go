@@ -3,6 +3,7 @@ package compaction
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"time"
 
 	"sett/storage"
@@ -87,8 +88,11 @@ func (k *Keeper) settle() error {
 }
 
 func (k *Keeper) collect() error {
+	_, before := k.opts.Store.ValueLog()
 	files, err := k.opts.Store.CollectValues(deadRatio, k.stop)
 	if files > 0 {
+		_, after := k.opts.Store.ValueLog()
+		k.jobs[jobValueLog].did(fmt.Sprintf("collected %d files of the value log", files), before, after, 2*int64(files)*k.opts.Store.ValueLogFileBytes())
 		k.stats.Collections.Add(1)
 		k.stats.CollectedFiles.Add(uint64(files))
 		k.opts.Log.Info("value log collected", "files", files)
@@ -111,6 +115,7 @@ func (k *Keeper) surveyNow() error {
 		}
 		k.survey, k.next = s, time.Now().Add(surveyShare*time.Since(began))
 		k.stats.BlobBytes.Store(s.live)
+		k.jobs[jobValueLog].waits(max(0, k.excess()), 0)
 		if len(s.orphans) == 0 {
 			return nil
 		}
