@@ -241,6 +241,25 @@ func TestSweeperWaitsAfterAJumpOfTheClock(t *testing.T) {
 	await(t, "sweeping", func() bool { return c.do("dbsize") == ":0\r\n" })
 }
 
+// A wall clock that steps back makes no key live longer, and the sweeper waits until it is known which time is right.
+func TestKeysDieInTimeAfterAStepBack(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.do("set", "a", "1", "px", "10000")
+	s := h.sweeper()
+	s.Start()
+	defer s.Stop()
+	h.set.Clock().SetOffset(-3_600_000)
+	h.hands.pass(9_999)
+	c.must(":1\r\n", "exists", "a")
+	h.hands.pass(2)
+	c.must(":0\r\n", "exists", "a")
+	await(t, "looking", func() bool { return s.Backlog().Lag == time.Millisecond })
+	c.must(":1\r\n", "dbsize")
+	h.set.Clock().SetOffset(0)
+	await(t, "sweeping", func() bool { return c.do("dbsize") == ":0\r\n" })
+}
+
 // Time is in the log: after a restart with a clock that is behind, nothing that was past lives again.
 func TestTimeGoesOnAfterARestart(t *testing.T) {
 	h := newHouse(t, Options{})
