@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 PORT ?= 6379
 
-.PHONY: help run build release test vet lint race planted e2e bench profile gobench fuzz docs suites clean
+.PHONY: help run build release test vet lint race planted e2e bench bench-space profile gobench fuzz docs suites clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -44,6 +44,9 @@ e2e: build ## only the end-to-end tests, without the test cache
 
 bench: build ## sett beside Redis (40 min); a first answer in two: make bench BENCH='-rounds 1 -seconds 3'
 	go run ./bench compare $(BENCH)
+
+bench-space: build ## whether the space of dead data comes back (hours); a quick look: make bench-space BENCH='-scale 0.05'
+	go run ./bench space $(BENCH)
 
 profile: build ## record anew what a sett spends its time on, for `make release` (2 min)
 	go run ./bench profile

@@ -208,7 +208,7 @@ func TestEveryFigureMoves(t *testing.T) {
 	w := watch(t)
 	for _, section := range []func(*testing.T, *watcher){
 		// Memory comes before clients: what their buffers took is given back slowly, so that nothing else would be the highest.
-		moveServer, moveLog, moveMemory, moveReads, moveClients, moveCommands, moveKeys, moveLarge, moveRefusals,
+		moveServer, moveLog, moveMemory, moveReads, moveClients, moveCommands, moveKeys, moveExpiry, moveLarge, moveRefusals,
 	} {
 		section(t, w)
 	}
@@ -367,6 +367,14 @@ func moveKeys(_ *testing.T, w *watcher) {
 	w.moves("keys that expire", "expired_keys expire_cycle_cpu_milliseconds sett_expired_keys_total sett_sweep_duration_seconds", func() {
 		w.pipeline(3000, func(i int) []string { return []string{"SET", "brief:" + strconv.Itoa(i), "x", "PX", "1"} })
 	})
+}
+
+func moveExpiry(_ *testing.T, w *watcher) {
+	w.moves("the sweeper rests", "expiry_lag_ms expired_waiting sett_expiry_lag_seconds sett_expired_waiting", func() {
+		w.ok("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+		w.ok("SET", "late", "x", "PX", "1")
+	})
+	w.ok("DEBUG", "SET-ACTIVE-EXPIRE", "1")
 }
 
 func moveLarge(t *testing.T, w *watcher) {

@@ -195,19 +195,21 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestPauseCron: an expired key is removed when the sweeper works, and not while it rests.
-func TestPauseCron(t *testing.T) {
+// TestSweeperRests: an expired key is removed when the sweeper works, and not while it rests.
+func TestSweeperRests(t *testing.T) {
 	t.Parallel()
 	p := start(t, filepath.Join(t.TempDir(), "data"), "--set", "enable_debug_command=local")
-	p.want("+OK", "DEBUG PAUSE-CRON 1")
-	p.want("+OK", "SET k v PX 1")
-	p.want("+OK", "DEBUG SLEEP 0.5") // five looks of the sweeper
-	p.want(":1", "DBSIZE")
-	p.want("$-1", "GET k")
-	p.want("+OK", "DEBUG PAUSE-CRON 0")
-	for deadline := time.Now().Add(time.Minute); p.do("DBSIZE") != ":0"; {
-		if time.Now().After(deadline) {
-			t.Fatal("the sweeper did not wake up")
+	for _, rest := range [][2]string{{"DEBUG PAUSE-CRON 1", "DEBUG PAUSE-CRON 0"}, {"DEBUG SET-ACTIVE-EXPIRE 0", "DEBUG SET-ACTIVE-EXPIRE 1"}} {
+		p.want("+OK", rest[0])
+		p.want("+OK", "SET k v PX 1")
+		p.want("+OK", "DEBUG SLEEP 0.5") // five looks of the sweeper
+		p.want(":1", "DBSIZE")
+		p.want("$-1", "GET k")
+		p.want("+OK", rest[1])
+		for deadline := time.Now().Add(time.Minute); p.do("DBSIZE") != ":0"; {
+			if time.Now().After(deadline) {
+				t.Fatal("the sweeper did not wake up after ", rest[1])
+			}
 		}
 	}
 }

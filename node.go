@@ -341,7 +341,9 @@ func layout() compaction.Layout {
 func (n *node) space() server.Space {
 	k := n.keeper.Stats()
 	files, bytes := n.store.ValueLog()
+	expired := n.sweeper.Backlog()
 	return server.Space{
+		ExpiryLag: expired.Lag, ExpiredWaiting: expired.Rows,
 		DeadWaiting: k.DeadWaiting.Load(), Reclaimed: k.ReclaimedIDs.Load(), ReclaimedKeys: k.ReclaimedKeys.Load(), Orphans: k.Orphans.Load(),
 		ValueLogFiles: files, ValueLogBytes: bytes, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
 		CollectedFiles: k.CollectedFiles.Load(), LastCollectMs: k.LastCollectMs.Load(),

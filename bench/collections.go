@@ -83,13 +83,18 @@ func collections(ctx context.Context, args []string) error {
 }
 
 type collectionBench struct {
+	crowd
 	name                        string
 	samples, searches           int
 	pairs, backlog, wave, trims uint64
-	conns, depth                int
 	start                       func() (*server, error)
-	server                      *server
 	fsync                       time.Duration
+}
+
+// crowd is connections that share a task.
+type crowd struct {
+	server       *server
+	conns, depth int
 }
 
 func (b *collectionBench) figures(name string) *figures {
@@ -103,7 +108,7 @@ type throughput struct {
 }
 
 // many runs n tasks on all connections, depth of them in a pipeline; add puts the commands of task i into it.
-func (b *collectionBench) many(ctx context.Context, n uint64, add func(c *client, i uint64)) (t throughput, err error) {
+func (b *crowd) many(ctx context.Context, n uint64, add func(c *client, i uint64)) (t throughput, err error) {
 	var next atomic.Uint64
 	var wg sync.WaitGroup
 	failed := make(chan error, b.conns)

@@ -162,6 +162,67 @@ func TestSweeperIsPulledBack(t *testing.T) {
 	h.audit()
 }
 
+// The lag is that of the oldest row, also while nothing is removed.
+func TestSweeperTellsItsBacklog(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	s := h.sweeper()
+	want := func(what string, lag time.Duration, least, most int64) {
+		t.Helper()
+		await(t, what, func() bool {
+			b := s.Backlog()
+			return b.Lag == lag && b.Rows >= least && b.Rows <= most
+		})
+	}
+	s.SetActive(false)
+	s.Start()
+	defer s.Stop()
+	c.do("set", "lasts", "1")
+	for i := range 5 {
+		c.do("set", fmt.Sprint("a", i), "1", "px", "100")
+	}
+	want("before", 0, 0, 0)
+	h.hands.pass(150)
+	want("5 keys", 50*time.Millisecond, 5, 5)
+	for i := range 95 { // ten a ms, of which it reads ten
+		c.do("set", fmt.Sprint("b", i), "1", "px", fmt.Sprint(1+i/10))
+	}
+	h.hands.pass(100)
+	want("100 keys", 150*time.Millisecond, 10, 150)
+	s.SetActive(true)
+	want("at the end", 0, 0, 0)
+	c.must(":1\r\n", "dbsize")
+}
+
+// A database with many dead keys does not keep those of another waiting.
+func TestSweeperTakesTurns(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	for i := range 500 {
+		c.do("set", fmt.Sprint("k", i), "1", "px", "100")
+	}
+	c.do("select", "1")
+	c.do("set", "k", "1", "px", "100")
+	h.hands.pass(101)
+	removed, before := 0, -1
+	s := ttl.NewSweeper(ttl.SweeperOptions{
+		View: h.store.View, Clock: h.set.Clock(), Keyspaces: h.set.ExpiringKeyspaces, BatchKeys: 10, Interval: time.Millisecond,
+		Remove: func(rows [][]byte) (int, error) {
+			if row, _ := ttl.DecodeRow(rows[0]); row.Keyspace == h.space(1) {
+				before = removed
+			}
+			removed += len(rows)
+			return h.set.Sweep(rows)
+		},
+	})
+	s.Start()
+	await(t, "sweeping", func() bool { return h.tally(h.space(0)).Keys == 0 && h.tally(h.space(1)).Keys == 0 })
+	s.Stop()
+	if before < 0 || before > 10 {
+		t.Errorf("%d keys went before the one of the other database", before)
+	}
+}
+
 func TestSweeperWaitsAfterAJumpOfTheClock(t *testing.T) {
 	h := newHouse(t, Options{})
 	c := h.client()
@@ -177,6 +238,25 @@ func TestSweeperWaitsAfterAJumpOfTheClock(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	c.must(":1\r\n", "dbsize")
 	h.hands.pass(2000)
+	await(t, "sweeping", func() bool { return c.do("dbsize") == ":0\r\n" })
+}
+
+// A wall clock that steps back makes no key live longer, and the sweeper waits until it is known which time is right.
+func TestKeysDieInTimeAfterAStepBack(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.do("set", "a", "1", "px", "10000")
+	s := h.sweeper()
+	s.Start()
+	defer s.Stop()
+	h.set.Clock().SetOffset(-3_600_000)
+	h.hands.pass(9_999)
+	c.must(":1\r\n", "exists", "a")
+	h.hands.pass(2)
+	c.must(":0\r\n", "exists", "a")
+	await(t, "looking", func() bool { return s.Backlog().Lag == time.Millisecond })
+	c.must(":1\r\n", "dbsize")
+	h.set.Clock().SetOffset(0)
 	await(t, "sweeping", func() bool { return c.do("dbsize") == ":0\r\n" })
 }
 

@@ -241,7 +241,7 @@ func ttlSettings() []Key {
 		{Name: "ttl.clock_settle", Kind: Duration, Default: "5m", Min: 0, Max: int64(24 * time.Hour), Change: Start,
 			Effect: "How long the pause is, and how long the server's time runs on by itself after the wall clock has stepped back."},
 		{Name: "ttl.sweep_batch", Kind: Int, Default: "1000", Min: 1, Max: 100_000, Unit: "keys", Change: Start,
-			Effect: "Most expired keys that the sweeper removes at a time."},
+			Effect: "Most expired keys that the sweeper removes at a time; fewer, if they take longer than a millisecond."},
 	}
 }
 

@@ -374,6 +374,8 @@ func (r *report) storage() {
 }
 
 func (r *report) space(s Space) {
+	r.line("expiry_lag_ms:%d", s.ExpiryLag.Milliseconds())
+	r.line("expired_waiting:%d", s.ExpiredWaiting)
 	r.line("dead_waiting:%d", s.DeadWaiting)
 	r.line("reclaimed:%d", s.Reclaimed)
 	r.line("reclaimed_records:%d", s.ReclaimedKeys)

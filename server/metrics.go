@@ -328,6 +328,11 @@ func spaceMetrics() []metric {
 		ofStore(gauge, "sett_disk_needed_bytes", "Below so many free bytes writes are refused: disk_reserve and what is promised already.", func(f *figures) float64 {
 			return float64(f.now.DiskNeeded)
 		}),
+		ofSpace(gauge, "sett_expiry_lag_seconds", "How long past its time the oldest key or field is that was not removed yet; 0: there is none.", func(s *Space) float64 {
+			return s.ExpiryLag.Seconds()
+		}),
+		ofSpace(gauge, "sett_expired_waiting", "Keys, and hashes with fields, that are past their time and wait to be removed; an estimate beyond ttl.sweep_batch.",
+			func(s *Space) float64 { return float64(s.ExpiredWaiting) }),
 		ofSpace(gauge, "sett_dead_waiting", "Dead values whose records are not removed yet.", func(s *Space) float64 { return float64(s.DeadWaiting) }),
 		ofSpace(counter, "sett_reclaimed_total", "Dead values whose records were removed.", func(s *Space) float64 { return float64(s.Reclaimed) }),
 		ofSpace(counter, "sett_reclaimed_records_total", "… and the records.", func(s *Space) float64 { return float64(s.ReclaimedKeys) }),

@@ -79,6 +79,9 @@ type Space struct {
 	ForgottenBytes int64 // of the value log, that Badger has forgotten and the next start gives back
 	CollectedFiles uint64
 	LastCollectMs  int64 // 0: none
+
+	ExpiryLag      time.Duration // how long past its time the oldest key is that was not removed yet; 0: there is none
+	ExpiredWaiting int64         // about so many keys and hashes are past the time of theirs, or of a field
 }
 
 // Store is what the server itself needs of storage.Store.

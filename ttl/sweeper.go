@@ -27,7 +27,7 @@ type SweeperOptions struct {
 	Took func(job string, took time.Duration)
 
 	Interval  time.Duration // between looks at the rows: 100 ms
-	BatchKeys int           // keys in a batch, 256: how long the lock is held
+	BatchKeys int           // rows that one look takes, and most keys in a batch: 256
 	Log       *slog.Logger
 }
 
@@ -36,10 +36,12 @@ const TookSweep = "expire-cycle"
 
 // Sweeper removes keys, and fields of hashes, past their time. They are invisible without it: it gives space and exact counters back.
 //
-// Its goroutine sleeps at least three times as long as its batches take, so that it never needs more than a quarter of the writer.
+// It takes turns: a batch is as large as fits into batchTime, because others wait for the lock meanwhile, and after it the sweeper rests as long
+// as rest says, so that any number of keys that die at once is removed evenly, beside everybody else.
 type Sweeper struct {
 	opts   SweeperOptions
 	paused atomic.Bool
+	fits   int // keys in a batch that takes batchTime; sweeper goroutine only
 
 	mu        sync.Mutex
 	positions map[uint32]position // per keyspace; guarded by mu
@@ -48,11 +50,41 @@ type Sweeper struct {
 	done chan struct{}
 }
 
-// position is a hint where the due rows of a keyspace begin. It saves walking over what earlier batches deleted.
-type position struct {
-	at     int64 // rows before it are gone
-	pulled int64 // but for those from here on, written since at was read; 0: none
+const (
+	// batchTime is how long a batch may take.
+	batchTime = time.Millisecond
+	// Rows that are late by lateFrom make the sweeper hurry, and the more so up to lateTo.
+	lateFrom = 200 * time.Millisecond
+	lateTo   = time.Second
+)
+
+// rest is how many times as long as it worked the sweeper rests. It takes a quarter of the time at most while it keeps up, and half when it is
+// behind.
+func rest(late time.Duration) float64 {
+	const calm, hurried = 3.0, 1.0
+	hurry := float64(late-lateFrom) / float64(lateTo-lateFrom)
+	return calm - (calm-hurried)*min(max(hurry, 0), 1)
 }
+
+// position is what the sweeper knows of a keyspace.
+type position struct {
+	at     int64 // rows before it are gone: a hint that saves walking over what earlier batches deleted
+	pulled int64 // but for those from here on, written since at was read; 0: none
+
+	// As of the last look.
+	due     int64   // the time of the oldest row that is due; 0: none is
+	rows    int     // that were read, and are due
+	density float64 // of them in a ms; 0: they were all there are
+}
+
+// Backlog is what the sweeper has before it.
+type Backlog struct {
+	Lag  time.Duration // how long past its time the oldest row is; 0: none is
+	Rows int64         // about so many are due
+}
+
+// firstBatchKeys is the size of a batch before it is known how many keys fit into batchTime.
+const firstBatchKeys = 64
 
 // NewSweeper returns a sweeper that does not run yet.
 func NewSweeper(opts SweeperOptions) *Sweeper {
@@ -65,7 +97,7 @@ func NewSweeper(opts SweeperOptions) *Sweeper {
 	if opts.Took == nil {
 		opts.Took = func(string, time.Duration) {}
 	}
-	return &Sweeper{opts: opts, positions: make(map[uint32]position)}
+	return &Sweeper{opts: opts, fits: min(opts.BatchKeys, firstBatchKeys), positions: make(map[uint32]position)}
 }
 
 // Start makes the sweeper's goroutine. Its owner calls Stop before the store closes.
@@ -86,6 +118,22 @@ func (s *Sweeper) Stop() {
 
 // SetActive is DEBUG SET-ACTIVE-EXPIRE: an inactive sweeper removes nothing.
 func (s *Sweeper) SetActive(active bool) { s.paused.Store(!active) }
+
+// Backlog tells what the sweeper has before it. Any goroutine may call it.
+func (s *Sweeper) Backlog() (b Backlog) {
+	now := s.opts.Clock.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.positions {
+		if p.due == 0 || p.due >= now {
+			continue
+		}
+		late := now - p.due
+		b.Lag = max(b.Lag, time.Duration(late)*time.Millisecond)
+		b.Rows += max(int64(p.rows), int64(p.density*float64(late)))
+	}
+	return b
+}
 
 func (s *Sweeper) held() bool { return s.paused.Load() || s.opts.Hold != nil && s.opts.Hold() }
 
@@ -114,19 +162,37 @@ func (s *Sweeper) start(keyspace uint32) int64 {
 	return p.at
 }
 
-// advance moves the position to that of the last row removed, or of the first one that was not.
-func (s *Sweeper) advance(keyspace uint32, expireAtMs int64) {
+// found notes what a look has found.
+func (s *Sweeper) found(keyspace uint32, rows [][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.positions[keyspace]
-	p.at = expireAtMs
+	p.due, p.rows, p.density = 0, len(rows), 0
+	if len(rows) > 0 {
+		oldest, _ := DecodeRow(rows[0])
+		newest, _ := DecodeRow(rows[len(rows)-1])
+		p.due = oldest.ExpireAtMs
+		if len(rows) == s.opts.BatchKeys {
+			p.density = float64(len(rows)) / float64(newest.ExpireAtMs-oldest.ExpireAtMs+1)
+		}
+	}
+	s.positions[keyspace] = p
+}
+
+// advance moves the position to that of the last row removed, or of the first one that was not.
+func (s *Sweeper) advance(keyspace uint32, expireAtMs int64, rows int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.positions[keyspace]
+	p.at, p.due, p.rows = expireAtMs, expireAtMs, rows
 	s.positions[keyspace] = p
 }
 
 func (s *Sweeper) run() {
 	defer close(s.done)
 	for {
-		if err := s.pass(); err != nil {
+		more, err := s.pass()
+		if err != nil {
 			// The node does not evaluate, is short of disk, or shuts down: start over later.
 			s.reset()
 			if s.opts.Log != nil && !errors.Is(err, storage.ErrNotEvaluating) && !errors.Is(err, storage.ErrClosed) {
@@ -136,59 +202,105 @@ func (s *Sweeper) run() {
 				return
 			}
 		}
-		if s.sleep(s.opts.Interval) {
+		if !more && s.sleep(s.opts.Interval) {
 			return
+		}
+		select {
+		case <-s.stop:
+			return
+		default:
 		}
 	}
 }
 
-// pass looks once at every keyspace.
-func (s *Sweeper) pass() error {
+// pass looks once at every keyspace, so that none has to wait until all that is due in another is gone. more tells that there was too much for
+// one look.
+func (s *Sweeper) pass() (more bool, err error) {
 	settled, back := s.opts.Clock.Check()
 	if back {
 		s.reset()
 	}
-	if !settled || s.held() {
-		return nil
-	}
 	keyspaces, err := s.opts.Keyspaces()
 	if err != nil {
-		return err
+		return false, err
 	}
+	s.forgetAllBut(keyspaces)
 	for _, keyspace := range keyspaces {
-		if err := s.Sweep(keyspace); err != nil {
+		look := s.look
+		if !settled || s.held() {
+			look = s.watch
+		}
+		left, err := look(keyspace)
+		if err != nil {
+			return false, err
+		}
+		more = more || left
+	}
+	return more, nil
+}
+
+// Sweep removes all that is due in one keyspace.
+func (s *Sweeper) Sweep(keyspace uint32) error {
+	for !s.held() {
+		if more, err := s.look(keyspace); !more || err != nil {
 			return err
 		}
 	}
-	s.forgetAllBut(keyspaces)
 	return nil
 }
 
-// Sweep removes what is due in one keyspace, batch by batch.
-func (s *Sweeper) Sweep(keyspace uint32) error {
-	for !s.held() {
-		start := time.Now()
-		rows, err := s.due(keyspace, s.opts.Clock.Now())
-		if err != nil || len(rows) == 0 {
-			return err
+// watch looks at a keyspace and removes nothing.
+func (s *Sweeper) watch(keyspace uint32) (more bool, err error) {
+	_, err = s.due(keyspace)
+	return false, err
+}
+
+// look removes rows of a keyspace that are due, batch by batch, as many as it reads at once. more tells that others are.
+func (s *Sweeper) look(keyspace uint32) (more bool, err error) {
+	rows, err := s.due(keyspace)
+	more = len(rows) == s.opts.BatchKeys
+	for err == nil && len(rows) > 0 {
+		if s.held() {
+			return false, nil
 		}
-		done, err := s.opts.Remove(rows)
-		if err != nil {
-			return err
-		}
-		s.opts.Took(TookSweep, time.Since(start))
-		next, _ := DecodeRow(rows[min(done, len(rows)-1)])
-		s.advance(keyspace, next.ExpireAtMs)
-		if done == len(rows) && len(rows) < s.opts.BatchKeys || s.sleep(3*time.Since(start)) {
-			return nil
+		var stopped bool
+		if rows, stopped, err = s.batch(keyspace, rows); stopped {
+			return false, err
 		}
 	}
-	return nil
+	if err == nil && !more {
+		s.found(keyspace, nil)
+	}
+	return more && err == nil, err
+}
+
+// batch removes the first of some rows, and rests.
+func (s *Sweeper) batch(keyspace uint32, rows [][]byte) (left [][]byte, stopped bool, err error) {
+	oldest, _ := DecodeRow(rows[0])
+	late := time.Duration(s.opts.Clock.Now()-oldest.ExpireAtMs) * time.Millisecond
+	n := min(len(rows), s.fits)
+	start := time.Now()
+	done, err := s.opts.Remove(rows[:n])
+	if err != nil {
+		return nil, false, err
+	}
+	took := time.Since(start)
+	s.opts.Took(TookSweep, took)
+	s.fit(done, took)
+	next, _ := DecodeRow(rows[min(done, len(rows)-1)])
+	s.advance(keyspace, next.ExpireAtMs, len(rows)-done)
+	return rows[done:], s.sleep(time.Duration(rest(late) * float64(took))), nil
+}
+
+// fit moves the size of batches towards what fits into batchTime; one that was slow by chance shall not make all others small.
+func (s *Sweeper) fit(done int, took time.Duration) {
+	fits := float64(max(1, done)) * float64(batchTime) / float64(max(took, time.Microsecond))
+	s.fits = int(min(max(1, fits, float64(s.fits)/2), 2*float64(s.fits), float64(s.opts.BatchKeys)))
 }
 
 // due returns the keys of up to BatchKeys rows whose time is past, oldest first.
-func (s *Sweeper) due(keyspace uint32, nowMs int64) (rows [][]byte, err error) {
-	from := s.start(keyspace)
+func (s *Sweeper) due(keyspace uint32) (rows [][]byte, err error) {
+	from, nowMs := s.start(keyspace), s.opts.Clock.Now()
 	if from >= nowMs {
 		return nil, nil
 	}
@@ -203,7 +315,11 @@ func (s *Sweeper) due(keyspace uint32, nowMs int64) (rows [][]byte, err error) {
 	for ok := it.Seek(lower); ok && len(rows) < s.opts.BatchKeys; ok = it.Next() {
 		rows = append(rows, append([]byte(nil), it.Key()...))
 	}
-	return rows, it.Err()
+	if err := it.Err(); err != nil {
+		return nil, err
+	}
+	s.found(keyspace, rows)
+	return rows, nil
 }
 
 // reset makes the next pass start at the beginning of every keyspace.

@@ -1,0 +1,49 @@
+package ttl
+
+import (
+	"testing"
+	"time"
+)
+
+func TestRestGetsShorterWithTheLag(t *testing.T) {
+	last := rest(0)
+	if last != 3 {
+		t.Errorf("a sweeper that keeps up rests %v times as long as it works", last)
+	}
+	for late := time.Duration(0); late < time.Hour; late = late*5/4 + time.Millisecond {
+		now := rest(late)
+		if now > last || now < 1 {
+			t.Fatalf("%v late: %v, before that %v", late, now, last)
+		}
+		last = now
+	}
+	if last != 1 {
+		t.Errorf("a sweeper that is behind rests %v times as long as it works", last)
+	}
+}
+
+func TestBatchesFitIntoTheirTime(t *testing.T) {
+	s := NewSweeper(SweeperOptions{BatchKeys: 1000})
+	batch := func(perKey time.Duration) int { s.fit(s.fits, time.Duration(s.fits)*perKey); return s.fits }
+	for range 10 {
+		batch(5 * time.Microsecond)
+	}
+	if s.fits != 200 {
+		t.Errorf("%d keys of 5 µs in a batch", s.fits)
+	}
+	if now := batch(time.Second); now != 100 {
+		t.Errorf("one slow batch makes the next one %d keys long", now)
+	}
+	for range 20 {
+		batch(time.Second)
+	}
+	if s.fits != 1 {
+		t.Errorf("%d keys of 1 s in a batch", s.fits)
+	}
+	for range 20 {
+		batch(0)
+	}
+	if s.fits != 1000 {
+		t.Errorf("%d keys that take no time in a batch", s.fits)
+	}
+}
