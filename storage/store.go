@@ -98,6 +98,7 @@ type Store struct {
 	reclaim  reclaiming
 	gate     gate
 	filter   filter
+	ahead    ahead
 
 	// OnLead is called under the lock when this node has begun to evaluate. Set before Lead.
 	OnLead func()
