@@ -191,8 +191,8 @@ func (u *Update) editList(name []byte) (*types.ListValue, error) {
 		return nil, err
 	}
 	u.record = r
-	if _, err = u.openList(&r.Meta); err != nil {
-		return nil, err
+	if u.elementsOf == nil {
+		u.elementsOf = new(types.ListValue)
 	}
 	return u.elementsOf, u.elementsOf.Edit(&u.record)
 }
@@ -268,10 +268,13 @@ func (u *Update) take(s *types.ListValue, left bool, count int64) error {
 		err = u.replyBackward(s, from, from+count)
 	}
 	if err == nil {
-		err = s.Splice(&u.ledger, from, from+count)
+		err = s.Pop(&u.ledger, from, from+count)
 	}
-	if err == nil {
+	switch err {
+	case nil:
 		s.Save(&u.ledger)
+	case storage.ErrMiss:
+		s.ReadAhead(&u.ledger, left)
 	}
 	return err
 }
@@ -677,7 +680,7 @@ func (u *Update) moveElement(fromLeft, toLeft bool) (moved bool, err error) {
 	u.W.Bulk(value)
 	same := bytes.Equal(u.Args[1], u.Args[2])
 	if !same || s.Len() > 1 && fromLeft != toLeft {
-		if err := s.Splice(&u.ledger, i, i+1); err != nil {
+		if err := s.Pop(&u.ledger, i, i+1); err != nil {
 			return false, err
 		}
 		if !same {

@@ -11,6 +11,6 @@
 //   - A reply leaves when everything it has seen is committed: Reader.Seen, View.Seen and Store.Wait.
 //   - Nobody waits for the disk with the data set's lock held, but for a command that was given up maxRounds times.
 //
-// Goroutines: any may call Read, Update, View, Wait, Admit and Status; the log calls Apply, Lead and Yield; the flusher and the barrier
-// goroutine belong to the Store, which starts them in Begin and ends them in Close.
+// Goroutines: any may call Read, Update, View, Wait, Admit and Status; the log calls Apply, Lead and Yield; the flusher, the barrier, the log's
+// writer and who reads ahead belong to the Store, which starts them in Begin and ends them in Close.
 package storage

@@ -22,6 +22,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.guard.reserve.Store(s.opts.DiskReserve)
 	s.filter.init(s.budget.Filter)
 	s.writer.init()
+	s.ahead.init()
 	s.flush.init()
 	s.barrier.init()
 	if err := s.roomToStart(); err != nil {
@@ -207,6 +208,7 @@ func (s *Store) Begin(log Log, first, last uint64) error {
 	go s.flushLoop()
 	go s.barrierLoop()
 	go s.writeLoop()
+	go s.aheadLoop()
 	s.begun = true
 	return nil
 }
@@ -247,6 +249,8 @@ func (s *Store) Close(flush bool) error {
 	if s.begun {
 		close(s.writer.stop)
 		<-s.writer.done
+		close(s.ahead.stop)
+		<-s.ahead.done
 		close(s.filter.stop)
 		s.filter.done.Wait()
 		close(s.flush.stop)

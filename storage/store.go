@@ -101,6 +101,7 @@ type Store struct {
 	deletions deletions
 	gate      gate
 	filter    filter
+	ahead     ahead
 
 	// OnLead is called under the lock when this node has begun to evaluate. Set before Lead.
 	OnLead func()

@@ -46,6 +46,7 @@ func (s *ListValue) Open(m *Meta) error {
 	if s.c.id != 0 && !s.tree.open(&listTree, s.c.id, s.c.shape, s.c.bytes) {
 		return s.tree.corrupt(0, 0)
 	}
+	s.tree.total = s.c.count
 	return nil
 }
 
@@ -227,13 +228,17 @@ func (s *ListValue) FetchAhead(r Reader, err error, backward bool) error {
 	if s.halted {
 		return cmp.Or(r.Need(s.datum.needs(nil, s.c.id)...), err)
 	}
-	perLeaf := 1 + s.c.count*int64(listTree.leafBytes)/max(1, s.tree.bytes)
-	ahead := max(64, 16*s.walked) * perLeaf
+	ahead := max(64, 16*s.walked) * s.perLeaf()
 	from, to := s.at, min(s.c.count, s.at+ahead)
 	if backward {
 		from, to = max(0, s.at-ahead), s.at
 	}
 	return cmp.Or(s.tree.need(r, from, to, true), err)
+}
+
+// perLeaf is about how many elements are in a leaf.
+func (s *ListValue) perLeaf() int64 {
+	return 1 + s.c.count*int64(listTree.leafBytes)/max(1, s.tree.bytes)
 }
 
 // Push puts elements before the first or behind the last one, one after the other.
@@ -281,6 +286,15 @@ func (s *ListValue) splice(l *Ledger, i, j int64, values [][]byte, reversed bool
 	s.c.count += int64(len(values)) - (j - i)
 	s.slim()
 	return err
+}
+
+// Pop removes the elements [i, j), which are at an end of the list.
+func (s *ListValue) Pop(l *Ledger, i, j int64) error {
+	if err := s.splice(l, i, j, nil, false); err != nil || s.c.id == 0 || s.c.count == 0 || !s.tree.edit.dropped {
+		return err
+	}
+	s.ReadAhead(l, i == 0)
+	return nil
 }
 
 // slim gives up scratch that only an unusually large change needs.

@@ -21,6 +21,7 @@ type treeEdit struct {
 	atEnds   bool // it changes the first or the last elements: small leaves are left alone
 	left     bool // insert is still to be placed
 	found    bool // what was read last is the way to the first element that changes, as far as it was gone
+	dropped  bool // a leaf went with all its elements
 	smallest int  // bytes of the smallest node that was written of the level below
 }
 
@@ -49,6 +50,7 @@ func (t *tree) run(l *Ledger, total, i, j int64) error {
 			t.edit.push = -1
 		}
 	}
+	t.total = total
 	err := t.spliceRoot(l, total+t.edit.count-(j-i), i, j)
 	t.forget()
 	t.slim()
@@ -85,7 +87,7 @@ func (t *tree) spliceRoot(l *Ledger, total, i, j int64) error {
 		}
 		t.rootBuf = append(t.rootBuf[:0], above.out...)
 	}
-	t.root = t.rootBuf
+	t.root, t.total = t.rootBuf, total
 	return t.collapse(l)
 }
 
@@ -164,6 +166,11 @@ func (t *tree) firstChild(level int, entries []byte, i, j int64) (w way, err err
 	w = t.levels[level].way
 	if t.edit.found = t.edit.found && w.known && t.leads(w.first, t.levels[level-1].count, i, j); t.edit.found {
 		return w, nil
+	}
+	if t.edit.push > 0 && !t.kind.ordered {
+		if _, w = t.kind.lastChild(entries, i); w.known {
+			return w, nil
+		}
 	}
 	w = way{before: -1}
 	for w.at < len(entries) {
@@ -319,6 +326,7 @@ func (t *tree) drop(l *Ledger, level int, c *child) error {
 	}
 	if level == 0 {
 		t.bytes -= c.bytes
+		t.edit.dropped = true
 	}
 	t.remove(l, c.node)
 	return nil

@@ -31,6 +31,7 @@ type tree struct {
 	collection uint64
 	height     int
 	next       uint64
+	total      int64  // elements: kept by who opens a list's tree, and by splice
 	apart      int64  // bytes of elements that lie apart
 	bytes      int64  // of all leaves: kept by who opens the tree, and by splice
 	root       []byte // entries
@@ -246,7 +247,7 @@ func (t *tree) open(kind *treeKind, collection uint64, shape []byte, bytes int64
 
 // begin makes it the empty tree of a new collection.
 func (t *tree) begin(kind *treeKind, collection uint64) {
-	t.kind, t.collection, t.next, t.apart, t.bytes, t.root = kind, collection, 1, 0, 0, nil
+	t.kind, t.collection, t.next, t.total, t.apart, t.bytes, t.root = kind, collection, 1, 0, 0, 0, nil
 	t.setHeight(1)
 	t.forget()
 }
@@ -305,11 +306,11 @@ func (t *tree) seek(g Getter, i int64) error {
 		level++
 	}
 	for ; level > 0; level-- {
-		entries, first := t.levels[level].entries, t.levels[level].first
+		entries, first, count := t.levels[level].entries, t.levels[level].first, t.levels[level].count
 		if level == t.height {
-			entries, first = t.root, 0
+			entries, first, count = t.root, 0, t.total
 		}
-		c, w, err := t.childAt(level, entries, i-first)
+		c, w, err := t.childAt(level, entries, i-first, count)
 		if err == nil {
 			err = t.descend(g, level-1, &c, first+w.first, w)
 		}
@@ -331,8 +332,13 @@ func (t *tree) descend(g Getter, level int, c *child, first int64, w way) (err e
 	return err
 }
 
-// childAt finds the child of a node that holds its element i.
-func (t *tree) childAt(level int, entries []byte, i int64) (c child, w way, err error) {
+// childAt finds the child of a node of count elements that holds its element i.
+func (t *tree) childAt(level int, entries []byte, i, count int64) (c child, w way, err error) {
+	if i > count/2 && !t.kind.ordered {
+		if c, w = t.kind.lastChild(entries, count); w.known && i >= w.first {
+			return c, w, nil
+		}
+	}
 	w = way{known: true, before: -1}
 	for w.at < len(entries) {
 		size, count, _ := t.kind.skipChild(entries[w.at:])
@@ -349,6 +355,33 @@ func (t *tree) childAt(level int, entries []byte, i int64) (c child, w way, err 
 		w.before, w.at = w.at, w.at+size
 	}
 	return c, w, t.corruptAbove(level)
+}
+
+// lastChild is the last child of a node of a list's tree that has count elements, found from the node's end: an entry is three varints there.
+// Pops and pushes at the far end are spared the way through all entries. The way is not known if the entry is none.
+func (k *treeKind) lastChild(entries []byte, count int64) (c child, w way) {
+	w.at = entryBefore(entries, len(entries))
+	if w.at < 0 {
+		return c, w
+	}
+	c, size := k.takeChild(entries[w.at:])
+	w.before, w.first = entryBefore(entries, w.at), count-c.count
+	w.known = size == len(entries)-w.at && w.first >= 0 && (w.before >= 0 || w.at == 0)
+	return c, w
+}
+
+// entryBefore is where the entry of three varints begins that ends at an offset, -1 if there is none.
+func entryBefore(entries []byte, end int) int {
+	at := end
+	for range 3 {
+		if at--; at < 0 || entries[at] >= 0x80 {
+			return -1
+		}
+		for at > 0 && entries[at-1] >= 0x80 {
+			at--
+		}
+	}
+	return at
 }
 
 // find reads the leaf in which an element is, or would be, into levels[0]. compare says whether an element (or a low, which is shorter)

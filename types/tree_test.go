@@ -44,6 +44,7 @@ func (g *grove) open() {
 	if !g.tree.open(g.kind, 5, g.shape, g.bytes) {
 		g.t.Fatalf("shape %x does not open", g.shape)
 	}
+	g.tree.total = int64(len(g.want))
 }
 
 func (g *grove) splice(i, j int64, behind bool, elements ...[]byte) {

@@ -1,0 +1,76 @@
+package storage
+
+import "sync/atomic"
+
+// ahead is a goroutine that reads records into the cache before commands ask for them. Whoever takes elements off the end of a long list knows which
+// come next; a command that has to wait for each of them is given up, and leaves the event loop with its connection.
+type ahead struct {
+	busy   atomic.Bool   // somebody makes up a request, or it is being served: one at a time
+	wanted chan [][]byte // of one request: who made it up does not wait
+	stop   chan struct{}
+	done   chan struct{}
+}
+
+func (a *ahead) init() {
+	a.wanted, a.stop, a.done = make(chan [][]byte, 1), make(chan struct{}), make(chan struct{})
+}
+
+// Has tells whether Get would find the record in memory, or know that there is none.
+func (t *Txn) Has(key []byte) bool {
+	hash := t.s.hash(key)
+	return t.find(hash, key) >= 0 || t.Reader.has(hash, key)
+}
+
+// Ahead has records read into the cache by and by that commands will ask for soon. Nobody waits, and nobody can rely on it: keys is called if
+// nothing else is being read, and what it returns belongs to the store. Keys that lie side by side are better given in ascending order.
+func (r *Reader) Ahead(keys func() [][]byte) {
+	if a := &r.s.ahead; a.busy.CompareAndSwap(false, true) {
+		a.wanted <- keys()
+	}
+}
+
+// ReadingAhead tells whether records are being read ahead at this moment.
+func (s *Store) ReadingAhead() bool { return s.ahead.busy.Load() }
+
+func (s *Store) aheadLoop() {
+	defer close(s.ahead.done)
+	for {
+		select {
+		case <-s.ahead.stop:
+			return
+		case keys := <-s.ahead.wanted:
+			s.readAhead(keys)
+			s.ahead.busy.Store(false)
+		}
+	}
+}
+
+// readAhead obeys the cache's rule as a command does: it has noted how many generations were retired before it asks Badger. What a generation has
+// of these records is found before what the cache has. An error is left to the command that will meet it.
+func (s *Store) readAhead(keys [][]byte) {
+	missing := keys[:0]
+	for _, key := range keys {
+		if !s.cache.has(s.hash(key), key) {
+			missing = append(missing, key)
+		}
+	}
+	s.stats.Fetched.Add(uint64(len(missing)))
+	retired := s.retired.Load()
+	fill := func(key, value []byte) { s.cache.fill(s.hash(key), key, value, retired, &s.retired) }
+	for n := 0; len(missing) > 0; missing = missing[n:] {
+		if n = neighbours(missing); n > 1 {
+			s.gate.enter(true)
+			err := s.disk.getNeighbours(missing[:n], fill)
+			s.gate.leave()
+			if err != nil {
+				return
+			}
+			continue
+		}
+		value, err := s.disk.get(missing[0], newest)
+		if err != nil {
+			return
+		}
+		fill(missing[0], value)
+	}
+}

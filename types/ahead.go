@@ -1,0 +1,74 @@
+package types
+
+import (
+	"bytes"
+	"slices"
+
+	"sett/storage"
+)
+
+// A queue that is longer than memory is taken off leaf by leaf, and each leaf has to be read from Badger once. Who comes to the end of one has those
+// read that come next, by somebody else: then no pop waits.
+const (
+	aheadLeaves = 128 // are asked for,
+	aheadNear   = 64  // … as soon as the one behind so many is not in memory
+)
+
+// peek reads what is in memory, and notes what is not, without giving up the round.
+type peek struct {
+	Reader
+	txn     *storage.Txn
+	unknown [][]byte
+}
+
+func (p *peek) Get(key []byte) ([]byte, error) {
+	if !p.txn.Has(key) {
+		p.unknown = append(p.unknown, bytes.Clone(key))
+		return nil, storage.ErrMiss
+	}
+	return p.txn.Get(key)
+}
+
+// ReadAhead sees to it that the leaves at an end are in memory when pops come to them.
+func (s *ListValue) ReadAhead(l *Ledger, left bool) {
+	perLeaf := s.perLeaf()
+	near, far := aheadNear*perLeaf, min(aheadLeaves*perLeaf, s.c.count)
+	if s.c.id == 0 || near >= s.c.count {
+		return
+	}
+	at, from, to := near, int64(0), far
+	if !left {
+		at, from, to = s.c.count-1-near, s.c.count-far, s.c.count
+	}
+	p := &peek{Reader: l.txn, txn: l.txn}
+	if s.tree.holds(p, at) {
+		return
+	}
+	l.txn.Ahead(func() [][]byte {
+		p.unknown = p.unknown[:0]
+		// Of what is damaged those are told who come to it.
+		keys, _ := s.tree.gather(make([][]byte, 0, 2*aheadLeaves), p, s.tree.height, s.tree.root, 0, from, to, true)
+		keys = append(keys, p.unknown...)
+		slices.SortFunc(keys, bytes.Compare)
+		return keys
+	})
+}
+
+// holds tells whether the leaf of element i, and what lies above it, is in memory.
+func (t *tree) holds(p *peek, i int64) bool {
+	entries, count := t.root, t.total
+	for level := t.height; ; level-- {
+		c, w, err := t.childAt(level, entries, i, count)
+		if err != nil {
+			return false
+		}
+		if level == 1 {
+			t.key = appendNode(t.key[:0], t.collection, c.node)
+			return p.txn.Has(t.key)
+		}
+		if entries, err = t.load(p, c.node, level-1); err != nil {
+			return false
+		}
+		i, count = i-w.first, c.count
+	}
+}
