@@ -238,6 +238,7 @@ var facts = map[string]string{
 	"replies_in_doubt": "server.TestDoubt", "replies_try_again": "server.TestDoubt", "replies_cut_short": "server.TestStreamCutShort",
 	"badger_reads_absent": "only until the filter is built, and when it is wrong",
 	"locked_reads":        "needs four rounds that miss, each something else", "orphans_removed": "compaction.TestOrphansAreRemoved",
+	"range_compactions_busy": "needs Badger at work at the same place for seconds", "sett_range_compactions_busy_total": "as in INFO",
 	"value_log_forgotten_bytes": "compaction, storage: files that Badger has forgotten", "damage": "server.TestReadyz",
 
 	"sett_build_info": "of the build", "sett_memory_budget_bytes": "set at the start", "sett_recent_writes_limit_bytes": "follows from memory_budget",
@@ -405,6 +406,14 @@ func moveLarge(t *testing.T, w *watcher) {
 		w.ok("DEBUG", "SETT", "COMPACT")
 		w.ok("DEBUG", "SETT", "GC")
 	})
+	w.pipeline(100, func(i int) []string { return []string{"SET", "short:" + strconv.Itoa(i), "lived"} })
+	w.ok("DEBUG", "SETT", "FLUSH")
+	w.moves("deletions", "deletions_waiting sett_deletions_waiting", func() {
+		w.pipeline(100, func(i int) []string { return []string{"DEL", "short:" + strconv.Itoa(i)} })
+		w.ok("DEBUG", "SETT", "FLUSH")
+	})
+	w.moves("they are compacted", "range_compactions range_compacted_bytes range_compacted_records sett_range_compactions_total "+
+		"sett_range_compacted_bytes_total sett_range_compacted_records_total", func() { w.ok("DEBUG", "SETT", "COMPACT") })
 }
 
 func moveRefusals(t *testing.T, w *watcher) {

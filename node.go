@@ -240,7 +240,7 @@ func (n *node) newDataSet() *commands.Table {
 	})
 	n.store.OnYield = n.data.TouchAllWatched
 	n.store.OnLead = func() { n.tidying.Go(n.dropLeftStaged) }
-	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(), Log: n.logger})
+	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(), Log: n.logger, Tuning: tuning(cfg.Value)})
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
 		Hold: func() bool { return n.halted.Load() || n.server.Pausing() },
@@ -347,6 +347,8 @@ func (n *node) space() server.Space {
 		DeadWaiting: k.DeadWaiting.Load(), Reclaimed: k.ReclaimedIDs.Load(), ReclaimedKeys: k.ReclaimedKeys.Load(), Orphans: k.Orphans.Load(),
 		ValueLogFiles: files, ValueLogBytes: bytes, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
 		CollectedFiles: k.CollectedFiles.Load(), LastCollectMs: k.LastCollectMs.Load(),
+		Deletions: n.store.DeletionsWaiting(), Compactions: k.Compactions.Load(), CompactedBytes: k.CompactedBytes.Load(), CompactedAway: k.CompactedAway.Load(),
+		CompactionsBusy: k.CompactionsBusy.Load(),
 	}
 }
 

@@ -82,6 +82,12 @@ type Space struct {
 
 	ExpiryLag      time.Duration // how long past its time the oldest key is that was not removed yet; 0: there is none
 	ExpiredWaiting int64         // about so many keys and hashes are past the time of theirs, or of a field
+
+	Deletions       int64  // in Badger, that have not met what they delete: as far as they were counted
+	Compactions     uint64 // of ranges of keys, beside those that Badger begins by itself
+	CompactionsBusy uint64 // … that were left out, because Badger was at work there
+	CompactedBytes  uint64 // read and written by them
+	CompactedAway   uint64 // records that they dropped
 }
 
 // Store is what the server itself needs of storage.Store.
