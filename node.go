@@ -333,7 +333,8 @@ func (n *node) listenForMetrics() (taken, err error) {
 func layout() compaction.Layout {
 	headers, chunks := types.BlobRanges()
 	return compaction.Layout{
-		Dead: types.DeadRange(), Doomed: types.Doomed, Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
+		Dead: types.DeadRange(), Doomed: types.Doomed, Estate: types.Estate, Bequest: types.Bequest, Noted: types.NotedRange(), NoteValue: types.NoteValue,
+		Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
 	}
 }
 

@@ -93,14 +93,33 @@ var testLayout = Layout{
 		switch id := binary.BigEndian.Uint64(key[2:]); {
 		case value[0] != reclaimable:
 			return nil, false
+		case key[0] == '~':
+			return []storage.Range{under('s', binary.BigEndian.Uint64(key[3:]))}, true
+		case key[1] == deadKeyspace:
+			return []storage.Range{under('m', id)}, true
 		case key[1] == deadBlob:
 			return []storage.Range{under('B', id), under('b', id)}, true
 		default:
 			return []storage.Range{under('s', id)}, true
 		}
 	},
-	Headers: storage.Range{Lower: []byte("B"), Upper: []byte("C")},
-	Chunks:  storage.Range{Lower: []byte("b"), Upper: []byte("c")},
+	Estate: func(key []byte) (storage.Range, []byte, bool) {
+		if key[0] != 'd' || key[1] != deadKeyspace {
+			return storage.Range{}, nil, false
+		}
+		id := binary.BigEndian.Uint64(key[2:])
+		return under('m', id), storage.TallyKey(uint32(id)), true
+	},
+	Bequest: func(_, value []byte) ([][]byte, error) {
+		if len(value) < 8 {
+			return nil, nil
+		}
+		return [][]byte{append([]byte{'~'}, deadKey(deadCollection, binary.BigEndian.Uint64(value))...)}, nil
+	},
+	Noted:     storage.Range{Lower: []byte("~d"), Upper: []byte("~e")},
+	NoteValue: []byte{reclaimable},
+	Headers:   storage.Range{Lower: []byte("B"), Upper: []byte("C")},
+	Chunks:    storage.Range{Lower: []byte("b"), Upper: []byte("c")},
 	AppendHeaderOf: func(dst, chunk []byte) []byte {
 		return append(append(dst, 'B'), chunk[1:9]...)
 	},
@@ -109,6 +128,7 @@ var testLayout = Layout{
 const (
 	deadCollection = 0
 	deadBlob       = 1
+	deadKeyspace   = 2
 
 	reclaimable = 1
 	staged      = 2

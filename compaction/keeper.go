@@ -17,6 +17,13 @@ type Layout struct {
 	Dead   storage.Range
 	Doomed func(key, value []byte) (ranges []storage.Range, ok bool)
 
+	// A dead keyspace takes with it what its records own. Estate returns where they lie and the counter that goes with the keyspace, Bequest the
+	// keys of notes of what one of them owns, which lie in Noted, have NoteValue, and are to Doomed what dead records are.
+	Estate    func(key []byte) (owners storage.Range, counter []byte, ok bool)
+	Bequest   func(key, value []byte) (notes [][]byte, err error)
+	Noted     storage.Range
+	NoteValue []byte
+
 	// Headers and Chunks of blobs, both in the order of ids; a chunk without its header is garbage.
 	Headers, Chunks storage.Range
 	AppendHeaderOf  func(dst, chunk []byte) []byte
@@ -64,15 +71,16 @@ type Keeper struct {
 	opts Options
 
 	// job is held by whoever works on Badger: garbage collection, compactions, reclaiming. It guards what follows.
-	job       sync.Mutex
-	cleared   map[string]uint64        // dead records of which nothing is left, and the version that has to be durable before they go
-	unsettled bool                     // chunks were removed, and Badger has not been told by compactions
-	survey    survey                   // the last one
-	next      time.Time                // not before then the next one
-	searched  time.Time                // when forgotten files were looked for
-	sampled   time.Time                // when the last level was
-	batches   uint64                   // written when rate was asked for the last time
-	deletions struct{ next time.Time } // not before then another look at what was deleted
+	job        sync.Mutex
+	cleared    map[string]uint64        // dead records of which nothing is left, and the version that has to be durable before they go
+	bequeathed map[string]uint64        // dead keyspaces of which all is noted, and the version of that
+	unsettled  bool                     // chunks were removed, and Badger has not been told by compactions
+	survey     survey                   // the last one
+	next       time.Time                // not before then the next one
+	searched   time.Time                // when forgotten files were looked for
+	sampled    time.Time                // when the last level was
+	batches    uint64                   // written when rate was asked for the last time
+	deletions  struct{ next time.Time } // not before then another look at what was deleted
 
 	tuned atomic.Pointer[Tuning]
 
@@ -116,7 +124,7 @@ func New(o Options) *Keeper {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{opts: o, cleared: make(map[string]uint64), unsettled: true, stop: make(chan struct{}), done: make(chan struct{})}
+	k := &Keeper{opts: o, cleared: make(map[string]uint64), bequeathed: make(map[string]uint64), unsettled: true, stop: make(chan struct{}), done: make(chan struct{})}
 	k.stats.BlobBytes.Store(-1)
 	k.sampled = time.Now()
 	k.SetTuning(o.Tuning)

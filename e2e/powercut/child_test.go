@@ -86,7 +86,8 @@ func runChild() {
 	}
 	headers, chunks := types.BlobRanges()
 	c.keeper = compaction.New(compaction.Options{Store: c.node.store, Layout: compaction.Layout{
-		Dead: types.DeadRange(), Doomed: types.Doomed, Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
+		Dead: types.DeadRange(), Doomed: types.Doomed, Estate: types.Estate, Bequest: types.Bequest, Noted: types.NotedRange(), NoteValue: types.NoteValue,
+		Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
 	}})
 	for i := range writers {
 		go c.write(i)
