@@ -11,12 +11,13 @@ import (
 	"sett/storage"
 )
 
-// memoryLog is a log that commits at once and forgets nothing.
+// memoryLog is a log that commits at once.
 type memoryLog struct {
 	store *storage.Store
 
 	mu      sync.Mutex
 	entries [][]byte // entries[0] has index 1
+	trimmed uint64   // entries up to this one are forgotten
 }
 
 func (l *memoryLog) Propose(entry []byte) error {
@@ -30,7 +31,13 @@ func (l *memoryLog) Waits() bool { return false }
 
 func (l *memoryLog) SyncTo(uint64) error { return nil }
 
-func (l *memoryLog) Trim(uint64) {}
+func (l *memoryLog) Trim(index uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ; l.trimmed < index; l.trimmed++ {
+		l.entries[l.trimmed] = nil
+	}
+}
 
 func (l *memoryLog) Read(index uint64) (uint64, []byte, error) {
 	l.mu.Lock()
