@@ -80,12 +80,13 @@ var ErrAlike = errors.New("types: too many long names begin alike")
 
 // treeLevel is what was read last of a level: the elements [first, first + count) are beneath it. Its scratch is of an edit.
 type treeLevel struct {
+	node         []byte // the record that the entries are in; nil: the root
 	entries      []byte
 	first, count int64 // count 0: nothing was read
 	way          way   // to the node that was read last of the level below
 
 	out  []byte // the children that take the place of those which changed
-	body []byte // the entries of the node as it becomes
+	body []byte // the entries of the node as it becomes, if somebody has to see them whole
 }
 
 // way is where a child stands in its node. A splice of what a seek has found need not look for it again.
@@ -263,7 +264,7 @@ func (t *tree) setHeight(height int) {
 func (t *tree) forget() {
 	t.offset.element = -1
 	for i := range t.levels {
-		t.levels[i].entries, t.levels[i].count, t.levels[i].way = nil, 0, way{}
+		t.levels[i].node, t.levels[i].entries, t.levels[i].count, t.levels[i].way = nil, nil, 0, way{}
 	}
 }
 
@@ -276,6 +277,14 @@ func (t *tree) appendShape(dst []byte) []byte {
 
 // load reads the entries of a node.
 func (t *tree) load(g Getter, node uint64, level int) ([]byte, error) {
+	value, err := t.loadNode(g, node, level)
+	if err != nil {
+		return nil, err
+	}
+	return value[1:], nil
+}
+
+func (t *tree) loadNode(g Getter, node uint64, level int) ([]byte, error) {
 	value, held := t.held[node]
 	if !held {
 		t.key = appendNode(t.key[:0], t.collection, node)
@@ -287,7 +296,7 @@ func (t *tree) load(g Getter, node uint64, level int) ([]byte, error) {
 	if len(value) < 2 || int(value[0]) != level {
 		return nil, t.corrupt(node, level)
 	}
-	return value[1:], nil
+	return value, nil
 }
 
 func (t *tree) corrupt(node uint64, level int) error {
@@ -326,8 +335,8 @@ func (t *tree) descend(g Getter, level int, c *child, first int64, w way) (err e
 	s := &t.levels[level]
 	s.count, t.levels[level+1].way = 0, w
 	t.offset.element = -1
-	if s.entries, err = t.load(g, c.node, level); err == nil {
-		s.first, s.count = first, c.count
+	if s.node, err = t.loadNode(g, c.node, level); err == nil {
+		s.entries, s.first, s.count = s.node[1:], first, c.count
 	}
 	return err
 }
