@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -393,13 +394,13 @@ func entryBefore(entries []byte, end int) int {
 	return at
 }
 
-// find reads the leaf in which an element is, or would be, into levels[0]. compare says whether an element (or a low, which is shorter)
-// comes before what is looked for (-1), is it (0), or comes after it. rank is the number of elements before it; behind tells that one that
+// find reads the leaf in which an element is, or would be, into levels[0]. target is the row that is looked for, as lows are compared with it;
+// compare says whether an element comes before it (-1), is it (0), or comes after it. rank is the number of elements before it; behind tells that one that
 // is put there belongs to the child behind that place rather than to the one before it. A splice at rank need not look for its way again.
-func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (rank int64, found, behind bool, err error) {
+func (t *tree) find(g Getter, target []byte, compare func(row []byte) (int, error)) (rank int64, found, behind bool, err error) {
 	entries, first := t.root, int64(0)
 	for level := t.height; level > 0; level-- {
-		c, w, err := t.childOf(level, entries, compare)
+		c, w, err := t.childOf(level, entries, target)
 		if err == nil {
 			first += w.first
 			err = t.descend(g, level-1, &c, first, w)
@@ -415,7 +416,7 @@ func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (
 		if size == 0 {
 			return 0, false, false, t.corruptAbove(0)
 		}
-		order, err := compare(entries[at:at+size], false)
+		order, err := compare(entries[at : at+size])
 		if err != nil {
 			return rank, false, false, err
 		}
@@ -430,7 +431,7 @@ func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (
 }
 
 // childOf finds the last child whose low is not after what is looked for.
-func (t *tree) childOf(level int, entries []byte, compare func([]byte, bool) (int, error)) (c child, w way, err error) {
+func (t *tree) childOf(level int, entries, target []byte) (c child, w way, err error) {
 	w = way{known: true, before: -1}
 	for at, first := 0, int64(0); at < len(entries); {
 		size, count, low := t.kind.skipChild(entries[at:])
@@ -438,11 +439,7 @@ func (t *tree) childOf(level int, entries []byte, compare func([]byte, bool) (in
 			return c, w, t.corruptAbove(level)
 		}
 		if at > 0 {
-			order, err := compare(low, true)
-			if err != nil {
-				return c, w, err
-			}
-			if order > 0 {
+			if bytes.Compare(low, target) > 0 {
 				break
 			}
 			w.before, w.at, w.first = w.at, at, first
@@ -468,16 +465,17 @@ func (t *tree) need(r Reader, i, j int64, whole bool) error {
 
 func (t *tree) gather(keys [][]byte, r Reader, level int, entries []byte, first, i, j int64, whole bool) ([][]byte, error) {
 	for len(entries) > 0 && first < j {
+		size, count, _ := t.kind.skipChild(entries)
+		from, to := first, first+count
+		if size > 0 && to <= i {
+			entries, first = entries[size:], to
+			continue
+		}
 		c, size := t.kind.takeChild(entries)
 		if size == 0 {
 			return nil, t.corruptAbove(level)
 		}
-		entries = entries[size:]
-		from, to := first, first+c.count
-		first = to
-		if to <= i {
-			continue
-		}
+		entries, first = entries[size:], to
 		if level == 1 {
 			if whole || from < i || to > j {
 				keys = append(keys, appendNode(nil, t.collection, c.node))
