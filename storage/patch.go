@@ -44,6 +44,20 @@ func appendChange(buf, key, old, value []byte) []byte {
 	}
 }
 
+// appendSplice is appendChange for a value of which it is known where it differs from old.
+func appendSplice(buf, key, old, value []byte, s spliced) []byte {
+	invariant(len(old)-int(s.removed)+int(s.inserted) == len(value), "a splice of another value than the last one of key %q", key)
+	if len(old) < patchMinBytes || len(value) < patchMinBytes {
+		return appendPut(buf, key, value)
+	}
+	p := difference(old[s.at:s.at+s.removed], value[s.at:s.at+s.inserted])
+	p.at += int(s.at)
+	if len(p.inserted)+patchOverhead > len(value) {
+		return appendPut(buf, key, value)
+	}
+	return p.append(buf, key)
+}
+
 func (p *patch) append(buf, key []byte) []byte {
 	buf = append(buf, effectPatch)
 	buf = binary.AppendUvarint(buf, uint64(len(key)))

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -119,5 +120,75 @@ func TestGrowingRecordIsPatched(t *testing.T) {
 	s = reopen(t, s, dir, l)
 	if got := get(t, s, "k"); got != string(value) {
 		t.Errorf("after a restart: %q", got)
+	}
+}
+
+// A record that is spliced again and again, also twice in a batch and in vain, is what it must be, in the log as well, and costs that no more than
+// what has changed.
+func TestSplicedRecordIsPatched(t *testing.T) {
+	l := &memLog{}
+	opts := small()
+	opts.GenerationRecords, opts.GenerationBytes, opts.FlushInterval = 1<<20, 1<<30, time.Hour
+	dir := t.TempDir()
+	s := openStore(t, dir, opts, l)
+	rng := rand.New(rand.NewPCG(1, 2))
+	key := []byte("k")
+	want := random(rng, 2000)
+	set(t, s, "k", string(want))
+	var tx Txn
+	splice := func() {
+		old, err := tx.Get(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := rng.IntN(len(old) + 1)
+		removed := rng.IntN(min(len(old)-at, 20) + 1)
+		inserted := random(rng, rng.IntN(20))
+		want = slices.Replace(bytes.Clone(old), at, at+removed, inserted...)
+		tx.Splice(key, old, at, removed, inserted)
+	}
+	for i := range 1000 {
+		var held []byte // what an older view shows
+		var v *View
+		if rng.IntN(10) == 0 {
+			var err error
+			if v, err = s.View(); err != nil {
+				t.Fatal(err)
+			}
+			held = want
+		}
+		err := s.Update(&tx, step(func() error {
+			splice()
+			if rng.IntN(4) == 0 {
+				splice()
+			}
+			if before, place := want, tx.Savepoint(); rng.IntN(4) == 0 {
+				splice()
+				tx.Rollback(place)
+				want = before
+			}
+			return nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v != nil {
+			if got, err := v.Get(key); err != nil || !bytes.Equal(got, held) {
+				t.Fatalf("a view shows %q, %v; want %q", got, err, held)
+			}
+			v.Close()
+		}
+		if got := get(t, s, "k"); got != string(want) {
+			t.Fatalf("%q, want %q", got, want)
+		}
+		if i%300 == 299 {
+			s = reopen(t, s, dir, l)
+			if got := get(t, s, "k"); got != string(want) {
+				t.Fatalf("after a restart: %q, want %q", got, want)
+			}
+		}
+	}
+	if logged := s.stats.EntryBytes.Load(); logged > 100*(entryHeaderBytes+300) {
+		t.Errorf("%d bytes in the log for 100 batches", logged)
 	}
 }

@@ -193,6 +193,7 @@ func (r *Reader) fetch() error {
 			if err := r.fetchNeighbours(keys[:n]); err != nil {
 				return err
 			}
+			r.s.stats.Fetched.Add(uint64(n))
 			continue
 		}
 		if p, ok := r.pins[string(keys[0])]; ok && p.retired == r.retired {
@@ -203,8 +204,8 @@ func (r *Reader) fetch() error {
 			return err
 		}
 		r.fetched(keys[0], value)
+		r.s.stats.Fetched.Add(1)
 	}
-	r.s.stats.Fetched.Add(uint64(len(r.missed)))
 	r.missed = r.missed[:0]
 	return nil
 }

@@ -209,10 +209,13 @@ func (s *Store) submit(t *Txn) error {
 			g, start = s.active(), len(s.tail.buf)
 		}
 		found := g.find(uint32(e.hash), key)
-		if value == nil {
+		switch old := g.value(found); {
+		case value == nil:
 			s.tail.buf = appendDelete(s.tail.buf, key)
-		} else {
-			s.tail.buf = appendChange(s.tail.buf, key, g.value(found), value)
+		case e.named && old != nil:
+			s.tail.buf = appendSplice(s.tail.buf, key, old, value, e.splice)
+		default:
+			s.tail.buf = appendChange(s.tail.buf, key, old, value)
 		}
 		g.put(found, uint32(e.hash), key, value, pos, keep)
 	}

@@ -27,7 +27,12 @@ type effect struct {
 	keyLen   int32
 	valueLen int32 // -1: deleted
 	older    int32 // next older effect of the bucket, + 1
+	named    bool  // the value is the one before but for what splice says
+	splice   spliced
 }
+
+// spliced is where a value differs from the one before: some bytes have given way to others.
+type spliced struct{ at, removed, inserted int32 }
 
 type tallyDelta struct {
 	keyspace uint32
@@ -114,14 +119,41 @@ func (t *Txn) Put(key, value []byte) {
 // Delete removes a record, whether it exists or not.
 func (t *Txn) Delete(key []byte) { t.add(key, nil, -1) }
 
+// Splice is Put of what a value becomes when removed bytes at an offset give way to others. old is what Get returned for the key last, in this
+// round. So nobody has to look for the difference when the log wants to have no more than that.
+func (t *Txn) Splice(key, old []byte, at, removed int, inserted []byte) {
+	size := len(old) - removed + len(inserted)
+	if size == 0 {
+		invariant(false, "empty value for key %q", key)
+	}
+	if !t.fits(key, size) {
+		return
+	}
+	e := effect{hash: t.s.hash(key), key: len(t.buf), keyLen: int32(len(key)), valueLen: int32(size)}
+	e.named = t.find(e.hash, key) < 0 // the log will not have heard of what this batch has put before
+	e.splice = spliced{int32(at), int32(removed), int32(len(inserted))}
+	t.buf = append(append(t.buf, key...), old[:at]...)
+	t.buf = append(append(t.buf, inserted...), old[at+removed:]...)
+	t.note(e)
+}
+
 func (t *Txn) add(key, value []byte, valueLen int32) {
-	invariant(len(key) > 0 && len(key) <= MaxKeyBytes, "key of %d bytes", len(key))
-	if int64(len(t.buf)+len(key)+len(value)) > t.s.budget.BatchMax {
-		t.tooMuch = true
+	if !t.fits(key, len(value)) {
 		return
 	}
 	e := effect{hash: t.s.hash(key), key: len(t.buf), keyLen: int32(len(key)), valueLen: valueLen}
 	t.buf = append(append(t.buf, key...), value...)
+	t.note(e)
+}
+
+// fits tells whether the batch has room for an effect.
+func (t *Txn) fits(key []byte, valueBytes int) bool {
+	invariant(len(key) > 0 && len(key) <= MaxKeyBytes, "key of %d bytes", len(key))
+	t.tooMuch = t.tooMuch || int64(len(t.buf)+len(key)+valueBytes) > t.s.budget.BatchMax
+	return !t.tooMuch
+}
+
+func (t *Txn) note(e effect) {
 	t.effects = append(t.effects, e)
 	switch n := len(t.effects); {
 	case n <= scanEffects:

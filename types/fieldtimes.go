@@ -90,8 +90,8 @@ func (e *Edit) findTime(expireAtMs int64, hash uint32) (rank int64, found, behin
 		return 0, false, false, nil
 	}
 	e.target = appendFieldRow(e.target[:0], expireAtMs, hash)[:fieldRowBytes]
-	return e.rows.find(e.l.txn, func(row []byte, low bool) (int, error) {
-		return bytes.Compare(row[:min(len(row), fieldRowBytes)], e.target), nil
+	return e.rows.find(e.l.txn, e.target, func(row []byte) (int, error) {
+		return bytes.Compare(row[:fieldRowBytes], e.target), nil
 	})
 }
 

@@ -201,7 +201,7 @@ func (s *ListValue) At(g Getter, i int64) ([]byte, error) {
 
 // Fetch asks for all records that hold the elements [i, j), if err is that one of them is not in memory, and returns err.
 func (s *ListValue) Fetch(r Reader, err error, i, j int64) error {
-	if err != storage.ErrMiss || s.c.id == 0 {
+	if err != storage.ErrMiss || s.c.id == 0 || j-i == 1 && s.tree.apart == 0 { // who came to the leaf of one element has asked for it
 		return err
 	}
 	if err := s.tree.need(r, i, j, true); err != nil || s.tree.apart == 0 {

@@ -25,6 +25,16 @@ type treeEdit struct {
 	smallest int  // bytes of the smallest node that was written of the level below
 }
 
+// nodeChange is what becomes of a node: removed bytes of its entries give way to others.
+type nodeChange struct {
+	node        []byte // its record, nil: it has none yet, or is the root
+	entries     []byte // in it
+	at, removed int
+	inserted    []byte
+}
+
+func (c *nodeChange) size() int { return len(c.entries) - c.removed + len(c.inserted) }
+
 // splice replaces the elements [i, j) of total by count others, which are in insert, one behind the other. Between two children new elements
 // go to the one before, or to the one behind. What lies apart of the old ones is removed; what of the new ones lies apart the caller adds to t.apart.
 func (t *tree) splice(l *Ledger, total, i, j int64, insert []byte, count int64, behind bool) error {
@@ -72,17 +82,18 @@ func (t *tree) slim() {
 }
 
 func (t *tree) spliceRoot(l *Ledger, total, i, j int64) error {
-	body, err := t.spliceInner(l, t.height, t.root, i, j)
+	change, err := t.spliceInner(l, t.height, nil, t.root, i, j)
 	if err != nil {
 		return err
 	}
-	t.rootBuf = append(t.rootBuf[:0], body...)
+	t.rootBuf = append(t.rootBuf[:0], t.whole(t.height, &change)...)
 	for len(t.rootBuf) > treeRootBytes && t.splits(t.height, t.rootBuf) {
 		level := t.height
 		t.setHeight(level + 1)
 		above := &t.levels[t.height]
 		above.out = above.out[:0]
-		if err := t.finish(l, level, &child{node: t.newNode(), count: total, bytes: t.bytes}, t.rootBuf); err != nil {
+		whole := nodeChange{inserted: t.rootBuf}
+		if err := t.finish(l, level, &child{node: t.newNode(), count: total, bytes: t.bytes}, &whole); err != nil {
 			return err
 		}
 		t.rootBuf = append(t.rootBuf[:0], above.out...)
@@ -122,43 +133,45 @@ func (t *tree) newNode() uint64 {
 	return t.next - 1
 }
 
-// spliceInner is splice beneath an inner node: it returns the node's entries as they become, in scratch of its level.
-func (t *tree) spliceInner(l *Ledger, level int, entries []byte, i, j int64) ([]byte, error) {
+// spliceInner is splice beneath an inner node. What it returns lies in scratch of its level.
+func (t *tree) spliceInner(l *Ledger, level int, node, entries []byte, i, j int64) (change nodeChange, err error) {
 	s := &t.levels[level]
 	s.out = s.out[:0]
 	if len(entries) == 0 && t.edit.left { // the first elements of all
 		t.edit.left = false
 		t.bytes += int64(len(t.edit.insert))
-		err := t.finish(l, level-1, &child{node: t.newNode(), count: t.edit.count, bytes: t.bytes}, t.edit.insert)
-		return s.out, err
+		leaf := nodeChange{inserted: t.edit.insert}
+		err := t.finish(l, level-1, &child{node: t.newNode(), count: t.edit.count, bytes: t.bytes}, &leaf)
+		return nodeChange{inserted: s.out}, err
 	}
 	w, err := t.firstChild(level, entries, i, j)
 	if err != nil {
-		return nil, err
+		return change, err
 	}
 	first, at := w.first, w.at
 	for at < len(entries) && (at == w.at || first < j) {
 		c, size := t.kind.takeChild(entries[at:])
 		if size == 0 {
-			return nil, t.corruptAbove(level)
+			return change, t.corruptAbove(level)
 		}
 		end := first + c.count
 		if err := t.spliceChild(l, level-1, &c, max(i-first, 0), min(j-first, c.count)); err != nil {
-			return nil, err
+			return change, err
 		}
 		first, at, t.edit.found = end, at+size, false
 	}
-	s.body = append(append(append(s.body[:0], entries[:w.at]...), s.out...), entries[at:]...)
+	change = nodeChange{node, entries, w.at, at - w.at, s.out}
 	small := t.edit.smallest < t.nodeBytes(level-1)/4
 	t.edit.smallest = innerBytes // from here on, of this level's
 	if t.edit.atEnds || !small {
-		return s.body, nil
+		return change, nil
 	}
 	if w.before < 0 {
 		w.before = w.at
 	}
+	s.body = append(s.body[:0], t.whole(level, &change)...)
 	err = t.merge(l, level, w.before, w.at+len(s.out))
-	return s.body, err
+	return nodeChange{node, entries, 0, len(entries), s.body}, err
 }
 
 // firstChild finds the first child of a node that a splice changes.
@@ -208,9 +221,9 @@ func (t *tree) spliceChild(l *Ledger, level int, c *child, i, j int64) error {
 	if i == 0 && j == c.count && !t.edit.left {
 		return t.drop(l, level, c)
 	}
-	entries, err := t.levels[level].entries, error(nil)
+	node, err := t.levels[level].node, error(nil)
 	if !t.edit.found {
-		entries, err = t.load(l.txn, c.node, level)
+		node, err = t.loadNode(l.txn, c.node, level)
 	}
 	if err != nil {
 		return err
@@ -219,21 +232,22 @@ func (t *tree) spliceChild(l *Ledger, level int, c *child, i, j int64) error {
 	if t.edit.left {
 		count = t.edit.count
 	}
-	var body []byte
+	var change nodeChange
 	if level == 0 {
-		body, err = t.spliceLeaf(l, entries, i, j, c.count)
+		change, err = t.spliceLeaf(l, node, i, j, c.count)
 	} else {
-		body, err = t.spliceInner(l, level, entries, i, j)
+		change, err = t.spliceInner(l, level, node, node[1:], i, j)
 	}
 	if err != nil {
 		return err
 	}
 	c.count += count - (j - i)
 	c.bytes += t.bytes - bytes
-	return t.finish(l, level, c, body)
+	return t.finish(l, level, c, &change)
 }
 
-func (t *tree) spliceLeaf(l *Ledger, entries []byte, i, j, count int64) ([]byte, error) {
+func (t *tree) spliceLeaf(l *Ledger, node []byte, i, j, count int64) (change nodeChange, err error) {
+	entries := node[1:]
 	from := len(entries)
 	switch {
 	case t.edit.found && i == t.offset.element:
@@ -241,26 +255,24 @@ func (t *tree) spliceLeaf(l *Ledger, entries []byte, i, j, count int64) ([]byte,
 	case i < count:
 		var ok bool
 		if from, ok = t.kind.skip(entries, i); !ok {
-			return nil, t.corruptAbove(0)
+			return change, t.corruptAbove(0)
 		}
 	}
 	size, ok := t.kind.skip(entries[from:], j-i)
 	if !ok {
-		return nil, t.corruptAbove(0)
+		return change, t.corruptAbove(0)
 	}
 	if err := t.dropParts(l, entries[from:from+size]); err != nil {
-		return nil, err
+		return change, err
 	}
 	t.bytes -= int64(size)
-	s := &t.levels[0]
-	s.body = append(s.body[:0], entries[:from]...)
+	change = nodeChange{node: node, entries: entries, at: from, removed: size}
 	if t.edit.left {
 		t.edit.left = false
-		s.body = append(s.body, t.edit.insert...)
+		change.inserted = t.edit.insert
 		t.bytes += int64(len(t.edit.insert))
 	}
-	s.body = append(s.body, entries[from+size:]...)
-	return s.body, nil
+	return change, nil
 }
 
 // skip returns how many bytes the first n elements have.
@@ -340,15 +352,22 @@ func (t *tree) nodeBytes(level int) int {
 	return innerBytes
 }
 
-// finish writes a node whose entries have changed, in pieces if they are too many, and appends it to the children of the level above.
-func (t *tree) finish(l *Ledger, level int, c *child, entries []byte) error {
-	s := &t.levels[level+1]
-	t.edit.smallest = min(t.edit.smallest, len(entries))
+// finish writes a node that has changed, in pieces if its entries are too many, and appends it to the children of the level above.
+func (t *tree) finish(l *Ledger, level int, c *child, change *nodeChange) error {
+	s, size := &t.levels[level+1], change.size()
+	t.edit.smallest = min(t.edit.smallest, size)
 	switch {
-	case len(entries) == 0:
+	case size == 0:
 		t.remove(l, c.node)
 		return nil
-	case len(entries) <= t.nodeBytes(level) || !t.splits(level, entries):
+	case size <= t.nodeBytes(level) && change.node != nil && t.held == nil:
+		t.key = appendNode(t.key[:0], t.collection, c.node)
+		l.txn.Splice(t.key, change.node, 1+change.at, change.removed, change.inserted)
+		s.out = t.kind.appendChild(s.out, c)
+		return nil
+	}
+	entries := t.whole(level, change)
+	if size <= t.nodeBytes(level) || !t.splits(level, entries) {
 		t.put(l, c.node, level, entries)
 		s.out = t.kind.appendChild(s.out, c)
 		return nil
@@ -382,6 +401,16 @@ func (t *tree) finish(l *Ledger, level int, c *child, entries []byte) error {
 		s.out = t.kind.appendChild(s.out, &piece)
 	}
 	return nil
+}
+
+// whole is the entries of a node of a level after a change, in scratch.
+func (t *tree) whole(level int, c *nodeChange) []byte {
+	if c.removed == len(c.entries) {
+		return c.inserted
+	}
+	s := &t.levels[level]
+	s.body = append(append(append(s.body[:0], c.entries[:c.at]...), c.inserted...), c.entries[c.at+c.removed:]...)
+	return s.body
 }
 
 func (t *tree) put(l *Ledger, node uint64, level int, entries []byte) {

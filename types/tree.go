@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -80,12 +81,13 @@ var ErrAlike = errors.New("types: too many long names begin alike")
 
 // treeLevel is what was read last of a level: the elements [first, first + count) are beneath it. Its scratch is of an edit.
 type treeLevel struct {
+	node         []byte // the record that the entries are in; nil: the root
 	entries      []byte
 	first, count int64 // count 0: nothing was read
 	way          way   // to the node that was read last of the level below
 
 	out  []byte // the children that take the place of those which changed
-	body []byte // the entries of the node as it becomes
+	body []byte // the entries of the node as it becomes, if somebody has to see them whole
 }
 
 // way is where a child stands in its node. A splice of what a seek has found need not look for it again.
@@ -263,7 +265,7 @@ func (t *tree) setHeight(height int) {
 func (t *tree) forget() {
 	t.offset.element = -1
 	for i := range t.levels {
-		t.levels[i].entries, t.levels[i].count, t.levels[i].way = nil, 0, way{}
+		t.levels[i].node, t.levels[i].entries, t.levels[i].count, t.levels[i].way = nil, nil, 0, way{}
 	}
 }
 
@@ -276,6 +278,14 @@ func (t *tree) appendShape(dst []byte) []byte {
 
 // load reads the entries of a node.
 func (t *tree) load(g Getter, node uint64, level int) ([]byte, error) {
+	value, err := t.loadNode(g, node, level)
+	if err != nil {
+		return nil, err
+	}
+	return value[1:], nil
+}
+
+func (t *tree) loadNode(g Getter, node uint64, level int) ([]byte, error) {
 	value, held := t.held[node]
 	if !held {
 		t.key = appendNode(t.key[:0], t.collection, node)
@@ -287,7 +297,7 @@ func (t *tree) load(g Getter, node uint64, level int) ([]byte, error) {
 	if len(value) < 2 || int(value[0]) != level {
 		return nil, t.corrupt(node, level)
 	}
-	return value[1:], nil
+	return value, nil
 }
 
 func (t *tree) corrupt(node uint64, level int) error {
@@ -326,8 +336,8 @@ func (t *tree) descend(g Getter, level int, c *child, first int64, w way) (err e
 	s := &t.levels[level]
 	s.count, t.levels[level+1].way = 0, w
 	t.offset.element = -1
-	if s.entries, err = t.load(g, c.node, level); err == nil {
-		s.first, s.count = first, c.count
+	if s.node, err = t.loadNode(g, c.node, level); err == nil {
+		s.entries, s.first, s.count = s.node[1:], first, c.count
 	}
 	return err
 }
@@ -384,13 +394,13 @@ func entryBefore(entries []byte, end int) int {
 	return at
 }
 
-// find reads the leaf in which an element is, or would be, into levels[0]. compare says whether an element (or a low, which is shorter)
-// comes before what is looked for (-1), is it (0), or comes after it. rank is the number of elements before it; behind tells that one that
+// find reads the leaf in which an element is, or would be, into levels[0]. target is the row that is looked for, as lows are compared with it;
+// compare says whether an element comes before it (-1), is it (0), or comes after it. rank is the number of elements before it; behind tells that one that
 // is put there belongs to the child behind that place rather than to the one before it. A splice at rank need not look for its way again.
-func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (rank int64, found, behind bool, err error) {
+func (t *tree) find(g Getter, target []byte, compare func(row []byte) (int, error)) (rank int64, found, behind bool, err error) {
 	entries, first := t.root, int64(0)
 	for level := t.height; level > 0; level-- {
-		c, w, err := t.childOf(level, entries, compare)
+		c, w, err := t.childOf(level, entries, target)
 		if err == nil {
 			first += w.first
 			err = t.descend(g, level-1, &c, first, w)
@@ -406,7 +416,7 @@ func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (
 		if size == 0 {
 			return 0, false, false, t.corruptAbove(0)
 		}
-		order, err := compare(entries[at:at+size], false)
+		order, err := compare(entries[at : at+size])
 		if err != nil {
 			return rank, false, false, err
 		}
@@ -421,7 +431,7 @@ func (t *tree) find(g Getter, compare func(row []byte, low bool) (int, error)) (
 }
 
 // childOf finds the last child whose low is not after what is looked for.
-func (t *tree) childOf(level int, entries []byte, compare func([]byte, bool) (int, error)) (c child, w way, err error) {
+func (t *tree) childOf(level int, entries, target []byte) (c child, w way, err error) {
 	w = way{known: true, before: -1}
 	for at, first := 0, int64(0); at < len(entries); {
 		size, count, low := t.kind.skipChild(entries[at:])
@@ -429,11 +439,7 @@ func (t *tree) childOf(level int, entries []byte, compare func([]byte, bool) (in
 			return c, w, t.corruptAbove(level)
 		}
 		if at > 0 {
-			order, err := compare(low, true)
-			if err != nil {
-				return c, w, err
-			}
-			if order > 0 {
+			if bytes.Compare(low, target) > 0 {
 				break
 			}
 			w.before, w.at, w.first = w.at, at, first
@@ -459,16 +465,17 @@ func (t *tree) need(r Reader, i, j int64, whole bool) error {
 
 func (t *tree) gather(keys [][]byte, r Reader, level int, entries []byte, first, i, j int64, whole bool) ([][]byte, error) {
 	for len(entries) > 0 && first < j {
+		size, count, _ := t.kind.skipChild(entries)
+		from, to := first, first+count
+		if size > 0 && to <= i {
+			entries, first = entries[size:], to
+			continue
+		}
 		c, size := t.kind.takeChild(entries)
 		if size == 0 {
 			return nil, t.corruptAbove(level)
 		}
-		entries = entries[size:]
-		from, to := first, first+c.count
-		first = to
-		if to <= i {
-			continue
-		}
+		entries, first = entries[size:], to
 		if level == 1 {
 			if whole || from < i || to > j {
 				keys = append(keys, appendNode(nil, t.collection, c.node))

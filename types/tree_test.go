@@ -265,10 +265,7 @@ func TestTreeInOrder(t *testing.T) {
 		var found, behind bool
 		g.update(func(l *Ledger) (err error) {
 			g.open()
-			rank, found, behind, err = g.tree.find(l.txn, func(b []byte, low bool) (int, error) {
-				if low {
-					return bytes.Compare(b, r), nil
-				}
+			rank, found, behind, err = g.tree.find(l.txn, r, func(b []byte) (int, error) {
 				d, _, _ := takeDatum(b[8:], true)
 				other, err := d.appendTo(bytes.Clone(b[:8]), l.txn, 5)
 				return bytes.Compare(other, r), err
@@ -340,6 +337,7 @@ func FuzzTree(f *testing.F) {
 		for n := range uint64(300) {
 			r.values[string(appendNode(nil, 5, n))] = node
 		}
+		tr.total = i + 1 // it is looked for from the end
 		if tr.seek(r, i) == nil {
 			if s := tr.levels[0]; i >= 0 && (i < s.first || i >= s.first+s.count) {
 				t.Fatalf("element %d is not among [%d, %d)", i, s.first, s.first+s.count)
@@ -349,17 +347,24 @@ func FuzzTree(f *testing.F) {
 			tr.need(r, i, i+10, true)
 		}
 		if ordered {
-			tr.find(r, func(b []byte, low bool) (int, error) { return bytes.Compare(b, node), nil })
+			tr.find(r, node, func(b []byte) (int, error) { return bytes.Compare(b, node), nil })
 		}
+		last := way{at: -1, before: -1}
+		var lastChild child
 		for b := node; len(b) > 0; {
 			c, size := kind.takeChild(b)
 			if passed, count, low := kind.skipChild(b); size > 0 && (passed != size || count != c.count || !bytes.Equal(low, c.low)) {
 				t.Fatalf("%x: a child of %d bytes and %d elements, passed by as %d, %d", b, size, c.count, passed, count)
 			}
 			if size == 0 {
+				last.at = -1
 				break
 			}
+			last.before, last.at, lastChild = last.at, len(node)-len(b), c
 			b = b[size:]
+		}
+		if c, w := kind.lastChild(node, 1<<62); !ordered && last.at >= 0 && (c.node != lastChild.node || w.at != last.at || w.before != last.before) {
+			t.Fatalf("%x: the last child is that at %d behind one at %d, not %d behind %d", node, last.at, last.before, w.at, w.before)
 		}
 		for b := node; len(b) > 0; {
 			size := kind.elementSize(b)

@@ -121,7 +121,7 @@ func (z *Ranking) place() (rank int64, found, behind bool, err error) {
 		if len(z.rows.root) == 0 {
 			return 0, false, false, nil
 		}
-		return z.rows.find(z.from, z.compare)
+		return z.rows.find(z.from, z.target, z.compare)
 	}
 	for rest := z.packed; len(rest) > 0; rank++ {
 		el, after, ok := takeElement(ZSet, rest)
@@ -148,11 +148,8 @@ func (z *Ranking) compareScores(el *Element) int {
 }
 
 // compare is for tree.find.
-func (z *Ranking) compare(row []byte, low bool) (int, error) {
-	switch {
-	case low:
-		return bytes.Compare(row, z.target), nil
-	case row[scoreBytes]&0x81 == 0: // a short member, as nearly all are: what takeElement would do, by hand
+func (z *Ranking) compare(row []byte) (int, error) {
+	if row[scoreBytes]&0x81 == 0 { // a short member, as nearly all are: what takeElement would do, by hand
 		s := orderedScore(binary.BigEndian.Uint64(row))
 		if s < lowestScore || s > highestScore {
 			return 0, z.corrupt()

@@ -35,9 +35,8 @@ func (e ZSetEdit) Save() error {
 func (e ZSetEdit) Score(member []byte) (score float64, found bool, err error) {
 	if e.id != 0 {
 		n := e.keys.elementName(member)
-		if _, err := e.load(e.bucketOf(n.hash)); err != nil {
-			return 0, false, err
-		}
+		p, found, err := e.look(&n)
+		return p.Score(), found, err
 	}
 	el, found, err := e.Find(member)
 	return el.Score(), found, err
