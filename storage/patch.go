@@ -46,7 +46,9 @@ func appendChange(buf, key, old, value []byte) []byte {
 
 // appendSplice is appendChange for a value of which it is known where it differs from old.
 func appendSplice(buf, key, old, value []byte, s spliced) []byte {
-	invariant(len(old)-int(s.removed)+int(s.inserted) == len(value), "a splice of another value than the last one of key %q", key)
+	if len(old)-int(s.removed)+int(s.inserted) != len(value) { // not an argument of invariant: that would allocate key
+		invariant(false, "a splice of another value than the last one of key %q", key)
+	}
 	if len(old) < patchMinBytes || len(value) < patchMinBytes {
 		return appendPut(buf, key, value)
 	}
