@@ -14,6 +14,8 @@ import (
 // walks the buckets by their lowest hash, which is their key, may stop and go on after any number of such changes. An empty bucket has no
 // record. A random element is that of a random place in a random bucket, drawn again if the bucket is not that full: each is as likely.
 //
+// Of a large hash the values lie apart (datum.go), in the order of hashes, too.
+//
 //	entry  of a sorted set: score(8) · name(datum) · of a hash: value(datum)
 //	       of a hash's field that dies by itself: 1 · expireAt ms(8) · name(datum) · value(datum)
 //	shape  buckets(uvarint) · entries of the fullest bucket there ever was(uvarint) · bytes of all entries(uvarint)
