@@ -234,13 +234,13 @@ func (e *Elements) eachStored(f func(el *Element) error) error {
 	case e.view != nil:
 		return e.walk(f)
 	}
-	if err := e.NeedAll(); err != nil {
-		return err
-	}
 	for i := range e.buckets {
 		entries, err := e.bucket(e.bucketAt(i))
 		if err == nil {
 			err = e.each(entries, f)
+		}
+		if err == storage.ErrMiss {
+			return cmp.Or(e.NeedAll(), err) // most often all is in memory; now that it is not, all that is missing is asked for at once
 		}
 		if err != nil {
 			return err
