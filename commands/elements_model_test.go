@@ -368,7 +368,7 @@ func (d elementDice) element() string {
 func (d elementDice) value() string {
 	switch d.IntN(8) {
 	case 0:
-		return strings.Repeat(d.pick("y", "z"), []int{0, 63, 64, 65, 1023, 1024, 1025, 3000, 9000, 17000}[d.IntN(10)])
+		return strings.Repeat(d.pick("y", "z"), []int{0, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 3000, 9000, 17000}[d.IntN(13)])
 	case 1:
 		return strings.Repeat("w", d.IntN(1500))
 	}
@@ -439,7 +439,7 @@ func TestElements(t *testing.T) {
 		*seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-seed=%d -steps=%d", *seed, modelSteps())
-	for name, values := range map[string]types.Options{"small": {PackedMaxEntries: 4, PackedMaxBytes: 64}, "usual": {}} {
+	for name, values := range map[string]types.Options{"small": small, "usual": {}} {
 		t.Run(name, func(t *testing.T) { testElements(t, values) })
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // small makes collections of more than four elements spread.
-var small = types.Options{PackedMaxEntries: 4, PackedMaxBytes: 64}
+var small = types.Options{PackedMaxEntries: 4, PackedMaxBytes: 64, ManyFields: 8}
 
 // addMembers adds members in commands of a thousand.
 func (c *client) addMembers(key string, members []string) {
@@ -198,6 +198,86 @@ func TestElementsLogLittle(t *testing.T) {
 			t.Errorf("%s: %d bytes of log per HSET", name, sum/changes)
 		}
 	}
+}
+
+// To set a field of a large hash writes its value and the meta record, and reads no value that was there: the buckets, which say what is there, are
+// few and small, and stay in memory.
+func TestFieldsOfALargeHashAreSetUnread(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	names := numbered("field", 0, 4000)
+	for at := 0; at < len(names); at += 20 {
+		args := []string{"hset", "h"}
+		for _, field := range names[at : at+20] {
+			args = append(args, field, strings.Repeat("v", 250))
+		}
+		c.do(args...)
+	}
+	if err := h.store.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	h.store.DropCache()
+	for _, field := range names {
+		c.must(":1\r\n", "hexists", "h", field) // all buckets are in memory now
+	}
+	stats, sum := h.store.Stats(), 0
+	fetched, flushed := stats.Fetched.Load(), stats.FlushRecords.Load()
+	for _, field := range names[2000:2200] {
+		sum += c.logged("hset", "h", field, strings.Repeat("w", 250))
+	}
+	if n := stats.Fetched.Load() - fetched; n > 0 {
+		t.Errorf("%d records were read for 200 HSETs", n)
+	}
+	if sum/200 > 400 {
+		t.Errorf("%d bytes of log per HSET", sum/200)
+	}
+	if err := h.store.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n := stats.FlushRecords.Load() - flushed; n > 250 {
+		t.Errorf("%d records were written for 200 HSETs", n)
+	}
+	c.must("$250\r\n"+strings.Repeat("w", 250)+"\r\n", "hget", "h", "field2100")
+	h.audit()
+	h.check()
+}
+
+// Who walks over a large hash sees what lies apart of it, whatever its length, in memory or not.
+func TestWalksShowWhatLiesApart(t *testing.T) {
+	h := newHouse(t, Options{Values: small})
+	c := h.client()
+	r := rand.New(rand.NewPCG(3, 3))
+	want := map[string]string{}
+	names := append(numbered("f", 0, 1200), strings.Repeat("n", 1500), strings.Repeat("m", 9000))
+	for round := range 4 {
+		for i, field := range names {
+			if round == 0 || r.IntN(5) == 0 {
+				length := []int{0, 5, 127, 128, 250, 1025, 8192, 8193, 20_000}[r.IntN(9)]
+				want[field] = strings.Repeat(string(rune('a'+i%26)), length)
+				c.do("hset", "h", field, want[field])
+			}
+		}
+		if round%2 == 1 {
+			if err := h.store.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			h.store.DropCache()
+		}
+		all := list(t, c.do("hgetall", "h"))
+		for i := 0; i < len(all); i += 2 {
+			if all[i+1] != want[all[i]] {
+				t.Errorf("%.20q has a value of %d bytes, want %d", all[i], len(all[i+1]), len(want[all[i]]))
+			}
+		}
+		if len(all) != 2*len(want) {
+			t.Errorf("%d fields, want %d", len(all)/2, len(want))
+		}
+		if keys := list(t, c.do("hkeys", "h")); len(keys) != len(want) {
+			t.Errorf("%d fields, want %d", len(keys), len(want))
+		}
+	}
+	h.audit()
+	h.check()
 }
 
 // Commands on many elements of a set that is not in memory ask for all that they need in a few rounds, and read nothing with the lock held.

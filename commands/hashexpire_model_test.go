@@ -130,7 +130,7 @@ func TestMortalFields(t *testing.T) {
 		*seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-seed=%d -steps=%d", *seed, *steps)
-	for name, values := range map[string]types.Options{"small": {PackedMaxEntries: 4, PackedMaxBytes: 64}, "usual": {}} {
+	for name, values := range map[string]types.Options{"small": small, "usual": {}} {
 		t.Run(name, func(t *testing.T) { testMortalFields(t, values) })
 	}
 }
@@ -209,8 +209,11 @@ func (f *fieldTrial) fields(key string) (all []string) {
 }
 
 func (f *fieldTrial) val() string {
-	if f.IntN(15) == 0 {
+	switch f.IntN(15) {
+	case 0:
 		return strings.Repeat(f.pick("x", "y"), 1000+f.IntN(9000))
+	case 1, 2:
+		return strings.Repeat(f.pick("x", "y"), 100+f.IntN(60))
 	}
 	return f.int(1000)
 }

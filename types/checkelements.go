@@ -15,20 +15,20 @@ type checkedTable struct {
 	table
 
 	found struct{ count, size, bytes int64 } // of the buckets so far
-	parts map[uint64]*checkedParts           // of elements that lie apart
+	parts map[uint64]checkedParts            // of elements that lie apart
 	rows  uint64                             // the sum of the hashes of all rows that a tree must have, too: a sorted set's, or those of fields that die
 	first int64                              // when the first of those does
 }
 
 // checkedParts are the bytes of an element that lies apart.
-type checkedParts struct{ length, found int }
+type checkedParts struct{ length, found int32 }
 
 // newCheckedTable takes in the meta record of a spread hash or set. What is wrong with it is said at once.
 func newCheckedTable(keys *Keys, m *Meta) (t *checkedTable, wrong string) {
 	if m.Type != Set && m.Type != Hash && m.Type != ZSet || m.Format != formatSpread {
 		return nil, ""
 	}
-	t = &checkedTable{keys: keys, of: m.Type, collection: m.collection(), parts: make(map[uint64]*checkedParts)}
+	t = &checkedTable{keys: keys, of: m.Type, collection: m.collection(), parts: make(map[uint64]checkedParts)}
 	var rest []byte
 	var ok bool
 	if t.table, rest, ok = takeTable(t.shape); !ok || len(rest) > 0 && m.Type != ZSet && t.soonest == 0 {
@@ -90,7 +90,7 @@ func (t *checkedTable) addBucket(start uint32, entries []byte) string {
 		names[string(e.name.bytes)+string(e.name.sum)] = true
 		for _, d := range []*datum{&e.name, &e.value} {
 			if d.serial != 0 {
-				t.parts[d.serial] = &checkedParts{length: d.length}
+				t.parts[d.serial] = checkedParts{length: int32(d.length)}
 			}
 		}
 		t.found.bytes += e.bytes()
@@ -119,11 +119,12 @@ func (t *checkedTable) addBucket(start uint32, entries []byte) string {
 
 // addPart takes in a part of an element; buckets came before it.
 func (t *checkedTable) addPart(serial uint64, n int, value []byte) string {
-	p := t.parts[serial]
-	if p == nil || n*partBytes >= p.length || len(value) != min(partBytes, p.length-n*partBytes) {
+	p := t.parts[serial] // its length is 0 if it is in no bucket
+	if length := int(p.length); n*partBytes >= length || len(value) != min(partBytes, length-n*partBytes) {
 		return "a part of an element that is in no bucket, or is shorter"
 	}
-	p.found += len(value)
+	p.found += int32(len(value))
+	t.parts[serial] = p
 	return ""
 }
 

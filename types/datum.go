@@ -12,11 +12,17 @@ import (
 //	inline  uvarint(length·2)      bytes
 //	apart   uvarint(length·2 + 1)  serial(8) · SHA-256(32), if it is a name
 //
-// A name lies apart if it is longer than inlineMaxBytes, and only then: what it is, its length tells. One that lies apart has its bytes in parts
-// of partBytes under its collection, so it is removed with it. Only a spread collection has such: records that many elements share stay small.
+// A name lies apart if it is longer than inlineMaxBytes, and only then: what it is, its length tells. A value may lie either way. What lies apart
+// has its bytes in parts of partBytes under its collection, so it is removed with it. Only a spread collection has such: records that many elements
+// share stay small.
 const (
 	inlineMaxBytes = 1 << 10
 	partBytes      = 8 << 10
+
+	// Of a hash of Options.ManyFields or more, values of more than fieldInlineMaxBytes lie apart: its buckets, which tell of every field whether it
+	// is there, stay in memory when the values do not, so that to set a field reads nothing; and what is written is the value, not its neighbours.
+	// Below that a hash is read as a whole more often than not, and the fewer records it lies in, the better.
+	fieldInlineMaxBytes = 127
 )
 
 type datum struct {
@@ -62,7 +68,11 @@ func (l *Ledger) appendDatum(dst []byte, collection uint64, value []byte, limit 
 	if len(value) <= limit || len(value) == 0 {
 		return appendInline(dst, value)
 	}
-	serial := l.txn.NewID()
+	return l.appendApart(dst, collection, l.txn.NewID(), value, name)
+}
+
+// appendApart appends a datum that lies apart under a serial, and writes its bytes.
+func (l *Ledger) appendApart(dst []byte, collection, serial uint64, value []byte, name bool) []byte {
 	for n := 0; n*partBytes < len(value); n++ {
 		l.key = appendPart(l.key[:0], collection, serial, n)
 		l.txn.Put(l.key, value[n*partBytes:min((n+1)*partBytes, len(value))])
@@ -77,11 +87,14 @@ func (l *Ledger) appendDatum(dst []byte, collection uint64, value []byte, limit 
 }
 
 // dropDatum removes the bytes of a datum that lies apart.
-func (l *Ledger) dropDatum(collection uint64, d *datum) {
+func (l *Ledger) dropDatum(collection uint64, d *datum) { l.dropBehind(collection, d, 0) }
+
+// dropBehind removes those parts of a datum that lies apart which one of so many bytes would not have.
+func (l *Ledger) dropBehind(collection uint64, d *datum, kept int) {
 	if d.serial == 0 {
 		return
 	}
-	for n := 0; n*partBytes < d.length; n++ {
+	for n := (kept + partBytes - 1) / partBytes; n*partBytes < d.length; n++ {
 		l.key = appendPart(l.key[:0], collection, d.serial, n)
 		l.txn.Delete(l.key)
 	}

@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 
@@ -207,25 +208,61 @@ func (e *Edit) putSpread(n *elementName, value []byte, expireAtMs int64) (added 
 		return false, err
 	}
 	added = !found || e.ends(&old.Element)
-	// A name that lies apart stays where it is; a value that does is written anew.
 	e.entry = appendMortal(e.entry[:0], expireAtMs)
+	taken := uint64(0)
 	switch {
-	case found && old.name.serial != 0:
+	case found && old.name.serial != 0: // it stays where it is
 		named := old.unmarked()
 		e.entry = append(e.entry, named[:len(named)-e.valuePartOf(&old.Element)]...)
+	case len(n.bytes) > inlineMaxBytes:
+		taken = old.bucket.freeSerial(e.of, n.hash, 0)
+		e.entry = e.l.appendApart(e.entry, e.id, taken, n.bytes, true)
 	default:
-		e.entry = e.l.appendDatum(e.entry, e.id, n.bytes, inlineMaxBytes, true)
+		e.entry = appendInline(e.entry, n.bytes)
 	}
 	if e.of == Hash {
-		e.l.dropDatum(e.id, &old.value)
-		limit := inlineMaxBytes
-		if len(old.bucket.entries)+len(e.entry)+len(value) > fullBucketBytes {
-			limit = 0 // many large ones met by chance
-		}
-		e.entry = e.l.appendDatum(e.entry, e.id, value, limit, false)
+		e.entry = e.appendValue(e.entry, &old, n.hash, taken, value)
 	}
 	e.bytes += int64(len(n.bytes)+len(value)) - old.bytes()
 	return added, e.write(&old, e.entry)
+}
+
+// appendValue appends a field's value to its entry. If it lies apart, as the one before it did, it takes that one's place; else a serial that is not
+// taken.
+func (e *Edit) appendValue(dst []byte, p *place, hash uint32, taken uint64, value []byte) []byte {
+	limit := inlineMaxBytes
+	switch {
+	case len(p.bucket.entries)+len(dst)+len(value) > fullBucketBytes:
+		limit = 0 // many large ones met by chance
+	case e.count >= int64(e.l.options.ManyFields):
+		limit = fieldInlineMaxBytes
+	}
+	if len(value) <= limit || len(value) == 0 {
+		e.l.dropDatum(e.id, &p.value)
+		return appendInline(dst, value)
+	}
+	serial := p.value.serial
+	if serial == 0 {
+		serial = p.bucket.freeSerial(e.of, hash, taken)
+	}
+	e.l.dropBehind(e.id, &p.value, len(value))
+	return e.l.appendApart(dst, e.id, serial, value, false)
+}
+
+// freeSerial is a serial that nothing in the collection has, nor taken: it begins with the hash, and all elements of one hash are in one bucket. So what
+// lies apart of them lies in the order of hashes, in which all of them are read (walk).
+func (b *openBucket) freeSerial(of Type, hash uint32, taken uint64) uint64 {
+	serial := max(uint64(hash)<<32, taken) + 1
+	for rest := b.entries; len(rest) > 0; {
+		var el Element
+		el, rest, _ = takeElement(of, rest) // load has seen that they are well-formed
+		for _, s := range [...]uint64{el.name.serial, el.value.serial} {
+			if s>>32 == uint64(hash) {
+				serial = max(serial, s+1)
+			}
+		}
+	}
+	return serial
 }
 
 // place is where the entry of a name is in its bucket, or, if there is none, where it goes.
@@ -249,9 +286,13 @@ func (e *Edit) look(n *elementName) (p place, found bool, err error) {
 
 // write puts an entry at its place, instead of the one that is there.
 func (e *Edit) write(p *place, entry []byte) error {
+	e.changed = true
+	if bytes.Equal(entry, p.raw) {
+		return nil // all that is new lies apart
+	}
 	b := p.bucket
 	b.entries = splice(b.entries, p.at, len(p.raw), entry)
-	b.dirty, e.changed = true, true
+	b.dirty = true
 	e.size += int64(len(entry) - len(p.raw))
 	if len(p.raw) == 0 {
 		b.count++
@@ -356,7 +397,7 @@ func (e *Edit) grow() error {
 			e.add(upper) // may move from
 		}
 		from, to := e.find(lower), e.find(upper)
-		kept := from.entries[:0]
+		kept, had := from.entries[:0], to.count
 		for rest := from.entries; len(rest) > 0; {
 			el, after, ok := takeElement(e.of, rest)
 			if !ok {
@@ -370,8 +411,10 @@ func (e *Edit) grow() error {
 			}
 			rest = after
 		}
-		from.entries, from.count = kept, from.count-to.count
-		from.dirty, to.dirty = true, true
+		if moved := to.count - had; moved > 0 { // else both stay as they were
+			from.entries, from.count = kept, from.count-moved
+			from.dirty, to.dirty = true, true
+		}
 		e.buckets++
 	}
 	return nil

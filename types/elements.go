@@ -23,6 +23,7 @@ type Elements struct {
 	scratch   []byte
 	bucketKey []byte   // scratch
 	live      [][]byte // the entries that are not past their time, once RandomLive has looked for them
+	ahead     ahead    // what a walk over a view has read ahead
 }
 
 // Open begins to read the live key that m is the meta record of, as of nowMs, within the present round.
@@ -39,7 +40,7 @@ func (e *Elements) OpenView(v *storage.View, keys *Keys, key []byte, m *Meta, of
 
 func (e *Elements) takeMeta(key []byte, m *Meta) error {
 	e.key = append(e.key[:0], key...)
-	e.collection, e.table, e.live = collection{}, table{}, nil
+	e.collection, e.table, e.live, e.ahead = collection{}, table{}, nil, ahead{}
 	if !m.Exists {
 		return nil
 	}
@@ -124,7 +125,10 @@ func (e *Elements) bytesOf(d *datum) (_ []byte, err error) {
 	if d.serial == 0 {
 		return d.bytes, nil
 	}
-	if e.round != nil {
+	switch {
+	case e.round == nil && d.length <= partBytes && len(d.sum) == 0:
+		return e.ahead.value(e, d)
+	case e.round != nil && d.length > partBytes:
 		if err := e.round.Need(d.needs(nil, e.id)...); err != nil {
 			return nil, err
 		}
@@ -230,31 +234,19 @@ func (e *Elements) eachStored(f func(el *Element) error) error {
 	case e.view != nil:
 		return e.walk(f)
 	}
-	if err := e.NeedAll(); err != nil {
-		return err
-	}
 	for i := range e.buckets {
 		entries, err := e.bucket(e.bucketAt(i))
 		if err == nil {
 			err = e.each(entries, f)
+		}
+		if err == storage.ErrMiss {
+			return cmp.Or(e.NeedAll(), err) // most often all is in memory; now that it is not, all that is missing is asked for at once
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (e *Elements) walk(f func(el *Element) error) error {
-	lower := appendElement(nil, e.id, elementBucket)
-	it := e.view.Iterate(lower, appendElement(nil, e.id, elementBucket+1))
-	defer it.Close()
-	for ok := it.Seek(lower); ok; ok = it.Next() {
-		if err := e.each(it.Value(), f); err != nil {
-			return err
-		}
-	}
-	return it.Err()
 }
 
 // Scan calls f for elements from a place in the order of hashes on, whole buckets of them, until count were shown, and returns where to go on;

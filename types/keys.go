@@ -191,6 +191,11 @@ func appendPart(dst []byte, collection, serial uint64, n int) []byte {
 	return binary.BigEndian.AppendUint32(dst, uint32(n))
 }
 
+// splitPart takes the key of a part apart.
+func splitPart(key []byte) (serial uint64, n int) {
+	return binary.BigEndian.Uint64(key[elementBytes-4:]), int(binary.BigEndian.Uint32(key[partKeyBytes-4:]))
+}
+
 // AppendDead appends the key of a dead record.
 func AppendDead(dst []byte, kind byte, id uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, deadPrefix, kind), id)

@@ -205,6 +205,8 @@ type Options struct {
 	PackedMaxBytes   int
 	PackedMaxEntries int
 
+	ManyFields int // of a spread hash of as many fields, values that are not short lie apart (datum.go): 512
+
 	Keys *Keys // the store's
 
 	Matches func(pattern, name []byte) bool // how the patterns of caps are compared with names; needed where there are some
@@ -223,6 +225,9 @@ func (o Options) Filled() Options {
 	}
 	if o.PackedMaxEntries == 0 {
 		o.PackedMaxEntries = 128
+	}
+	if o.ManyFields == 0 {
+		o.ManyFields = 512
 	}
 	o.PackedMaxBytes = min(o.PackedMaxBytes, o.ThresholdBytes)
 	return o

@@ -9,10 +9,13 @@ import (
 // A table finds the elements of a collection by name: the fields of a hash, the members of a set or a sorted set.
 //
 // Packed, it is a list of entries in the order in which they came. Spread, its entries lie in buckets, about bucketEntries or bucketBytes in
-// each, by linear hashing in the order of hashes: of n buckets, with 2^k ≤ n < 2^(k+1), the first n-2^k of the 2^k equal ranges of hashes
-// are divided in two. So n tells where every name is; one bucket is divided, or two are joined, when a name comes or goes; and whoever
-// walks the buckets by their lowest hash, which is their key, may stop and go on after any number of such changes. An empty bucket has no
-// record. A random element is that of a random place in a random bucket, drawn again if the bucket is not that full: each is as likely.
+// each (fewBucketBytes while the table is small), by linear hashing in the order of hashes: of n buckets, with 2^k ≤ n < 2^(k+1), the first
+// n-2^k of the 2^k equal ranges of hashes are divided in two. So n tells where every name is; one bucket is divided, or two are joined, when a
+// name comes or goes; and whoever walks the buckets by their lowest hash, which is their key, may stop and go on after any number of such
+// changes. An empty bucket has no record. A random element is that of a random place in a random bucket, drawn again if the bucket is not that
+// full: each is as likely.
+//
+// Of a large hash the values lie apart (datum.go), in the order of hashes, too.
 //
 //	entry  of a sorted set: score(8) · name(datum) · of a hash: value(datum)
 //	       of a hash's field that dies by itself: 1 · expireAt ms(8) · name(datum) · value(datum)
@@ -21,6 +24,10 @@ const (
 	bucketEntries = 8
 	bucketBytes   = 256
 	maxBuckets    = 1 << 30
+
+	// A table of few bytes is an object more often than not, and read as a whole: it has fewer, larger buckets.
+	fewBytes       = 8 << 10
+	fewBucketBytes = 512
 )
 
 // table is the shape of a spread one.
@@ -54,7 +61,8 @@ func takeTable(b []byte) (t table, rest []byte, ok bool) {
 
 // wanted is how many buckets a table should have.
 func (t *table) wanted(count int64) uint32 {
-	n := max(count/bucketEntries, t.size/bucketBytes)
+	n := min(t.size, fewBytes)/fewBucketBytes + max(t.size-fewBytes, 0)/bucketBytes
+	n = max(n, count/bucketEntries)
 	return uint32(min(max(n, 1), count, maxBuckets))
 }
 

@@ -1,6 +1,7 @@
 package types
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 )
@@ -51,6 +52,22 @@ func TestBucketsOfALargeTable(t *testing.T) {
 		}
 		if got := b.bucketOf(1<<32 - 1); got != b.bucketAt(n-1) {
 			t.Errorf("%d buckets: the last hash is in %d", n, got)
+		}
+	}
+}
+
+// What lies apart of the elements of one hash has serials of their own, and all begin with the hash.
+func TestSerialsAreFree(t *testing.T) {
+	apart := func(serial uint64) []byte {
+		return binary.BigEndian.AppendUint64(binary.AppendUvarint(nil, 2000<<1|1), serial)
+	}
+	b := openBucket{entries: append([]byte{2, 'a', 4, 'b', 'c', 2, 'd'}, apart(7<<32|3)...)}
+	b.entries = append(append(append(b.entries, apart(9<<32|8)...), make([]byte, 32)...), 0)
+	for _, want := range []struct{ hash, taken, free uint64 }{
+		{7, 0, 7<<32 | 4}, {9, 0, 9<<32 | 9}, {8, 0, 8<<32 | 1}, {7, 7<<32 | 4, 7<<32 | 5}, {8, 8<<32 | 1, 8<<32 | 2}, {0, 0, 1},
+	} {
+		if free := b.freeSerial(Hash, uint32(want.hash), want.taken); free != want.free {
+			t.Errorf("hash %d, %x is taken: %x, want %x", want.hash, want.taken, free, want.free)
 		}
 	}
 }
