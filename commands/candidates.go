@@ -3,6 +3,7 @@ package commands
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"slices"
 
 	"sett/storage"
@@ -48,6 +49,8 @@ const (
 
 	// lookedMax is how many records a batch looks at, at most: a view should not be open for long.
 	lookedMax = 1 << 16
+	// textMax is how many bytes their names may have.
+	textMax = 4 << 20
 )
 
 // victims returns the meta keys of up to n keys, worst first, valid until the next call; none if it has found none in this stretch.
@@ -126,7 +129,7 @@ func (s *search) gather(v *storage.View, p *policy, tallies []dbTally, want int)
 		if s.space != t.space || s.rows != rows {
 			s.space, s.rows, s.from = t.space, rows, nil
 		}
-		if err := s.walk(v, p, want, &looked); err != nil || looked >= lookedMax || len(s.found) >= want && (more == 0 || len(tallies) == 1) {
+		if err := s.walk(v, p, want, &looked); err != nil || looked >= lookedMax || len(s.text) >= textMax || len(s.found) >= want && (more == 0 || len(tallies) == 1) {
 			return err
 		}
 		want += more
@@ -137,19 +140,30 @@ func (s *search) gather(v *storage.View, p *policy, tallies []dbTally, want int)
 	return nil
 }
 
-// walk moves the hand through a keyspace. It is at its end if it has found less than it wants.
+// walk moves the hand through a keyspace. It is at its end if it has found less than it wants. Damaged records are passed over.
 func (s *search) walk(v *storage.View, p *policy, want int, looked *int) error {
 	lower, upper := types.AppendMetaPlace(nil, s.space, types.Place{}), types.AppendMetaEnd(nil, s.space)
 	if s.rows {
 		lower, upper = ttl.AppendRow(nil, s.space, 0, 0, nil), ttl.AppendRow(nil, s.space+1, 0, 0, nil)
 	}
-	it := v.Iterate(lower, upper)
-	defer it.Close()
 	if s.from == nil {
 		s.from = lower
 	}
+	for {
+		it := v.Iterate(lower, upper)
+		err := s.stretch(it, p, want, looked)
+		it.Close()
+		var corrupt *storage.CorruptError
+		if !errors.As(err, &corrupt) || bytes.Compare(corrupt.Key, s.from) < 0 {
+			return err
+		}
+		s.from = append(bytes.Clone(corrupt.Key), 0)
+	}
+}
+
+func (s *search) stretch(it *storage.Iterator, p *policy, want int, looked *int) error {
 	for ok := it.Seek(s.from); ok; ok = it.Next() {
-		if len(s.found) >= want || *looked >= lookedMax {
+		if len(s.found) >= want || *looked >= lookedMax || len(s.text) >= textMax {
 			s.from = bytes.Clone(it.Key())
 			return nil
 		}

@@ -7,21 +7,25 @@ import (
 
 // diskLimit finds out how many bytes of data fit into max_disk. There is no telling beforehand: values are compressed, names are stored several times,
 // and what is deleted takes room until it is compacted. So it looks at how large the data directory is: if it is too large, there may be
-// as much less data, and then compactions have time to give the space back before it says so again.
+// as much less data, and then compactions have time to give the space back before it says so again. The directory grows and shrinks as they come
+// and go: there may be more data if the directory was small for a while.
 // With noeviction nothing is found out, and writes are refused as long as the directory is too large.
 type diskLimit struct {
 	bytes  atomic.Int64 // of the data directory, at the last look
 	looked time.Time
 	shrunk time.Time
+	small  time.Time // since then it has been small
 }
 
 const (
 	diskInterval = time.Second
 	diskSettle   = 30 * time.Second // for compactions: the keeper's jobs come by more often
 
-	// The directory is to be between these shares of max_disk, in percent. It is brought down to the middle, and up to it by little steps.
+	// The directory is to be between these shares of max_disk, in percent, at its largest. It is brought down to the middle, and up to it by
+	// little steps: an eighth in a minute.
 	diskLowPercent    = 80
 	diskTargetPercent = 90
+	diskStep          = 512
 )
 
 // look is called by the evictor at each of its rounds.
@@ -60,8 +64,10 @@ func (k *diskLimit) adjust(d *DataSet, size, limit int64, now time.Time) {
 		}
 		bound = max(1, int64(float64(l.used.Load())*diskTargetPercent/100*float64(limit)/float64(size)))
 		k.shrunk = now
-	case bound != 0 && size < limit/100*diskLowPercent:
-		bound += max(1, bound/128)
+	case size >= limit/100*diskLowPercent:
+		k.small = now
+	case bound != 0 && now.Sub(k.small) >= 2*diskSettle:
+		bound += max(1, bound/diskStep)
 	}
 	l.diskBound.Store(bound)
 }

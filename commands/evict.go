@@ -34,7 +34,7 @@ type Evictor struct {
 	search search
 	disk   diskLimit
 	call   Call // of its batches
-	over   bool // there was too much data at the last look, …
+	over   bool // there was too much data at the last look, more than writers may be ahead, …
 	since  time.Time
 	failed bool // the last batch could not be written
 
@@ -125,8 +125,9 @@ func (e *Evictor) pass() error {
 			return err
 		}
 		excess, p := l.used.Load()-bound, l.policy.Load()
-		e.note(excess > 0)
-		if excess <= 0 || !p.evicts || p.volatile && l.mortal.Load() == 0 || e.opts.Hold != nil && e.opts.Hold() {
+		stuck := !p.evicts || p.volatile && l.mortal.Load() == 0 || e.opts.Hold != nil && e.opts.Hold()
+		e.note(excess > ahead(bound) || excess > 0 && stuck)
+		if excess <= 0 || stuck {
 			return nil
 		}
 		gone, err := e.batch(p, tallies, excess)
@@ -230,6 +231,9 @@ func evict(u *Update) error {
 			continue
 		}
 		r, err := u.ledger.Open(key, nil)
+		if damaged(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -240,6 +244,12 @@ func evict(u *Update) error {
 	}
 	u.ledger.Changes = changes // nobody has changed anything: as in Redis it is no reason to save
 	return nil
+}
+
+// damaged tells whether a record cannot be read. Who watches over the server has been told; it stays, and others go.
+func damaged(err error) bool {
+	var corrupt *storage.CorruptError
+	return errors.As(err, &corrupt)
 }
 
 // Limits shows what there is, and how much of it there may be.

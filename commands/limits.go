@@ -194,15 +194,15 @@ func (d *DataSet) Room() error {
 	if bound := l.bound(); (bound == 0 || l.used.Load() <= bound) && !l.diskFull.Load() {
 		return nil
 	}
-	if d.opts.Hold != nil && d.opts.Hold() {
+	if l.evictable(l.policy.Load()) || d.opts.Hold != nil && d.opts.Hold() {
 		return nil
 	}
 	if _, err := d.recount(); err != nil {
 		return nil // the command itself will say so
 	}
-	p, bound := l.policy.Load(), l.bound()
+	bound := l.bound()
 	switch {
-	case l.evictable(p):
+	case l.evictable(l.policy.Load()):
 		return nil
 	case bound != 0 && bound == l.maxBytes.Load() && l.used.Load() > bound:
 		return ErrOOM
