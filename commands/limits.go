@@ -14,7 +14,7 @@ import (
 // limits say how much data there may be, and what goes if there is more: maxmemory, max_disk, maxmemory_policy and its like. Data are the names
 // and values of all databases, as the keyspaces' counters have them, wherever they lie.
 //
-// Above the limit the evictor (evict.go) removes keys behind everybody's back. Whoever adds data is ahead of it by up to a 64th of the limit,
+// Above the limit the evictor (evict.go) removes keys behind everybody's back. Whoever adds data is ahead of it by up to a 256th of the limit,
 // and waits for one of its batches, or more, when it is further behind. So its batches are of many keys, and what fits is never evicted.
 type limits struct {
 	maxBytes  atomic.Int64 // maxmemory; 0: there is none
@@ -97,7 +97,7 @@ func (l *limits) bound() int64 {
 }
 
 // ahead is by how much writers may be ahead of the evictor.
-func ahead(bound int64) int64 { return bound / 64 }
+func ahead(bound int64) int64 { return bound / 256 }
 
 // note counts what a batch is about to change. The data set's lock is held.
 func (l *limits) note(t *storage.Txn) {
