@@ -12,8 +12,8 @@ import (
 )
 
 // search finds keys to evict. A hand goes round through all databases, in the order of places; as places are those of a keyed hash of the names,
-// the keys that it meets are as good as drawn at random, none is left out, and of what was removed behind it nothing is in its way. For each key to be
-// evicted it looks at maxmemory_samples. Those that are next on the list wait for the next batch, as in Redis' pool. It reads a view, and
+// the keys that it meets are as good as drawn at random, none is left out, and of what was removed behind it nothing is in its way. For each key that
+// is to go it looks at maxmemory_samples. Those that are next on the list wait for the next batch, as in Redis' pool. It reads a view, and
 // what is known of their use from memory.
 type search struct {
 	data *DataSet
@@ -129,7 +129,9 @@ func (s *search) gather(v *storage.View, p *policy, tallies []dbTally, want int)
 		if s.space != t.space || s.rows != rows {
 			s.space, s.rows, s.from = t.space, rows, nil
 		}
-		if err := s.walk(v, p, want, &looked); err != nil || looked >= lookedMax || len(s.text) >= textMax || len(s.found) >= want && (more == 0 || len(tallies) == 1) {
+		err := s.walk(v, p, want, &looked)
+		tired, done := looked >= lookedMax || len(s.text) >= textMax, len(s.found) >= want && (more == 0 || len(tallies) == 1)
+		if err != nil || tired || done {
 			return err
 		}
 		want += more

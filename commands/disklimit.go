@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// diskLimit finds out how many bytes of data fit into max_disk. There is no telling beforehand: values are compressed, names are stored several times,
+// diskLimit finds out how many bytes of data fit into max_disk. There is no telling beforehand: values are compressed, names are stored twice or more,
 // and what is deleted takes room until it is compacted. So it looks at how large the data directory is: if it is too large, there may be
 // as much less data, and then compactions have time to give the space back before it says so again. The directory grows and shrinks as they come
 // and go: there may be more data if the directory was small for a while.

@@ -255,9 +255,7 @@ func damaged(err error) bool {
 // Limits shows what there is, and how much of it there may be.
 func (d *DataSet) Limits() Limits {
 	l := &d.limits
-	if l.bound() == 0 {
-		_, _ = d.recount()
-	}
+	_, _ = d.recount() // if it fails nobody is served, and what was there last is shown
 	shown := Limits{UsedBytes: l.used.Load(), BoundBytes: l.bound()}
 	if e := d.evictor.Load(); e != nil {
 		shown.DiskBytes = e.disk.bytes.Load()

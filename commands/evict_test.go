@@ -44,6 +44,11 @@ func TestRoom(t *testing.T) {
 	c.must(ok, "set", "b", "1234567890123456")
 	room(ErrOOM)
 	c.must(ok, "flushall") // which tells no counter
+	if shown := h.set.Limits(); shown.UsedBytes != 0 || shown.BoundBytes != 17 {
+		t.Errorf("%+v", shown)
+	}
+	c.must(ok, "set", "b", "1234567890123456789")
+	c.must(ok, "flushall")
 	room(nil)
 	c.must(ok, "mset", "a", strings.Repeat("x", 100))
 	room(ErrOOM)
