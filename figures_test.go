@@ -208,7 +208,7 @@ func TestEveryFigureMoves(t *testing.T) {
 	w := watch(t)
 	for _, section := range []func(*testing.T, *watcher){
 		// Memory comes before clients: what their buffers took is given back slowly, so that nothing else would be the highest.
-		moveServer, moveLog, moveMemory, moveReads, moveClients, moveCommands, moveKeys, moveExpiry, moveLarge, moveRefusals,
+		moveServer, moveLog, moveMemory, moveReads, moveClients, moveCommands, moveKeys, moveExpiry, moveLarge, moveRefusals, moveLimits,
 	} {
 		section(t, w)
 	}
@@ -231,7 +231,7 @@ var facts = map[string]string{
 	"mem_allocator": "of the build", "config_file": "set at the start", "dir": "set at the start",
 	"memory_budget": "set at the start", "dirty_limit_bytes": "follows from memory_budget", "cache_limit_bytes": "follows from memory_budget",
 	"uptime_in_days": "needs a day", "redis_mode": "one node", "role": "one node", "connected_slaves": "one node", "cluster_enabled": "one node",
-	"cluster_connections": "one node", "evicted_keys": "nothing is evicted",
+	"cluster_connections":    "one node",
 	"rdb_bgsave_in_progress": "server.TestBackgroundSave", "aof_rewrite_in_progress": "server.TestBackgroundSave", "aof_enabled": "the log is always on",
 	"log_fsync_usec_max": "moves when an fsync is slower than all before",
 	"loading":            "1 before Begin: server.TestLoading", "used_cpu_sys_children": "no child processes", "used_cpu_user_children": "no child processes",
@@ -435,4 +435,14 @@ func moveRefusals(t *testing.T, w *watcher) {
 	ready("503 not ready: writes are refused: no room for the log")
 	w.node.store.RefuseWrites(nil)
 	ready("200 ready\n")
+}
+
+func moveLimits(_ *testing.T, w *watcher) {
+	w.moves("less room", "stored_bytes stored_bytes_limit evicted_keys sett_stored_bytes sett_stored_limit_bytes sett_evicted_keys_total "+
+		"sett_evict_duration_seconds", func() { w.ok("CONFIG", "SET", "maxmemory", "1mb") }) // the policy is one that evicts
+	w.moves("too much data", "total_eviction_exceeded_time current_eviction_exceeded_time sett_over_limit_seconds_total", func() {
+		w.ok("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1")
+	})
+	w.ok("CONFIG", "SET", "maxmemory", "0")
+	w.moves("a limit for the disk", "stored_disk_bytes sett_stored_disk_bytes", func() { w.ok("CONFIG", "SET", "max_disk", "100gb") })
 }

@@ -43,6 +43,7 @@ type node struct {
 	solo            *replication.Solo
 	clock           *ttl.Clock
 	sweeper         *ttl.Sweeper
+	evictor         *commands.Evictor
 	keeper          *compaction.Keeper
 	data            *commands.DataSet
 	server          *server.Server
@@ -112,6 +113,7 @@ func (n *node) start(fatal func(error)) error {
 	}
 	n.clock.Observe(n.store.LastTime())
 	n.sweeper.Start()
+	n.evictor.Start()
 	n.keeper.Start()
 	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper, n.keeper, &n.halted}, Space: n.space,
 		Persist: persistence{n.store, n.solo}})
@@ -245,6 +247,9 @@ func (n *node) newDataSet() *commands.Table {
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
 		Hold: func() bool { return n.halted.Load() || n.server.Pausing() },
 		Took: n.latency.Took,
+	})
+	n.evictor = commands.NewEvictor(n.data, commands.EvictorOptions{
+		Log: n.logger, Hold: func() bool { return n.server.Pausing() }, Took: n.latency.Took,
 	})
 	return table
 }
@@ -411,6 +416,7 @@ func (h hooks) PauseCron(pause bool) {
 func (n *node) stop(flush bool) error {
 	n.server.Shutdown(stopGrace)
 	n.sweeper.Stop()
+	n.evictor.Stop()
 	n.keeper.Stop()
 	n.tidying.Wait()
 	err := n.store.Close(flush)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"sett/compaction"
@@ -152,9 +151,14 @@ func (n *node) registerObservation() {
 // registerData is for how data is kept.
 func (n *node) registerData() {
 	for name, set := range map[string]func(config.Value){
-		"maxmemory_policy":     func(v config.Value) { n.data.SetLFU(strings.HasSuffix(v.String(), "-lfu")) },
-		"lfu_log_factor":       func(v config.Value) { n.data.SetLFULogFactor(v.Int()) },
-		"lfu_decay_time":       func(v config.Value) { n.data.SetLFUDecayTime(v.Int()) },
+		"maxmemory":                   func(v config.Value) { n.data.SetMaxMemory(v.Bytes()) },
+		"max_disk":                    func(v config.Value) { n.data.SetMaxDisk(v.Bytes()) },
+		"maxmemory_policy":            func(v config.Value) { n.data.SetPolicy(v.String()) },
+		"maxmemory_samples":           func(v config.Value) { n.data.SetSamples(v.Int()) },
+		"maxmemory_eviction_tenacity": func(v config.Value) { n.data.SetTenacity(v.Int()) },
+		"lfu_log_factor":              func(v config.Value) { n.data.SetLFULogFactor(v.Int()) },
+		"lfu_decay_time":              func(v config.Value) { n.data.SetLFUDecayTime(v.Int()) },
+
 		"hll_sparse_max_bytes": func(v config.Value) { n.data.SetHLLSparseMax(v.Bytes()) },
 
 		"set_max_intset_entries":    func(v config.Value) { n.data.Encodings().SetIntsetEntries.Store(int64(v.Int())) },

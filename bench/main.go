@@ -5,6 +5,7 @@
 //	collections  long collections under a small memory_budget: what commands in their middle take; queues and trimmed sorted sets: whether
 //	             they stay as fast as they were
 //	space    data that die in many ways: whether their space comes back, and what clients notice meanwhile
+//	cache    sett and Redis as caches with the same room: how often a key is there, if keys are asked for by Zipf's law
 //	large    one string of 512 MiB: time, memory and log bytes of each command, and what other clients notice of slow ones
 //	bits     SETBITs at random places of one long string, against several running servers in turn
 //	conns    thousands of connections to running servers: memory of an idle one, throughput of the active ones, what others notice
@@ -31,7 +32,9 @@ import (
 
 func main() {
 	runtime.LockOSThread() // the processes that are started end with the thread that started them
-	tidying := map[string]func(context.Context, []string) error{"compare": compare, "load": load, "collections": collections, "profile": profile, "space": space}
+	tidying := map[string]func(context.Context, []string) error{
+		"compare": compare, "load": load, "collections": collections, "space": space, "cache": cache, "profile": profile,
+	}
 	plain := map[string]func([]string) error{"large": large, "bits": bits, "conns": conns}
 	name, args := "", []string(nil)
 	if len(os.Args) > 1 {
@@ -46,7 +49,7 @@ func main() {
 	case plain[name] != nil:
 		err = plain[name](args)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|collections|space|large|bits|conns|profile [flags]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|collections|space|cache|large|bits|conns|profile [flags]")
 		os.Exit(2)
 	}
 	if err != nil {

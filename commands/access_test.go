@@ -68,7 +68,7 @@ func TestFrequency(t *testing.T) {
 	c := h.client()
 	c.must(ok, "set", "a", "x")
 	c.must("-"+string(ErrNoFrequency)+"\r\n", "object", "freq", "a")
-	h.set.SetLFU(true)
+	h.set.SetPolicy("allkeys-lfu")
 	c.must("-"+string(ErrNoIdleTime)+"\r\n", "object", "idletime", "a")
 	c.must(null, "object", "freq", "nokey")
 	c.must(num(5), "object", "freq", "a")
@@ -170,7 +170,7 @@ func BenchmarkTouch(b *testing.B) {
 	}
 	for _, counts := range []bool{false, true} {
 		b.Run(map[bool]string{false: "lru", true: "lfu"}[counts], func(b *testing.B) {
-			h.set.SetLFU(counts)
+			h.set.access.setCounts(counts)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				h.set.access.touch(keys[i%len(keys)], q)

@@ -148,6 +148,7 @@ type Update struct {
 	derive       *derived // of a row that derives, if it is a batch of its own
 	before       int      // the ledger's Changes when the row began
 	swept        int      // of expiry rows: how many are done with
+	evict        eviction // what the evictor asks for, and what came of it
 	remap        remap    // what the batch did to the databases themselves
 }
 

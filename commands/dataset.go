@@ -42,6 +42,8 @@ type DataSet struct {
 	seed         atomic.Uint64
 	stats        Stats
 	access       accesses
+	limits       limits
+	evictor      atomic.Pointer[Evictor] // nil: none was started
 	parking      parking
 	watches      watches
 	staged       staged
@@ -56,6 +58,8 @@ type Stats struct {
 	Hits, Misses  atomic.Uint64 // keys looked up by commands that read: found, not found
 	Expired       atomic.Uint64 // expired keys removed, by the sweeper or by a writer that met them
 	ExpiredFields atomic.Uint64 // expired fields of hashes removed, those of keys that went with all they had left out
+	Evicted       atomic.Uint64 // keys removed because there was too much data
+	OverLimitMs   atomic.Uint64 // for how long there was too much data
 	Evaluated     atomic.Uint64 // rows run, steps of MULTI included
 	Changes       atomic.Uint64 // what Redis calls dirty: keys written or removed, elements where there are such
 }
@@ -150,6 +154,7 @@ func NewDataSet(store *storage.Store, keys types.Keys, opts Options) *DataSet {
 	d.opts.Values.Keys = &d.keys
 	d.opts.Values.Matches = func(pattern, name []byte) bool { return resp.Glob(pattern, name, false) }
 	d.access.init(store.Budget().Access, d.clock.Now())
+	d.limits.init()
 	d.parking.init()
 	d.watches.byKey = make(map[string][]*watchedKey)
 	return d
@@ -170,6 +175,8 @@ func (d *DataSet) ResetStats() {
 	d.stats.Misses.Store(0)
 	d.stats.Expired.Store(0)
 	d.stats.ExpiredFields.Store(0)
+	d.stats.Evicted.Store(0)
+	d.stats.OverLimitMs.Store(0)
 }
 
 // Databases is the number of databases.
@@ -191,7 +198,7 @@ func (d *DataSet) Do(c *Call) error {
 	var err error
 	memo := false
 	if c.Row.Write != nil {
-		if err = d.admit(c, c.Row.Deletes); err == nil {
+		if err = d.admit(c, c.Row.Deletes, c.Row.Flags.Has(FlagDenyOOM)); err == nil {
 			err = d.update(c)
 			c.Seen = c.txn.Seen()
 		}
@@ -215,8 +222,13 @@ func (d *DataSet) Do(c *Call) error {
 	return err
 }
 
-// admit is where writes wait for memory, or are refused.
-func (d *DataSet) admit(c *Call, deletesOnly bool) error {
+// admit is where writes wait for memory, and those that add to the data for the evictor, or are refused.
+func (d *DataSet) admit(c *Call, deletesOnly, adds bool) error {
+	if adds {
+		if err := d.limits.await(c.Hurried); err != nil {
+			return err
+		}
+	}
 	if c.Hurried {
 		return d.store.AdmitNow(deletesOnly)
 	}
@@ -416,6 +428,7 @@ func (c *Call) endRound() error {
 	}
 	if c.Wrote = c.txn.Wrote(); c.Wrote {
 		c.d.watches.touch(&c.update)
+		c.d.limits.note(&c.txn)
 	}
 	return nil
 }

@@ -99,6 +99,9 @@ const (
 	ErrExpireNX = Error("ERR NX and XX, GT or LT options at the same time are not compatible")
 	ErrExpireGT = Error("ERR GT and LT options at the same time are not compatible")
 
+	ErrOOM     = Error("OOM command not allowed when used memory > 'maxmemory'.")
+	ErrMaxDisk = Error("OOM command not allowed when the data directory > 'max_disk'.") // ours
+
 	ErrNestedMulti    = Error("ERR MULTI calls can not be nested")
 	ErrExecNoMulti    = Error("ERR EXEC without MULTI")
 	ErrDiscardNoMulti = Error("ERR DISCARD without MULTI")

@@ -14,7 +14,7 @@ import (
 func (d *DataSet) Exec(c *Call, steps []Step, watch *Watch, session Session) error {
 	d.begin(c)
 	c.steps, c.watch, c.session, c.endDB = steps, watch, session, c.DB
-	err := d.admit(c, onlyDeletes(steps))
+	err := d.admit(c, onlyDeletes(steps), adds(steps))
 	if err == nil || err != storage.ErrWouldWait && !writes(steps) {
 		err = d.store.Update(&c.txn, (*execRound)(c))
 		c.Seen = c.txn.Seen()
@@ -33,6 +33,16 @@ func (d *DataSet) Exec(c *Call, steps []Step, watch *Watch, session Session) err
 func writes(steps []Step) bool {
 	for _, s := range steps {
 		if s.Row.IsWrite() {
+			return true
+		}
+	}
+	return false
+}
+
+// adds tells whether a step may add to the data.
+func adds(steps []Step) bool {
+	for i := range steps {
+		if steps[i].Row.Flags.Has(FlagDenyOOM) {
 			return true
 		}
 	}

@@ -186,7 +186,7 @@ func (u *Update) moveKey(replace bool) (moved bool, err error) {
 	if to.Exists {
 		u.ledger.Remove(&to)
 	}
-	u.set.access.moved(from.Key, to.Key)
+	u.set.access.moved(from.Key, to.Key, u.Now)
 	u.ledger.Move(&from, &to)
 	u.counts(1)
 	return true, nil
@@ -224,7 +224,7 @@ func move(u *Update) error {
 		u.W.Int(0)
 		return nil
 	}
-	u.set.access.moved(from.Key, to.Key)
+	u.set.access.moved(from.Key, to.Key, u.Now)
 	u.ledger.Move(&from, &to)
 	u.W.Int(1)
 	return nil

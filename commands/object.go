@@ -132,7 +132,8 @@ const (
 
 func objectRefCount(q *Query) error {
 	return q.object(func(m *types.Meta) error {
-		if n, ok := asInt(m); ok && n >= 0 && n < sharedInts && m.Encoding == types.Natural {
+		n, ok := asInt(m)
+		if ok && n >= 0 && n < sharedInts && m.Encoding == types.Natural && !q.set.limits.wantsUses() {
 			q.W.Int(sharedRefCount)
 		} else {
 			q.W.Int(1)

@@ -335,6 +335,7 @@ func TestConcurrentUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.OnChange("maxclients", func(v Value) error { _ = c.Int("maxclients"); return nil })
+	c.OnChange("maxmemory", func(Value) error { return nil })
 	var all sync.WaitGroup
 	for i := range 4 {
 		all.Go(func() {

@@ -13,7 +13,7 @@ func redisParameters() []Group {
 		{Title: "Snapshots and append-only file", Keys: persistence(),
 			About: "The log is always on and appendfsync says when it is fsynced; there are no RDB or AOF files."},
 		{Title: "Memory and eviction", Keys: memory(),
-			About: "memory_budget bounds the memory. Data lies on disk, so nothing is evicted; deletes are O(1), so nothing is freed lazily."},
+			About: "Deletes are O(1), so nothing is freed lazily, evicted keys included. For maxmemory and its like see above."},
 		{Title: "Encodings", Keys: encodings(),
 			About: "How Redis lays out collections in memory."},
 		{Title: "Logging", Keys: observation(),
@@ -94,9 +94,6 @@ func persistence() []Key {
 
 func memory() []Key {
 	return []Key{
-		mem("maxmemory", "0", 0, math.MaxInt64),
-		num("maxmemory-samples", "5", 1, math.MaxInt32),
-		num("maxmemory-eviction-tenacity", "10", 0, 100),
 		num("active-expire-effort", "1", 1, 10),
 		boolean("activerehashing", "yes"),
 		boolean("activedefrag", "no").refined(refineDefrag),

@@ -80,6 +80,7 @@ func TestRewriteTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hookAll(c)
 	for _, pairs := range [][]string{{"maxmemory", "1"}, {"maxmemory", "2", "hz", "20"}, {"maxmemory", "0"}} {
 		if err := c.Set(pairs); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,8 @@ func settings() []Group {
 		{Title: "Logging", Keys: loggingSettings()},
 		{Title: "Data", Keys: dataSettings()},
 		{Title: "Operation", Keys: operationSettings()},
+		{Title: "How much data there may be", Keys: limitSettings(),
+			About: "For a cache: see \"sett as a cache\" in docs/operations.md. The memory of the process is another matter: memory_budget."},
 		{Title: "How keys are kept", Keys: keySettings()},
 		{Title: "Observation", Keys: observeSettings(),
 			About: "What operators see: SLOWLOG, LATENCY, INFO and the metrics of docs/metrics.md."},
@@ -152,16 +154,33 @@ func dataSettings() []Key {
 	}
 }
 
-func keySettings() []Key {
+func limitSettings() []Key {
 	return []Key{
+		{Name: "maxmemory", Kind: Bytes, Default: "0", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+			Effect: "How many bytes of data there may be: names and values of all databases, on disk or in memory; 0: no limit. What happens above it " +
+				"maxmemory_policy says."},
+		{Name: "max_disk", Kind: Bytes, Default: "0", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+			Effect: "How large the data directory may become, without the log; 0: no limit. With noeviction, commands that add data get -OOM while it is larger. " +
+				"Else the server finds out how much data fits and evicts down to that; until compactions have given the space back the directory is larger."},
 		{Name: "maxmemory-policy", Kind: Enum, Default: "noeviction", Choices: []string{"volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
 			"allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"},
-			Effect: "With one of the lfu policies it is counted how often keys are used, and OBJECT FREQ answers; else OBJECT IDLETIME does. " +
-				"Nothing is evicted in this version: data lies on disk."},
+			Effect: "Which keys go when there is too much data: of all, or of those with a time to live, the ones used longest ago, the ones used least often, the ones " +
+				"that die first, any. noeviction: none, and commands that add data get -OOM. " +
+				"With one of the lfu policies it is counted how often keys are used, and OBJECT FREQ answers; else OBJECT IDLETIME does."},
+		{Name: "maxmemory-samples", Kind: Int, Default: "5", Min: 1, Max: math.MaxInt32, Unit: "keys",
+			Effect: "Of so many keys one is evicted: more choose better and take longer."},
+		{Name: "maxmemory-eviction-tenacity", Kind: Int, Default: "10", Min: 0, Max: 100, Unit: "steps",
+			Effect: "For how long a command that adds data waits when evictions are behind, after one batch of them: 50 µs a step up to 10, then 15 % more for each; " +
+				"100: until they are not."},
 		{Name: "lfu-log-factor", Kind: Int, Default: "10", Min: 0, Max: math.MaxInt32, Unit: "factor",
 			Effect: "The higher, the more uses it takes until OBJECT FREQ grows by one."},
 		{Name: "lfu-decay-time", Kind: Int, Default: "1", Min: 0, Max: math.MaxInt32, Unit: "minutes",
 			Effect: "In this time OBJECT FREQ falls by one; 0: never."},
+	}
+}
+
+func keySettings() []Key {
+	return []Key{
 		{Name: "hll-sparse-max-bytes", Kind: Bytes, Default: "3000", Min: 0, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "A HyperLogLog that would become longer than this in its sparse encoding becomes dense: 12 KiB."},
 		{Name: "set-max-intset-entries", Kind: Int, Default: "512", Min: 0, Max: math.MaxInt64, Unit: "members",

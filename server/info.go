@@ -226,7 +226,10 @@ func (r *report) stats() {
 		r.line("expired_keys:%d", data.Expired.Load())
 		r.line("expired_subkeys:%d", data.ExpiredFields.Load())
 		r.line("expire_cycle_cpu_milliseconds:%d", r.s.server.latency.jobs[ttl.TookSweep].sumNs.Load()/1e6)
-		r.line("evicted_keys:0")
+		r.line("evicted_keys:%d", data.Evicted.Load())
+		limits := r.s.engine.Data.Limits()
+		r.line("total_eviction_exceeded_time:%d", int64(data.OverLimitMs.Load())+limits.OverLimitMs)
+		r.line("current_eviction_exceeded_time:%d", limits.OverLimitMs)
 		r.line("keyspace_hits:%d", data.Hits.Load())
 		r.line("keyspace_misses:%d", data.Misses.Load())
 	}

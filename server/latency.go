@@ -27,7 +27,7 @@ type Latency struct {
 }
 
 // jobs are what the rooms below tell about, in the order of docs/metrics.md.
-var jobs = []string{wal.TookAppend, wal.TookFsync, storage.TookFlush, storage.TookBarrier, storage.TookStall, ttl.TookSweep}
+var jobs = []string{wal.TookAppend, wal.TookFsync, storage.TookFlush, storage.TookBarrier, storage.TookStall, ttl.TookSweep, commands.TookEvict}
 
 // NewLatency returns a Latency that has seen nothing.
 func NewLatency() *Latency {

@@ -96,6 +96,14 @@ func (r *report) memory() {
 		r.bytes("total_system_memory", total)
 	}
 	r.maxmemory()
+	if r.s.engine != nil {
+		limits := r.s.engine.Data.Limits()
+		r.line("stored_bytes:%d", limits.UsedBytes) // what maxmemory is about
+		r.line("stored_bytes_limit:%d", limits.BoundBytes)
+		if limits.DiskBytes > 0 {
+			r.line("stored_disk_bytes:%d", limits.DiskBytes)
+		}
+	}
 	r.line("allocator_frag_ratio:%.2f", ratio(m.active, m.allocated))
 	r.line("allocator_frag_bytes:%d", m.active-m.allocated)
 	r.line("mem_allocator:go")

@@ -47,6 +47,7 @@ type figures struct {
 	space  *Space
 	log    *wal.Metrics
 	keys   []commands.DatabaseTally
+	limits commands.Limits
 }
 
 func (s *Server) figures() *figures {
@@ -64,6 +65,7 @@ func (s *Server) figures() *figures {
 		f.log = &log
 	}
 	f.keys, _ = f.engine.Data.Tallies(new(commands.Call)) // none while the data set is not served
+	f.limits = f.engine.Data.Limits()
 	return f
 }
 
@@ -86,6 +88,7 @@ func metricGroups() []metricGroup {
 		{"Clients", clientMetrics()},
 		{"Commands", commandMetrics()},
 		{"Keys", keyMetrics()},
+		{"How much data there may be", limitMetrics()},
 		{"Memory", memoryMetrics()},
 		{"Log", logMetrics()},
 		{"Storage", storageMetrics()},
@@ -247,6 +250,25 @@ func keyMetrics() []metric {
 		ofStore(counter, "sett_expired_fields_total", "Expired fields of hashes that were removed.", func(f *figures) float64 {
 			return float64(f.engine.Data.Stats().ExpiredFields.Load())
 		}),
+	}
+}
+
+func limitMetrics() []metric {
+	limit := func(name, help string, read func(commands.Limits) int64) metric {
+		return ofStore(gauge, name, help, func(f *figures) float64 { return float64(read(f.limits)) })
+	}
+	return []metric{
+		limit("sett_stored_bytes", "Names and values of all databases.", func(l commands.Limits) int64 { return l.UsedBytes }),
+		limit("sett_stored_limit_bytes", "How many there may be: maxmemory, or what fits into max_disk if that is less; 0: no limit.",
+			func(l commands.Limits) int64 { return l.BoundBytes }),
+		limit("sett_stored_disk_bytes", "The data directory without the log; 0 without max_disk.", func(l commands.Limits) int64 { return l.DiskBytes }),
+		ofStore(counter, "sett_evicted_keys_total", "Keys removed because there was too much data.", func(f *figures) float64 {
+			return float64(f.engine.Data.Stats().Evicted.Load())
+		}),
+		ofStore(counter, "sett_over_limit_seconds_total", "Time that there was too much data.", func(f *figures) float64 {
+			return float64(int64(f.engine.Data.Stats().OverLimitMs.Load())+f.limits.OverLimitMs) / 1000
+		}),
+		ofJob("sett_evict_duration_seconds", "Choosing and removing a batch of keys.", commands.TookEvict),
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"sett/commands"
@@ -238,12 +239,31 @@ func (s *session) admit(b *buffers) (*commands.Row, error) {
 		return row, errNoAuth
 	case s.engine == nil && !s.worksEarly(row):
 		return row, errLoading
-	case s.lacksReplicas(row):
-		return row, errFewReplicas
 	case s.multi && row.Flags.Has(commands.FlagNoMulti):
 		return row, commands.ErrNotInMulti
 	}
+	if s.needsRoom(row) {
+		if err := s.engine.Data.Room(); err != nil {
+			return row, err
+		}
+	}
+	if s.lacksReplicas(row) {
+		return row, errFewReplicas
+	}
 	return row, nil
+}
+
+// needsRoom tells whether a row may be refused because there is too much data. A queue takes memory, whatever is in it.
+func (s *session) needsRoom(row *commands.Row) bool {
+	if row.Session && s.multi {
+		switch row.Name {
+		case "exec":
+			return slices.ContainsFunc(s.queue.steps, func(step commands.Step) bool { return step.Row.Flags.Has(commands.FlagDenyOOM) })
+		case "discard", "quit", "reset":
+			return false
+		}
+	}
+	return s.multi || row.Flags.Has(commands.FlagDenyOOM)
 }
 
 // worksEarly tells whether a row can be served before the log has been replayed.

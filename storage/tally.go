@@ -14,6 +14,14 @@ func (t Tally) plus(d Tally) Tally {
 	return Tally{t.Keys + d.Keys, t.Expires + d.Expires, t.Bytes + d.Bytes, t.Mortal + d.Mortal}
 }
 
+// Counted is by how much a batch changes the tallies, so far.
+func (t *Txn) Counted() (sum Tally) {
+	for i := range t.tallies {
+		sum = sum.plus(t.tallies[i].Tally)
+	}
+	return sum
+}
+
 const tallyPrefix = "!n"
 
 // TallyKey is the system record with a keyspace's tally.
