@@ -29,13 +29,15 @@ func (k *Keeper) compactRanges(ranges []storage.Range, withLevel0 bool) (sum sto
 	if why := s.CompactsRanges(); why != "" {
 		return k.compactPublicly()
 	}
-	if err := s.Barrier(); err != nil { // DiscardTs reaches what was deleted just now
-		return sum, err
-	}
 	if withLevel0 {
 		if err := s.Rotate(k.stop); err != nil {
 			return sum, err
 		}
+	}
+	if err := s.Barrier(); err != nil { // DiscardTs reaches what was deleted just now
+		return sum, err
+	}
+	if withLevel0 {
 		if err := k.step(&sum, func() (storage.Rewritten, error) { return s.MergeLevel0(nil) }); err != nil {
 			return sum, err
 		}
@@ -50,13 +52,27 @@ func (k *Keeper) compactRanges(ranges []storage.Range, withLevel0 bool) (sum sto
 	return sum, k.rewriteDead(&sum, ranges)
 }
 
-// compactPublicly is what Badger offers to everybody: each level is merged into the next one, whole, and nothing happens if there is only one.
+// compactPublicly is what Badger offers to everybody: each level is merged into the next one, whole, and nothing happens as long as there is only
+// level 0, which it merges when it is full.
 func (k *Keeper) compactPublicly() (sum storage.Rewritten, err error) {
 	s := k.opts.Store
-	if err := errors.Join(s.Barrier(), s.Rotate(k.stop)); err != nil {
+	for range s.Budget().Level0 + 1 {
+		if err := s.Rotate(k.stop); err != nil {
+			return sum, err
+		}
+		if !s.OnlyFresh() {
+			break
+		}
+	}
+	for range 100 { // compacted by Badger itself
+		if !s.OnlyFresh() || k.sleep(50*time.Millisecond) {
+			break
+		}
+	}
+	if err := s.Barrier(); err != nil {
 		return sum, err
 	}
-	sum.Before = s.TableBytes()
+	sum.Tables, sum.Before = len(s.Tables()), s.TableBytes()
 	err = s.Compact()
 	sum.After = s.TableBytes()
 	k.pay(sum.Before + sum.After)
