@@ -205,7 +205,7 @@ var errDamage = errors.New("nothing is given back while there is damage: run `se
 
 func (k *Keeper) complain(job string, err error) {
 	switch {
-	case err == nil, errors.Is(err, errDamage), errors.Is(err, storage.ErrStopped), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrFlushPaused):
+	case err == nil, errors.Is(err, errDamage), errors.Is(err, storage.ErrStopped), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrFlushPaused), errors.Is(err, storage.ErrBusy):
 	default:
 		k.opts.Log.Warn("space could not be given back", "job", job, "err", err)
 	}

@@ -44,7 +44,7 @@ func (k *Keeper) compactRanges(ranges []storage.Range, withLevel0 bool) (sum sto
 	}
 	for level := 1; level < storage.LastLevel; level++ {
 		for _, t := range k.tablesIn(level, ranges) {
-			if err := k.step(&sum, func() (storage.Rewritten, error) { return s.PushDown(t, nil) }); err != nil {
+			if err := k.stepOrPass(&sum, func() (storage.Rewritten, error) { return s.PushDown(t, nil) }); err != nil {
 				return sum, err
 			}
 		}
@@ -88,7 +88,7 @@ func (k *Keeper) rewriteDead(sum *storage.Rewritten, ranges []storage.Range) err
 		}
 		tables := group
 		group = nil
-		return k.step(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, nil) })
+		return k.stepOrPass(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, nil) })
 	}
 	for _, t := range k.tablesIn(storage.LastLevel, ranges) {
 		share, err := k.deadShare(t)
@@ -126,8 +126,8 @@ func overlapsAny(t storage.Table, ranges []storage.Range) bool {
 	return false
 }
 
-// step does one compaction, waits for Badger if it is busy there, and pays for it. One that is busy for too long is left out: the next run
-// comes by again.
+// step does one compaction, waits for Badger if it is busy there, and pays for it. One that is busy for too long is left out, and storage.ErrBusy
+// says so.
 func (k *Keeper) step(sum *storage.Rewritten, compact func() (storage.Rewritten, error)) error {
 	for range busyTries {
 		done, err := compact()
@@ -149,6 +149,14 @@ func (k *Keeper) step(sum *storage.Rewritten, compact func() (storage.Rewritten,
 		}
 	}
 	k.stats.CompactionsBusy.Add(1)
+	return storage.ErrBusy
+}
+
+// stepOrPass is a step that the next run makes good if it is left out.
+func (k *Keeper) stepOrPass(sum *storage.Rewritten, compact func() (storage.Rewritten, error)) error {
+	if err := k.step(sum, compact); !errors.Is(err, storage.ErrBusy) {
+		return err
+	}
 	return nil
 }
 
