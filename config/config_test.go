@@ -146,7 +146,7 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		{file: "[storage]\nflush_intervall = '1s'", want: "sett.toml:2: there is no setting storage.flush_intervall; did you mean storage.flush_interval?"},
 		{file: "[log]\nport = 3", want: "sett.toml:2: there is no setting log.port; did you mean port at the top level, before the first [table]?"},
 		{file: "xyzzy = 3", want: "sett.toml:1: there is no setting xyzzy"},
-		{file: "[raft]\nlog = 'x'\nmore = 1", want: "sett.toml:1: there is no table [raft]; there are [log], [storage], [ttl]"},
+		{file: "[raft]\nlog = 'x'\nmore = 1", want: "sett.toml:1: there is no table [raft]; there are [compaction], [log], [storage], [ttl]"},
 		{file: "[[storage]]\nflush_interval = '1s'", want: "sett.toml:1: [[storage]]: write [storage]"},
 		{file: "storage = {flush_interval = '1s'}", want: "sett.toml:1: storage is a table: write [storage] on a line of its own, and its keys below"},
 		{file: "port = 99999", want: `sett.toml:1: port: "99999" is not possible; it takes a whole number from 0 to 65535`},
