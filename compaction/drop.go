@@ -60,7 +60,7 @@ func (k *Keeper) dropSome(dead []deadRecord) error {
 		return err
 	}
 	if merge {
-		if err := k.step(&sum, func() (storage.Rewritten, error) { return k.opts.Store.MergeLevel0(prefixes) }); err != nil {
+		if err := k.stepOrPass(&sum, func() (storage.Rewritten, error) { return k.opts.Store.MergeLevel0(prefixes) }); err != nil {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func (k *Keeper) dropFromLevel(sum *storage.Rewritten, level int, ranges []stora
 		}
 		tables := group
 		group = nil
-		return k.step(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, prefixes) })
+		return k.stepOrPass(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, prefixes) })
 	}
 	for _, t := range k.opts.Store.Tables() {
 		if t.Level != level {

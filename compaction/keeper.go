@@ -81,6 +81,7 @@ type Keeper struct {
 	sampled    time.Time                // when the last level was
 	batches    uint64                   // written when rate was asked for the last time
 	deletions  struct{ next time.Time } // not before then another look at what was deleted
+	worth      int64                    // worthDeletions; less in tests
 
 	tuned atomic.Pointer[Tuning]
 
@@ -126,7 +127,7 @@ func New(o Options) *Keeper {
 	}
 	k := &Keeper{opts: o, cleared: make(map[string]uint64), bequeathed: make(map[string]uint64), unsettled: true, stop: make(chan struct{}), done: make(chan struct{})}
 	k.stats.BlobBytes.Store(-1)
-	k.sampled = time.Now()
+	k.sampled, k.worth = time.Now(), worthDeletions
 	k.SetTuning(o.Tuning)
 	return k
 }
@@ -204,7 +205,7 @@ var errDamage = errors.New("nothing is given back while there is damage: run `se
 
 func (k *Keeper) complain(job string, err error) {
 	switch {
-	case err == nil, errors.Is(err, errDamage), errors.Is(err, storage.ErrStopped), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrFlushPaused):
+	case err == nil, errors.Is(err, errDamage), errors.Is(err, storage.ErrStopped), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrFlushPaused), errors.Is(err, storage.ErrBusy):
 	default:
 		k.opts.Log.Warn("space could not be given back", "job", job, "err", err)
 	}

@@ -29,20 +29,22 @@ func (k *Keeper) compactRanges(ranges []storage.Range, withLevel0 bool) (sum sto
 	if why := s.CompactsRanges(); why != "" {
 		return k.compactPublicly()
 	}
-	if err := s.Barrier(); err != nil { // DiscardTs reaches what was deleted just now
-		return sum, err
-	}
 	if withLevel0 {
 		if err := s.Rotate(k.stop); err != nil {
 			return sum, err
 		}
+	}
+	if err := s.Barrier(); err != nil { // DiscardTs reaches what was deleted just now
+		return sum, err
+	}
+	if withLevel0 {
 		if err := k.step(&sum, func() (storage.Rewritten, error) { return s.MergeLevel0(nil) }); err != nil {
 			return sum, err
 		}
 	}
 	for level := 1; level < storage.LastLevel; level++ {
 		for _, t := range k.tablesIn(level, ranges) {
-			if err := k.step(&sum, func() (storage.Rewritten, error) { return s.PushDown(t, nil) }); err != nil {
+			if err := k.stepOrPass(&sum, func() (storage.Rewritten, error) { return s.PushDown(t, nil) }); err != nil {
 				return sum, err
 			}
 		}
@@ -50,13 +52,27 @@ func (k *Keeper) compactRanges(ranges []storage.Range, withLevel0 bool) (sum sto
 	return sum, k.rewriteDead(&sum, ranges)
 }
 
-// compactPublicly is what Badger offers to everybody: each level is merged into the next one, whole, and nothing happens if there is only one.
+// compactPublicly is what Badger offers to everybody: each level is merged into the next one, whole, and nothing happens as long as there is only
+// level 0, which it merges when it is full.
 func (k *Keeper) compactPublicly() (sum storage.Rewritten, err error) {
 	s := k.opts.Store
-	if err := errors.Join(s.Barrier(), s.Rotate(k.stop)); err != nil {
+	for range s.Budget().Level0 + 1 {
+		if err := s.Rotate(k.stop); err != nil {
+			return sum, err
+		}
+		if !s.OnlyFresh() {
+			break
+		}
+	}
+	for range 100 { // compacted by Badger itself
+		if !s.OnlyFresh() || k.sleep(50*time.Millisecond) {
+			break
+		}
+	}
+	if err := s.Barrier(); err != nil {
 		return sum, err
 	}
-	sum.Before = s.TableBytes()
+	sum.Tables, sum.Before = len(s.Tables()), s.TableBytes()
 	err = s.Compact()
 	sum.After = s.TableBytes()
 	k.pay(sum.Before + sum.After)
@@ -72,7 +88,7 @@ func (k *Keeper) rewriteDead(sum *storage.Rewritten, ranges []storage.Range) err
 		}
 		tables := group
 		group = nil
-		return k.step(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, nil) })
+		return k.stepOrPass(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, nil) })
 	}
 	for _, t := range k.tablesIn(storage.LastLevel, ranges) {
 		share, err := k.deadShare(t)
@@ -110,8 +126,8 @@ func overlapsAny(t storage.Table, ranges []storage.Range) bool {
 	return false
 }
 
-// step does one compaction, waits for Badger if it is busy there, and pays for it. One that is busy for too long is left out: the next run
-// comes by again.
+// step does one compaction, waits for Badger if it is busy there, and pays for it. One that is busy for too long is left out, and storage.ErrBusy
+// says so.
 func (k *Keeper) step(sum *storage.Rewritten, compact func() (storage.Rewritten, error)) error {
 	for range busyTries {
 		done, err := compact()
@@ -133,6 +149,14 @@ func (k *Keeper) step(sum *storage.Rewritten, compact func() (storage.Rewritten,
 		}
 	}
 	k.stats.CompactionsBusy.Add(1)
+	return storage.ErrBusy
+}
+
+// stepOrPass is a step that the next run makes good if it is left out.
+func (k *Keeper) stepOrPass(sum *storage.Rewritten, compact func() (storage.Rewritten, error)) error {
+	if err := k.step(sum, compact); !errors.Is(err, storage.ErrBusy) {
+		return err
+	}
 	return nil
 }
 

@@ -59,6 +59,7 @@ func (s *soak) live(d time.Duration) {
 	}
 	w.keeper = New(Options{Store: w.Store, Layout: testLayout, Interval: 20 * time.Millisecond, CollectEvery: collectEvery, LookEvery: 50 * time.Millisecond,
 		Tuning: Tuning{Rate: 4 << 30, TTLInterval: 300 * time.Millisecond, TTLRatio: 0.01, TombstoneRatio: 0.0001, ValueLogAmplification: 1.1}})
+	w.keeper.worth = 100
 	w.keeper.Start()
 	stop := make(chan struct{})
 	var all sync.WaitGroup
@@ -76,7 +77,7 @@ func (s *soak) live(d time.Duration) {
 	}
 	run(func() { s.step(); time.Sleep(100 * time.Microsecond) })
 	run(func() { w.must(w.Barrier()); time.Sleep(50 * time.Millisecond) })
-	run(func() { s.look(); time.Sleep(20 * time.Millisecond) })
+	run(func() { s.look(); time.Sleep(100 * time.Millisecond) })
 	time.Sleep(d)
 	close(stop)
 	all.Wait()
@@ -165,7 +166,7 @@ func (s *soak) look() {
 	if len(s.blobs) > 0 {
 		blob = s.blobs[rand.IntN(len(s.blobs))]
 	}
-	if rand.IntN(10) == 0 {
+	if rand.IntN(20) == 0 {
 		s.w.DropCache()
 	}
 	for k, v := range want {

@@ -10,9 +10,8 @@ import (
 // Tombstone-ratio compaction: where so much was deleted that whoever comes by walks over the dead, or did so already, the range is compacted.
 
 const (
-	// worthDeletions is how many deletions there must be, and worthSkips how many records scans must have skipped, before anything is done.
+	// worthDeletions is how many deletions there must be, or how many records scans must have skipped, before anything is done.
 	worthDeletions = 10_000
-	worthSkips     = 10_000
 	// skipsEach is how many records a scan skips for each that it returns before that alone is a reason.
 	skipsEach = 8
 	// restFactor is how much longer than a run the keeper leaves its ranges alone.
@@ -27,7 +26,7 @@ func (k *Keeper) compactTombstones() error {
 	k.deletions.next = time.Now().Add(k.opts.LookEvery)
 	tables := k.opts.Store.Tables()
 	counted := k.opts.Store.Deletions(tables)
-	due := dueRanges(counted, tables, k.tuning().TombstoneRatio)
+	due := dueRanges(counted, tables, k.tuning().TombstoneRatio, k.worth)
 	k.noteDeletions(counted, tables)
 	if len(due) == 0 {
 		return nil
@@ -63,7 +62,7 @@ func (k *Keeper) compacted(counted []storage.RangeDeletions) (deleted int64) {
 }
 
 // dueRanges picks the ranges that are worth it. What lies above the last level is spread over all ranges.
-func dueRanges(counted []storage.RangeDeletions, tables []storage.Table, ratio float64) (due []storage.RangeDeletions) {
+func dueRanges(counted []storage.RangeDeletions, tables []storage.Table, ratio float64, worth int64) (due []storage.RangeDeletions) {
 	records, above, deleted := make(map[string]int64), int64(0), int64(0)
 	for _, t := range tables {
 		if t.Level == storage.LastLevel {
@@ -85,13 +84,13 @@ func dueRanges(counted []storage.RangeDeletions, tables []storage.Table, ratio f
 		}
 		all += records[string(counted[i].Lower)]
 	}
-	whole := deleted >= worthDeletions && float64(deleted) >= ratio*float64(all)
+	whole := deleted >= worth && float64(deleted) >= ratio*float64(all)
 	for _, c := range counted {
 		have := records[string(c.Lower)] + above/int64(len(counted))
 		switch {
 		case whole && c.Deleted > 0,
-			c.Deleted >= worthDeletions && float64(c.Deleted) >= ratio*float64(have),
-			c.Skipped >= worthSkips && c.Skipped >= skipsEach*c.Returned:
+			c.Deleted >= worth && float64(c.Deleted) >= ratio*float64(have),
+			c.Skipped >= worth && c.Skipped >= skipsEach*c.Returned:
 			due = append(due, c)
 		}
 	}

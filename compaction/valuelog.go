@@ -66,23 +66,7 @@ func (k *Keeper) settle() error {
 		return nil
 	}
 	removed := k.opts.Store.FlushedIndex()
-	for range k.opts.Store.Budget().Level0 + 1 { // Badger gathers so many tables before it compacts them for the first time
-		if err := k.opts.Store.Rotate(k.stop); err != nil {
-			return err
-		}
-		if !k.opts.Store.OnlyFresh() {
-			break
-		}
-	}
-	for range 100 { // compacted by Badger itself
-		if !k.opts.Store.OnlyFresh() || k.sleep(50*time.Millisecond) {
-			break
-		}
-	}
-	if err := k.opts.Store.Barrier(); err != nil {
-		return err
-	}
-	if err := k.opts.Store.Compact(); err != nil {
+	if _, err := k.compactRanges([]storage.Range{k.opts.Layout.Chunks}, true); err != nil {
 		return err
 	}
 	k.unsettled = k.opts.Store.DiscardTs() < removed // an old view keeps what was removed

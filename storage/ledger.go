@@ -216,7 +216,7 @@ func (s *Store) tablesLost(a *account) {
 	for _, n := range a.missing {
 		sum += n
 	}
-	err := fmt.Errorf("Badger has lost %d records in a compaction: it could not write %d of %d tables, and does not say why (no file descriptor? no memory to "+
+	err := fmt.Errorf("a compaction of Badger's has lost %d records: it could not write %d of %d tables, and does not say why (no file descriptor? no memory to "+
 		"map it? the disk?). What was merged is still in %s; the next start refuses: restore a copy", sum, len(a.missing), len(a.expected), s.dir)
 	if failed := writeChecked(s.opts.FS, filepath.Join(s.dir, lostFile), lostRecord{lostFormat, a.missing}); failed != nil {
 		s.opts.Logger.Error("… and that cannot be noted", "err", failed)

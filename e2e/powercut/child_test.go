@@ -125,6 +125,9 @@ func (c *child) tidy() {
 		if err == nil {
 			err = c.keeper.Collect()
 		}
+		if err == nil {
+			err = c.keeper.Compact()
+		}
 		if err != nil && !c.stopping.Load() && !errors.As(err, new(*storage.MisconfError)) {
 			fail(fmt.Errorf("giving space back: %w", err))
 		}
