@@ -10,8 +10,11 @@ import (
 // A queue that is longer than memory is taken off leaf by leaf, and each leaf has to be read from Badger once. Who comes to the end of one has those
 // read that come next, by somebody else: then no pop waits.
 const (
-	aheadLeaves = 128 // are asked for,
-	aheadNear   = 64  // … as soon as the one behind so many is not in memory
+	aheadLeaves     = 128 // are asked for,
+	aheadNear       = 64  // … as soon as the one behind so many is not in memory
+	apartAhead      = 192 // the same of elements that lie apart, which are records of their own
+	apartNear       = 64
+	apartAheadBytes = 1 << 20 // of them at most
 )
 
 // peek reads what is in memory, and notes what is not, without giving up the round.
@@ -29,11 +32,18 @@ func (p *peek) Get(key []byte) ([]byte, error) {
 	return p.txn.Get(key)
 }
 
-// ReadAhead sees to it that the leaves at an end are in memory when pops come to them.
+// ReadAhead sees to it that what lies at an end is in memory when pops come to it.
 func (s *ListValue) ReadAhead(l *Ledger, left bool) {
+	if s.c.id != 0 {
+		s.leavesAhead(l, left)
+		s.partsAhead(l, left)
+	}
+}
+
+func (s *ListValue) leavesAhead(l *Ledger, left bool) {
 	perLeaf := s.perLeaf()
 	near, far := aheadNear*perLeaf, min(aheadLeaves*perLeaf, s.c.count)
-	if s.c.id == 0 || near >= s.c.count {
+	if near >= s.c.count {
 		return
 	}
 	at, from, to := near, int64(0), far
@@ -52,6 +62,40 @@ func (s *ListValue) ReadAhead(l *Ledger, left bool) {
 		slices.SortFunc(keys, bytes.Compare)
 		return keys
 	})
+}
+
+// partsAhead is leavesAhead for elements that lie apart. It moves the cursor.
+func (s *ListValue) partsAhead(l *Ledger, left bool) {
+	if s.tree.apart == 0 || s.c.count <= apartNear {
+		return
+	}
+	p := &peek{Reader: l.txn, txn: l.txn}
+	at, step := int64(apartNear), s.Next
+	if !left {
+		at, step = s.c.count-apartNear, s.Prev
+	}
+	s.MoveTo(at)
+	if _, err := step(p); err != nil || s.datum.serial == 0 || l.txn.Has(appendPart(nil, s.c.id, s.datum.serial, 0)) {
+		return
+	}
+	l.txn.Ahead(func() (keys [][]byte) {
+		s.MoveTo(oneEnd(s.c.count, left))
+		for n, size := 0, 0; n < apartAhead && size < apartAheadBytes; n++ {
+			if ok, err := step(p); !ok || err != nil {
+				break
+			}
+			keys, size = s.datum.needs(keys, s.c.id), size+s.datum.length
+		}
+		return keys
+	})
+}
+
+// oneEnd is before the first of some elements, or behind the last one.
+func oneEnd(count int64, left bool) int64 {
+	if left {
+		return 0
+	}
+	return count
 }
 
 // holds tells whether the leaf of element i, and what lies above it, is in memory.

@@ -290,10 +290,13 @@ func (s *ListValue) splice(l *Ledger, i, j int64, values [][]byte, reversed bool
 
 // Pop removes the elements [i, j), which are at an end of the list.
 func (s *ListValue) Pop(l *Ledger, i, j int64) error {
-	if err := s.splice(l, i, j, nil, false); err != nil || s.c.id == 0 || s.c.count == 0 || !s.tree.edit.dropped {
+	if err := s.splice(l, i, j, nil, false); err != nil || s.c.id == 0 || s.c.count == 0 {
 		return err
 	}
-	s.ReadAhead(l, i == 0)
+	if s.tree.edit.dropped {
+		s.leavesAhead(l, i == 0)
+	}
+	s.partsAhead(l, i == 0)
 	return nil
 }
 
