@@ -238,6 +238,7 @@ var facts = map[string]string{
 	"replies_in_doubt": "server.TestDoubt", "replies_try_again": "server.TestDoubt", "replies_cut_short": "server.TestStreamCutShort",
 	"badger_reads_absent": "only until the filter is built, and when it is wrong",
 	"locked_reads":        "needs four rounds that miss, each something else", "orphans_removed": "compaction.TestOrphansAreRemoved",
+	"sett_space_backlog_bytes": "server.TestSettSpace", "sett_space_drain_seconds": "server.TestSettSpace",
 	"value_log_forgotten_bytes": "compaction, storage: files that Badger has forgotten", "damage": "server.TestReadyz",
 
 	"sett_build_info": "of the build", "sett_memory_budget_bytes": "set at the start", "sett_recent_writes_limit_bytes": "follows from memory_budget",
@@ -404,6 +405,13 @@ func moveLarge(t *testing.T, w *watcher) {
 		}
 		w.ok("DEBUG", "SETT", "COMPACT")
 		w.ok("DEBUG", "SETT", "GC")
+	})
+	w.moves("what tables hold", "table_live_bytes table_dead_bytes sett_table_content_bytes", func() {
+		w.pipeline(60_000, func(i int) []string {
+			return []string{"SET", "table:" + strconv.Itoa(i%30_000), strings.Repeat("x", 100)}
+		})
+		w.ok("DEBUG", "SETT", "FLUSH")
+		w.ok("DEBUG", "SETT", "RECLAIM")
 	})
 }
 

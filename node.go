@@ -240,7 +240,7 @@ func (n *node) newDataSet() *commands.Table {
 	})
 	n.store.OnYield = n.data.TouchAllWatched
 	n.store.OnLead = func() { n.tidying.Go(n.dropLeftStaged) }
-	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(), Log: n.logger})
+	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(n.clock), Log: n.logger})
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
 		Hold: func() bool { return n.halted.Load() || n.server.Pausing() },
@@ -330,24 +330,40 @@ func (n *node) listenForMetrics() (taken, err error) {
 }
 
 // layout is what the keeper knows of keys.
-func layout() compaction.Layout {
+func layout(clock *ttl.Clock) compaction.Layout {
 	headers, chunks := types.BlobRanges()
 	return compaction.Layout{
 		Dead: types.DeadRange(), Doomed: types.Doomed, Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
+		Fate: func(key, value []byte, get func([]byte) ([]byte, error)) storage.Cause {
+			return types.Fate(key, value, clock.Now(), get)
+		},
 	}
 }
 
 // space is what INFO says about space.
 func (n *node) space() server.Space {
 	k := n.keeper.Stats()
-	files, bytes := n.store.ValueLog()
-	expired := n.sweeper.Backlog()
+	files, expired, usage := n.store.Files(), n.sweeper.Backlog(), n.keeper.Usage()
 	return server.Space{
 		ExpiryLag: expired.Lag, ExpiredWaiting: expired.Rows,
 		DeadWaiting: k.DeadWaiting.Load(), Reclaimed: k.ReclaimedIDs.Load(), ReclaimedKeys: k.ReclaimedKeys.Load(), Orphans: k.Orphans.Load(),
-		ValueLogFiles: files, ValueLogBytes: bytes, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
+		TableBytes: files.Tables, MemtableBytes: files.Memtables, Tables: usage.Bytes, SampledMs: usage.AtMs, Jobs: spaceJobs(n.keeper.Jobs()),
+		ValueLogFiles: files.ValueLogFiles, ValueLogBytes: files.ValueLog, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
 		CollectedFiles: k.CollectedFiles.Load(), LastCollectMs: k.LastCollectMs.Load(),
 	}
+}
+
+func spaceJobs(reports []compaction.JobReport) (jobs []server.SpaceJob) {
+	for _, r := range reports {
+		j := server.SpaceJob{
+			Name: r.Name, Did: r.Did, Before: r.Before, After: r.After, Runs: r.Runs, Moved: r.Moved, Backlog: r.Backlog, Drain: r.Drain,
+		}
+		if !r.LastRun.IsZero() {
+			j.LastRunMs = r.LastRun.UnixMilli()
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs
 }
 
 // settings is the configuration as CONFIG uses it.

@@ -20,6 +20,9 @@ type Layout struct {
 	// Headers and Chunks of blobs, both in the order of ids; a chunk without its header is garbage.
 	Headers, Chunks storage.Range
 	AppendHeaderOf  func(dst, chunk []byte) []byte
+
+	// Fate tells what records are, for estimates of what is dead; without it there are none.
+	Fate storage.Fate
 }
 
 // Options wire a keeper. Zero durations get defaults.
@@ -43,6 +46,8 @@ type Keeper struct {
 	survey    survey            // the last one
 	next      time.Time         // not before then the next one
 	searched  time.Time         // when forgotten files were looked for
+
+	sample sampling
 
 	halted  atomic.Bool // Halt
 	jobs    [jobCount]job
@@ -111,6 +116,7 @@ func (k *Keeper) run() {
 			continue
 		}
 		k.complain("reclaim", k.exclusively(func() error { return k.reclaim(false) }))
+		k.complain("sample", k.exclusively(k.sampleIfDue))
 		if time.Now().After(collect) {
 			k.complain("collect", k.exclusively(k.collectIfWorth))
 			collect = time.Now().Add(k.opts.CollectEvery)
@@ -168,7 +174,10 @@ func (k *Keeper) Reclaim() error {
 		if err := k.reclaim(true); err != nil {
 			return err
 		}
-		return k.surveyNow()
+		if err := k.surveyNow(); err != nil {
+			return err
+		}
+		return k.takeSample()
 	})
 }
 

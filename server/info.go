@@ -374,6 +374,10 @@ func (r *report) storage() {
 }
 
 func (r *report) space(s Space) {
+	if s.SampledMs > 0 {
+		r.line("table_live_bytes:%d", s.Tables[storage.Live])
+		r.line("table_dead_bytes:%d", s.deadInTables())
+	}
 	r.line("expiry_lag_ms:%d", s.ExpiryLag.Milliseconds())
 	r.line("expired_waiting:%d", s.ExpiredWaiting)
 	r.line("dead_waiting:%d", s.DeadWaiting)

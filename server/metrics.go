@@ -328,6 +328,24 @@ func spaceMetrics() []metric {
 		ofStore(gauge, "sett_disk_needed_bytes", "Below so many free bytes writes are refused: disk_reserve and what is promised already.", func(f *figures) float64 {
 			return float64(f.now.DiskNeeded)
 		}),
+		{name: "sett_table_content_bytes", kind: gauge, labels: []string{"kind"},
+			help: "What the tables hold: live, or why it is dead. An estimate from a sample of their blocks.",
+			value: func(f *figures, put func(float64, ...string)) {
+				for cause := storage.Live; f.space != nil && f.space.SampledMs > 0 && cause < storage.Causes; cause++ {
+					put(float64(f.space.Tables[cause]), cause.String())
+				}
+			}},
+		{name: "sett_space_backlog_bytes", kind: gauge, labels: []string{"job"},
+			help: "What waits for a job that gives space back, as far as it knows.",
+			value: func(f *figures, put func(float64, ...string)) {
+				for i := 0; f.space != nil && i < len(f.space.Jobs); i++ {
+					put(float64(f.space.Jobs[i].Backlog), f.space.Jobs[i].Name)
+				}
+			}},
+		ofSpace(gauge, "sett_space_drain_seconds", "How long all that waits takes at the present rate.", func(s *Space) float64 {
+			_, drainMs := s.backlog()
+			return float64(drainMs) / 1000
+		}),
 		ofSpace(gauge, "sett_expiry_lag_seconds", "How long past its time the oldest key or field is that was not removed yet; 0: there is none.", func(s *Space) float64 {
 			return s.ExpiryLag.Seconds()
 		}),
