@@ -406,6 +406,7 @@ func moveLarge(t *testing.T, w *watcher) {
 		w.ok("DEBUG", "SETT", "COMPACT")
 		w.ok("DEBUG", "SETT", "GC")
 	})
+	w.moves("a scrub", "scrubbed_bytes last_scrub sett_scrubbed_bytes_total sett_last_scrub_timestamp_seconds", func() { w.ok("DEBUG", "SETT", "SCRUB") })
 	w.moves("what tables hold", "table_live_bytes table_dead_bytes sett_table_content_bytes", func() {
 		w.pipeline(60_000, func(i int) []string {
 			return []string{"SET", "table:" + strconv.Itoa(i%30_000), strings.Repeat("x", 100)}

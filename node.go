@@ -241,6 +241,7 @@ func (n *node) newDataSet() *commands.Table {
 	n.store.OnYield = n.data.TouchAllWatched
 	n.store.OnLead = func() { n.tidying.Go(n.dropLeftStaged) }
 	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(n.clock), Log: n.logger})
+	n.keeper.SetScrubInterval(cfg.Duration("scrub_interval"))
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
 		Hold: func() bool { return n.halted.Load() || n.server.Pausing() },
@@ -350,6 +351,7 @@ func (n *node) space() server.Space {
 		TableBytes: files.Tables, MemtableBytes: files.Memtables, Tables: usage.Bytes, SampledMs: usage.AtMs, Jobs: spaceJobs(n.keeper.Jobs()),
 		ValueLogFiles: files.ValueLogFiles, ValueLogBytes: files.ValueLog, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
 		CollectedFiles: k.CollectedFiles.Load(), LastCollectMs: k.LastCollectMs.Load(),
+		ScrubbedBytes: k.ScrubbedBytes.Load(), LastScrubMs: k.LastScrubMs.Load(),
 	}
 }
 
@@ -407,6 +409,7 @@ func (h hooks) Flush() error { return flushDurably(h.Store) }
 
 func (h hooks) Reclaim() error { return h.keeper.Reclaim() }
 func (h hooks) Collect() error { return h.keeper.Collect() }
+func (h hooks) Scrub() error   { return h.keeper.Scrub() }
 
 // Compact and Reload wait for the keeper: one job at a time works on Badger.
 func (h hooks) Compact() error { return h.keeper.Compact() }

@@ -48,6 +48,7 @@ type Keeper struct {
 	searched  time.Time         // when forgotten files were looked for
 
 	sample sampling
+	scrubs scrubbing
 
 	halted  atomic.Bool // Halt
 	jobs    [jobCount]job
@@ -68,6 +69,8 @@ type Stats struct {
 	Collections    atomic.Uint64 // runs of Collect that rewrote something
 	CollectedFiles atomic.Uint64
 	LastCollectMs  atomic.Int64 // when the last one ended, unix ms; 0: none
+	ScrubbedBytes  atomic.Uint64
+	LastScrubMs    atomic.Int64 // when the last scrub found nothing, unix ms; 0: none
 }
 
 // New returns a keeper that does nothing by itself yet.
@@ -117,6 +120,7 @@ func (k *Keeper) run() {
 		}
 		k.complain("reclaim", k.exclusively(func() error { return k.reclaim(false) }))
 		k.complain("sample", k.exclusively(k.sampleIfDue))
+		k.complain("scrub", k.exclusively(k.scrubIfDue))
 		if time.Now().After(collect) {
 			k.complain("collect", k.exclusively(k.collectIfWorth))
 			collect = time.Now().Add(k.opts.CollectEvery)

@@ -394,6 +394,10 @@ func (r *report) space(s Space) {
 	if s.LastCollectMs > 0 {
 		r.line("value_log_last_collected:%d", s.LastCollectMs)
 	}
+	r.line("scrubbed_bytes:%d", s.ScrubbedBytes)
+	if s.LastScrubMs > 0 {
+		r.line("last_scrub:%d", s.LastScrubMs)
+	}
 }
 
 func (r *report) log(m wal.Metrics) {

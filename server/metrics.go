@@ -328,6 +328,15 @@ func spaceMetrics() []metric {
 		ofStore(gauge, "sett_disk_needed_bytes", "Below so many free bytes writes are refused: disk_reserve and what is promised already.", func(f *figures) float64 {
 			return float64(f.now.DiskNeeded)
 		}),
+		ofSpace(counter, "sett_scrubbed_bytes_total", "Of tables and value log, what was read to compare its checksums.", func(s *Space) float64 {
+			return float64(s.ScrubbedBytes)
+		}),
+		plain(gauge, "sett_last_scrub_timestamp_seconds", "When a scrub has last read everything and found nothing wrong.", func(f *figures) (float64, bool) {
+			if f.space == nil || f.space.LastScrubMs == 0 {
+				return 0, false
+			}
+			return float64(f.space.LastScrubMs) / 1000, true
+		}),
 		{name: "sett_table_content_bytes", kind: gauge, labels: []string{"kind"},
 			help: "What the tables hold: live, or why it is dead. An estimate from a sample of their blocks.",
 			value: func(f *figures, put func(float64, ...string)) {

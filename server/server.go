@@ -87,6 +87,9 @@ type Space struct {
 	Tables                    [storage.Causes]int64 // what tables hold, as a sample tells
 	SampledMs                 int64                 // when that was taken; 0: never
 	Jobs                      []SpaceJob
+
+	ScrubbedBytes uint64
+	LastScrubMs   int64 // when a scrub has last found that all is right; 0: none did since the start
 }
 
 // SpaceJob is what one of the jobs that give space back has done and has before it.

@@ -3,7 +3,6 @@ package storage
 import (
 	"bytes"
 	"errors"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -90,22 +89,19 @@ func (s *Store) weigh(fate Fate) *weighing {
 // table reads some blocks of a table. A compaction may have removed it meanwhile.
 func (w *weighing) table(id uint64, blocks int) error {
 	f, t, err := openTableFile(w.s.dir, id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
-		return w.s.disk.damage([]byte(tableName(id)), err.Error())
+		return w.s.damagedTable(id, err)
 	}
 	defer f.Close()
 	for range blocks {
 		b, err := t.block(rand.IntN(t.blocks()))
 		if err != nil {
-			return w.s.disk.damage([]byte(tableName(id)), err.Error())
+			return w.s.damagedTable(id, err)
 		}
 		for i := range b.len() {
 			r, err := b.entry(i)
 			if err != nil {
-				return w.s.disk.damage([]byte(tableName(id)), err.Error())
+				return w.s.damagedTable(id, err)
 			}
 			size := int64(len(r.key) + len(r.value))
 			w.found[w.cause(r)] += size
