@@ -6,9 +6,10 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
+SOAKTIME ?= 1h
 PORT ?= 6379
 
-.PHONY: help run build release test vet lint race planted e2e bench bench-space profile gobench fuzz docs suites clean
+.PHONY: help run build release test vet lint race planted e2e bench bench-space profile gobench fuzz soak docs suites clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -66,6 +67,9 @@ docs: ## write the generated files anew: config.toml, docs/configuration.md, doc
 	go test ./config -run 'TestSettings' -update
 	go test ./commands -run TestCommandsPage -update
 	go test ./server -run TestMetricsDocs -update
+
+soak: ## an hour of every job of compaction/ at its most aggressive, under the race detector, against a model (SOAKTIME=1h)
+	SOAKTIME=$(SOAKTIME) CGO_ENABLED=1 go test -race -count=1 -timeout 0 -v -run TestSoak ./compaction
 
 suites: ## run the compatibility suites in SUITES=folder against a server on PORT (default 6379)
 	@if [ ! -d "$(SUITES)" ]; then echo "no suites: make suites SUITES=folder with resp-fuzz.sh and redis-tcl.sh"; exit 0; fi; \

@@ -239,6 +239,7 @@ var facts = map[string]string{
 	"badger_reads_absent": "only until the filter is built, and when it is wrong",
 	"locked_reads":        "needs four rounds that miss, each something else", "orphans_removed": "compaction.TestOrphansAreRemoved",
 	"sett_space_backlog_bytes": "server.TestSettSpace", "sett_space_drain_seconds": "server.TestSettSpace",
+	"range_compactions_busy": "needs Badger at work at the same place for seconds", "sett_range_compactions_busy_total": "as in INFO",
 	"value_log_forgotten_bytes": "compaction, storage: files that Badger has forgotten", "damage": "server.TestReadyz",
 
 	"sett_build_info": "of the build", "sett_memory_budget_bytes": "set at the start", "sett_recent_writes_limit_bytes": "follows from memory_budget",
@@ -414,6 +415,14 @@ func moveLarge(t *testing.T, w *watcher) {
 		w.ok("DEBUG", "SETT", "FLUSH")
 		w.ok("DEBUG", "SETT", "RECLAIM")
 	})
+	w.pipeline(100, func(i int) []string { return []string{"SET", "short:" + strconv.Itoa(i), "lived"} })
+	w.ok("DEBUG", "SETT", "FLUSH")
+	w.moves("deletions", "deletions_waiting sett_deletions_waiting", func() {
+		w.pipeline(100, func(i int) []string { return []string{"DEL", "short:" + strconv.Itoa(i)} })
+		w.ok("DEBUG", "SETT", "FLUSH")
+	})
+	w.moves("they are compacted", "range_compactions range_compacted_bytes range_compacted_records sett_range_compactions_total "+
+		"sett_range_compacted_bytes_total sett_range_compacted_records_total", func() { w.ok("DEBUG", "SETT", "COMPACT") })
 }
 
 func moveRefusals(t *testing.T, w *watcher) {

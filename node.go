@@ -240,7 +240,7 @@ func (n *node) newDataSet() *commands.Table {
 	})
 	n.store.OnYield = n.data.TouchAllWatched
 	n.store.OnLead = func() { n.tidying.Go(n.dropLeftStaged) }
-	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(n.clock), Log: n.logger})
+	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(n.clock), Log: n.logger, Tuning: tuning(cfg.Value)})
 	n.keeper.SetScrubInterval(cfg.Duration("scrub_interval"))
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
@@ -334,10 +334,11 @@ func (n *node) listenForMetrics() (taken, err error) {
 func layout(clock *ttl.Clock) compaction.Layout {
 	headers, chunks := types.BlobRanges()
 	return compaction.Layout{
-		Dead: types.DeadRange(), Doomed: types.Doomed, Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
 		Fate: func(key, value []byte, get func([]byte) ([]byte, error)) storage.Cause {
 			return types.Fate(key, value, clock.Now(), get)
 		},
+		Dead: types.DeadRange(), Doomed: types.Doomed, Estate: types.Estate, Bequest: types.Bequest, Noted: types.NotedRange(), NoteValue: types.NoteValue,
+		Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
 	}
 }
 
@@ -352,6 +353,8 @@ func (n *node) space() server.Space {
 		ValueLogFiles: files.ValueLogFiles, ValueLogBytes: files.ValueLog, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
 		CollectedFiles: k.CollectedFiles.Load(), LastCollectMs: k.LastCollectMs.Load(),
 		ScrubbedBytes: k.ScrubbedBytes.Load(), LastScrubMs: k.LastScrubMs.Load(),
+		Deletions: n.store.DeletionsWaiting(), Compactions: k.Compactions.Load(), CompactedBytes: k.CompactedBytes.Load(), CompactedAway: k.CompactedAway.Load(),
+		CompactionsBusy: k.CompactionsBusy.Load(),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"sett/compaction"
 	"sett/config"
 	"sett/replication"
 	"sett/server"
@@ -19,6 +20,7 @@ func (n *node) registerSettings() error {
 	n.registerObservation()
 	n.registerData()
 	n.registerShutdown()
+	n.registerCompaction()
 	if err := n.registerOOMScore(); err != nil {
 		return err
 	}
@@ -59,6 +61,26 @@ func (n *node) registerClients() {
 		n.data.SetMaxBulk(int(v.Bytes()))
 		return nil
 	})
+}
+
+// registerCompaction is for how space comes back.
+func (n *node) registerCompaction() {
+	n.cfg.OnChangeTogether(compactionTuning, func(value func(string) config.Value) error {
+		n.keeper.SetTuning(tuning(value))
+		return nil
+	})
+}
+
+var compactionTuning = []string{"compaction.rate", "compaction.ttl_interval", "compaction.ttl_ratio", "compaction.tombstone_ratio",
+	"compaction.vlog_space_amplification"}
+
+func tuning(value func(name string) config.Value) compaction.Tuning {
+	percent := func(name string) float64 { return float64(value(name).Int()) / 100 }
+	return compaction.Tuning{
+		Rate: value("compaction.rate").Bytes(), TTLInterval: value("compaction.ttl_interval").Duration(),
+		TTLRatio: percent("compaction.ttl_ratio"), TombstoneRatio: percent("compaction.tombstone_ratio"),
+		ValueLogAmplification: percent("compaction.vlog_space_amplification"),
+	}
 }
 
 // registerDoors is for who may come in.

@@ -11,12 +11,13 @@ import (
 	"sett/storage"
 )
 
-// memoryLog is a log that commits at once and forgets nothing.
+// memoryLog is a log that commits at once.
 type memoryLog struct {
 	store *storage.Store
 
 	mu      sync.Mutex
 	entries [][]byte // entries[0] has index 1
+	trimmed uint64   // entries up to this one are forgotten
 }
 
 func (l *memoryLog) Propose(entry []byte) error {
@@ -30,7 +31,13 @@ func (l *memoryLog) Waits() bool { return false }
 
 func (l *memoryLog) SyncTo(uint64) error { return nil }
 
-func (l *memoryLog) Trim(uint64) {}
+func (l *memoryLog) Trim(index uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ; l.trimmed < index; l.trimmed++ {
+		l.entries[l.trimmed] = nil
+	}
+}
 
 func (l *memoryLog) Read(index uint64) (uint64, []byte, error) {
 	l.mu.Lock()
@@ -93,14 +100,33 @@ var testLayout = Layout{
 		switch id := binary.BigEndian.Uint64(key[2:]); {
 		case value[0] != reclaimable:
 			return nil, false
+		case key[0] == '~':
+			return []storage.Range{under('s', binary.BigEndian.Uint64(key[3:]))}, true
+		case key[1] == deadKeyspace:
+			return []storage.Range{under('m', id)}, true
 		case key[1] == deadBlob:
 			return []storage.Range{under('B', id), under('b', id)}, true
 		default:
 			return []storage.Range{under('s', id)}, true
 		}
 	},
-	Headers: storage.Range{Lower: []byte("B"), Upper: []byte("C")},
-	Chunks:  storage.Range{Lower: []byte("b"), Upper: []byte("c")},
+	Estate: func(key []byte) (storage.Range, []byte, bool) {
+		if key[0] != 'd' || key[1] != deadKeyspace {
+			return storage.Range{}, nil, false
+		}
+		id := binary.BigEndian.Uint64(key[2:])
+		return under('m', id), storage.TallyKey(uint32(id)), true
+	},
+	Bequest: func(_, value []byte) ([][]byte, error) {
+		if len(value) < 8 {
+			return nil, nil
+		}
+		return [][]byte{append([]byte{'~'}, deadKey(deadCollection, binary.BigEndian.Uint64(value))...)}, nil
+	},
+	Noted:     storage.Range{Lower: []byte("~d"), Upper: []byte("~e")},
+	NoteValue: []byte{reclaimable},
+	Headers:   storage.Range{Lower: []byte("B"), Upper: []byte("C")},
+	Chunks:    storage.Range{Lower: []byte("b"), Upper: []byte("c")},
 	AppendHeaderOf: func(dst, chunk []byte) []byte {
 		return append(append(dst, 'B'), chunk[1:9]...)
 	},
@@ -109,6 +135,7 @@ var testLayout = Layout{
 const (
 	deadCollection = 0
 	deadBlob       = 1
+	deadKeyspace   = 2
 
 	reclaimable = 1
 	staged      = 2

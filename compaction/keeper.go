@@ -17,6 +17,13 @@ type Layout struct {
 	Dead   storage.Range
 	Doomed func(key, value []byte) (ranges []storage.Range, ok bool)
 
+	// A dead keyspace takes with it what its records own. Estate returns where they lie and the counter that goes with the keyspace, Bequest the
+	// keys of notes of what one of them owns, which lie in Noted, have NoteValue, and are to Doomed what dead records are.
+	Estate    func(key []byte) (owners storage.Range, counter []byte, ok bool)
+	Bequest   func(key, value []byte) (notes [][]byte, err error)
+	Noted     storage.Range
+	NoteValue []byte
+
 	// Headers and Chunks of blobs, both in the order of ids; a chunk without its header is garbage.
 	Headers, Chunks storage.Range
 	AppendHeaderOf  func(dst, chunk []byte) []byte
@@ -33,6 +40,33 @@ type Options struct {
 
 	Interval     time.Duration // between looks at the dead records: 1 s
 	CollectEvery time.Duration // between looks at the value log: 1 min
+	LookEvery    time.Duration // between looks at what was deleted: 5 s
+
+	Tuning Tuning // see SetTuning
+}
+
+// Tuning is what may change while the keeper works.
+type Tuning struct {
+	Rate                  int64         // bytes per second that all jobs read and write: 64 MiB
+	TTLInterval           time.Duration // between samples of the last level; 0: never
+	TTLRatio              float64       // the part of a table that must be dead: 0.25
+	TombstoneRatio        float64       // deletions for each record of a range; 0.3
+	ValueLogAmplification float64       // the value log over what lives in it: 1.5
+}
+
+func (t Tuning) withDefaults() *Tuning {
+	if t.Rate == 0 {
+		t.Rate = 64 << 20
+	}
+	for _, d := range []struct {
+		p *float64
+		v float64
+	}{{&t.TTLRatio, 0.25}, {&t.TombstoneRatio, 0.3}, {&t.ValueLogAmplification, 1.5}} {
+		if *d.p == 0 {
+			*d.p = d.v
+		}
+	}
+	return &t
 }
 
 // Keeper removes what is dead and collects the value log.
@@ -40,12 +74,19 @@ type Keeper struct {
 	opts Options
 
 	// job is held by whoever works on Badger: garbage collection, compactions, reclaiming. It guards what follows.
-	job       sync.Mutex
-	cleared   map[string]uint64 // dead records of which nothing is left, and the version that has to be durable before they go
-	unsettled bool              // chunks were removed, and Badger has not been told by compactions
-	survey    survey            // the last one
-	next      time.Time         // not before then the next one
-	searched  time.Time         // when forgotten files were looked for
+	job        sync.Mutex
+	cleared    map[string]uint64        // dead records of which nothing is left, and the version that has to be durable before they go
+	bequeathed map[string]uint64        // dead keyspaces of which all is noted, and the version of that
+	unsettled  bool                     // chunks were removed, and Badger has not been told by compactions
+	survey     survey                   // the last one
+	next       time.Time                // not before then the next one
+	searched   time.Time                // when forgotten files were looked for
+	sampled    time.Time                // when the last level was
+	batches    uint64                   // written when rate was asked for the last time
+	deletions  struct{ next time.Time } // not before then another look at what was deleted
+	worth      int64                    // worthDeletions; less in tests
+
+	tuned atomic.Pointer[Tuning]
 
 	sample sampling
 	scrubs scrubbing
@@ -71,6 +112,11 @@ type Stats struct {
 	LastCollectMs  atomic.Int64 // when the last one ended, unix ms; 0: none
 	ScrubbedBytes  atomic.Uint64
 	LastScrubMs    atomic.Int64 // when the last scrub found nothing, unix ms; 0: none
+
+	Compactions     atomic.Uint64 // of ranges and tables, that the keeper asked for
+	CompactionsBusy atomic.Uint64 // … that were left out, because Badger was at work there all the time
+	CompactedBytes  atomic.Uint64 // read and written by them
+	CompactedAway   atomic.Uint64 // records that they dropped
 }
 
 // New returns a keeper that does nothing by itself yet.
@@ -81,16 +127,26 @@ func New(o Options) *Keeper {
 	if o.CollectEvery == 0 {
 		o.CollectEvery = time.Minute
 	}
+	if o.LookEvery == 0 {
+		o.LookEvery = 5 * time.Second
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{opts: o, cleared: make(map[string]uint64), unsettled: true, stop: make(chan struct{}), done: make(chan struct{})}
+	k := &Keeper{opts: o, cleared: make(map[string]uint64), bequeathed: make(map[string]uint64), unsettled: true, stop: make(chan struct{}), done: make(chan struct{})}
 	k.stats.BlobBytes.Store(-1)
+	k.sampled, k.worth = time.Now(), worthDeletions
+	k.SetTuning(o.Tuning)
 	return k
 }
 
 // Stats returns the keeper's figures.
 func (k *Keeper) Stats() *Stats { return &k.stats }
+
+// SetTuning changes how the keeper works, from its next step on. Zeros get defaults, but for the interval.
+func (k *Keeper) SetTuning(t Tuning) { k.tuned.Store(t.withDefaults()) }
+
+func (k *Keeper) tuning() *Tuning { return k.tuned.Load() }
 
 // Start makes the keeper's goroutine. Its owner calls Stop before the store closes.
 func (k *Keeper) Start() {
@@ -121,6 +177,8 @@ func (k *Keeper) run() {
 		k.complain("reclaim", k.exclusively(func() error { return k.reclaim(false) }))
 		k.complain("sample", k.exclusively(k.sampleIfDue))
 		k.complain("scrub", k.exclusively(k.scrubIfDue))
+		k.complain("tombstones", k.exclusively(k.compactTombstones))
+		k.complain("ttl", k.exclusively(k.compactExpired))
 		if time.Now().After(collect) {
 			k.complain("collect", k.exclusively(k.collectIfWorth))
 			collect = time.Now().Add(k.opts.CollectEvery)
@@ -198,8 +256,18 @@ func (k *Keeper) Collect() error {
 	})
 }
 
-// Compact compacts Badger's levels.
-func (k *Keeper) Compact() error { return k.exclusively(k.opts.Store.Compact) }
+// Compact brings all deletions down to what they delete, whatever that costs. For tests and operators.
+func (k *Keeper) Compact() error {
+	return k.exclusively(func() error {
+		k.deletions.next = time.Time{}
+		counted := k.opts.Store.Deletions(k.opts.Store.Tables())
+		if _, err := k.compactRanges([]storage.Range{{Upper: end}}, true); err != nil {
+			return err
+		}
+		k.compacted(counted)
+		return nil
+	})
+}
 
 // Reload does what a restart of the store does, with no job on Badger under way: one may hold it open twice.
 func (k *Keeper) Reload() error {

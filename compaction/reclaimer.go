@@ -2,58 +2,153 @@ package compaction
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sett/storage"
 )
 
+// restOf is how much longer than it reads the reclaimer rests.
+const restOf = 3
+
 // maxCleared bounds the dead records that wait for a barrier.
 const maxCleared = 1 << 16
 
-// reclaim looks at the dead records as they are at DiscardTs, oldest ids first. Pass 1 removes what lies under their ids. Pass 2 removes those
-// records of which nothing is left at a durable version. After a restart both begin again, and find what the last run left.
+// reclaim looks at the dead records as they are at DiscardTs, oldest ids first, and then at the notes of what dead keyspaces owned. Pass 1 removes
+// what lies under their ids. Pass 2 removes those records of which nothing is left at a durable version. After a restart both begin again, and find
+// what the last run left.
 func (k *Keeper) reclaim(now bool) error {
 	var (
 		b       = batch{k: k, now: now}
-		from    = k.opts.Layout.Dead.Lower
 		waiting = int64(0)
 		seen    = make(map[string]bool)
 	)
-	for from != nil {
-		dead, err := k.deadFrom(from)
-		if err != nil {
+	err := k.eachDead(func(d deadRecord) error {
+		waiting++
+		seen[string(d.key)] = true
+		if _, cleared := k.cleared[string(d.key)]; cleared || len(k.cleared)+len(b.whole) >= maxCleared {
+			return nil
+		}
+		if ready, err := k.inherit(&b, d); err != nil || !ready {
 			return err
 		}
-		from = nil
-		if len(dead) == deadAtOnce {
-			from = append(bytes.Clone(dead[len(dead)-1].key), 0)
-		}
-		for _, d := range dead {
-			if d.ranges == nil {
-				continue // staged, or not ours to remove
-			}
-			waiting++
-			seen[string(d.key)] = true
-			if _, cleared := k.cleared[string(d.key)]; cleared || len(k.cleared)+len(b.whole) >= maxCleared {
-				continue
-			}
-			if err := b.clear(d); err != nil {
-				return err
-			}
-		}
+		return b.clear(d)
+	})
+	if err == nil {
+		err = b.flush()
 	}
-	if err := b.flush(); err != nil {
+	if err == nil && len(b.large) > 0 {
+		err = b.clearLarge()
+	}
+	if err != nil {
 		return err
 	}
 	k.stats.DeadWaiting.Store(waiting)
 	for key := range k.cleared {
 		if !seen[key] {
 			delete(k.cleared, key)
+			delete(k.bequeathed, key)
 		}
 	}
 	return k.forget(now)
 }
+
+// eachDead visits everything that is dead and may be removed.
+func (k *Keeper) eachDead(visit func(deadRecord) error) error {
+	for _, within := range []storage.Range{k.opts.Layout.Dead, k.opts.Layout.Noted} {
+		for from := within.Lower; from != nil; {
+			dead, err := k.deadFrom(within, from)
+			if err != nil {
+				return err
+			}
+			from = nil
+			if len(dead) == deadAtOnce {
+				from = append(bytes.Clone(dead[len(dead)-1].key), 0)
+			}
+			for _, d := range dead {
+				if d.ranges == nil {
+					continue // staged, or not ours to remove
+				}
+				if err := visit(d); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// inherit notes what the records under a dead keyspace own, before they go. It is ready when a barrier has covered the notes.
+func (k *Keeper) inherit(b *batch, d deadRecord) (ready bool, err error) {
+	owners, _, ok := k.opts.Layout.Estate(d.key)
+	if !ok {
+		return true, nil
+	}
+	if version, walked := k.bequeathed[string(d.key)]; walked {
+		return version <= k.opts.Store.DurableIndex(), nil
+	}
+	if err := b.flush(); err != nil { // notes wait for a flush, with no scan open
+		return false, err
+	}
+	version, err := k.bequeath(owners, b.now)
+	if err == nil {
+		k.bequeathed[string(d.key)] = version
+	}
+	return false, err
+}
+
+// bequeath walks over all owners and writes the notes.
+func (k *Keeper) bequeath(owners storage.Range, now bool) (version uint64, err error) {
+	version = k.opts.Store.FlushedIndex()
+	for from := owners.Lower; from != nil; {
+		began := time.Now()
+		var notes [][]byte
+		notes, from, err = k.bequests(owners, from)
+		if err != nil {
+			return 0, err
+		}
+		took := time.Since(began)
+		if len(notes) > 0 {
+			if version, err = k.opts.Store.Note(notes, k.opts.Layout.NoteValue, now, k.stop); err != nil {
+				return 0, err
+			}
+		}
+		if !now && k.sleep(restOf*took) {
+			return 0, storage.ErrStopped
+		}
+	}
+	return version, nil
+}
+
+// ownersAtOnce is how many records of a dead keyspace are looked at before a rest.
+const ownersAtOnce = 50_000
+
+// bequests reads some owners. next is nil at the end.
+func (k *Keeper) bequests(owners storage.Range, from []byte) (notes [][]byte, next []byte, err error) {
+	scan := k.opts.Store.Scan(owners, k.opts.Store.DiscardTs())
+	defer scan.Close()
+	n := 0
+	for ok := scan.Seek(from); ok; ok = scan.Next() {
+		if n++; n > ownersAtOnce || len(notes)+ownedAtMost > storage.RemoveAtOnce {
+			return notes, bytes.Clone(scan.Key()), nil
+		}
+		value, err := scan.Value()
+		if err != nil {
+			return nil, nil, err
+		}
+		owned, err := k.opts.Layout.Bequest(scan.Key(), value)
+		if err != nil {
+			return nil, nil, err
+		}
+		notes = append(notes, owned...)
+	}
+	return notes, nil, scan.Err()
+}
+
+// ownedAtMost is how much a record may own: a blob, a collection, and a name in a blob.
+const ownedAtMost = 3
 
 // forget is pass 2.
 func (k *Keeper) forget(now bool) error {
@@ -63,14 +158,14 @@ func (k *Keeper) forget(now bool) error {
 		if version == gone || version > durable {
 			continue
 		}
-		if keys = append(keys, []byte(key)); len(keys) == storage.RemoveAtOnce {
+		if keys = append(keys, []byte(key)); len(keys) == storage.RemoveAtOnce/2 {
 			break
 		}
 	}
 	if len(keys) == 0 {
 		return nil
 	}
-	if _, err := k.remove(keys, now); err != nil {
+	if _, err := k.remove(k.withCounters(keys), now); err != nil {
 		return err
 	}
 	for _, key := range keys {
@@ -80,6 +175,17 @@ func (k *Keeper) forget(now bool) error {
 	k.jobs[jobReclaim].did(fmt.Sprintf("removed %d dead collections, large values or keyspaces", len(keys)), 0, 0, 0)
 	k.stats.DeadWaiting.Add(-int64(len(keys)))
 	return nil
+}
+
+// withCounters adds the counters that go with dead records.
+func (k *Keeper) withCounters(keys [][]byte) [][]byte {
+	all := slices.Clone(keys)
+	for _, key := range keys {
+		if _, counter, ok := k.opts.Layout.Estate(key); ok {
+			all = append(all, counter)
+		}
+	}
+	return all
 }
 
 // gone says of a cleared dead record that it is removed. It is still seen until DiscardTs has passed its removal.
@@ -94,8 +200,8 @@ type deadRecord struct {
 const deadAtOnce = 4096
 
 // deadFrom reads the next dead records.
-func (k *Keeper) deadFrom(from []byte) (dead []deadRecord, err error) {
-	scan := k.opts.Store.Scan(k.opts.Layout.Dead, k.opts.Store.DiscardTs())
+func (k *Keeper) deadFrom(within storage.Range, from []byte) (dead []deadRecord, err error) {
+	scan := k.opts.Store.Scan(within, k.opts.Store.DiscardTs())
 	defer scan.Close()
 	for ok := scan.Seek(from); ok && len(dead) < deadAtOnce; ok = scan.Next() {
 		value, err := scan.Value()
@@ -121,12 +227,20 @@ type batch struct {
 	version uint64   // that scan reads
 	scan    *storage.Scan
 	began   time.Time
+
+	large   []deadRecord // to be dropped
+	dropped bool         // they were: what is left of them is deleted
 }
 
 // clear removes what lies under a dead record's id.
 func (b *batch) clear(d deadRecord) error {
 	for _, r := range d.ranges {
-		if err := b.clearRange(r); err != nil {
+		err := b.clearRange(r)
+		if errors.Is(err, errLarge) {
+			b.large = append(b.large, d)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -134,10 +248,26 @@ func (b *batch) clear(d deadRecord) error {
 	return nil
 }
 
+// clearLarge drops what is large, and then deletes what is left of it.
+func (b *batch) clearLarge() error {
+	if err := b.k.dropDead(b.large); err != nil {
+		return err
+	}
+	large := b.large
+	b.large, b.dropped = nil, true
+	for _, d := range large {
+		if err := b.clear(d); err != nil {
+			return err
+		}
+	}
+	return b.flush()
+}
+
 // everything has room for all ranges that one scan is used for.
 var everything = storage.Range{Lower: []byte{0}, Upper: []byte{0xff}}
 
 func (b *batch) clearRange(r storage.Range) error {
+	n, gathered, size := 0, len(b.keys), b.size
 	for from := r.Lower; ; {
 		if b.scan == nil {
 			b.version, b.began = b.k.opts.Store.FlushedIndex(), time.Now()
@@ -145,6 +275,10 @@ func (b *batch) clearRange(r storage.Range) error {
 		}
 		ok := b.scan.Seek(from)
 		for ; ok && bytes.Compare(b.scan.Key(), r.Upper) < 0; ok = b.scan.Next() {
+			if n++; n > dropAfter && !b.dropped && b.k.droppable(r) {
+				b.keys, b.size = b.keys[:gathered], size
+				return errLarge
+			}
 			key := bytes.Clone(b.scan.Key())
 			b.keys, b.size = append(b.keys, key), b.size+len(key)
 			if key[0] == b.k.opts.Layout.Chunks.Lower[0] {
@@ -164,6 +298,7 @@ func (b *batch) clearRange(r storage.Range) error {
 		if err := b.flush(); err != nil {
 			return err
 		}
+		gathered, size = 0, 0 // what is flushed is deleted, and is dropped all the same
 	}
 }
 
@@ -187,7 +322,7 @@ func (b *batch) flush() error {
 		b.k.cleared[key] = version
 	}
 	b.keys, b.size, b.whole = nil, 0, nil
-	if !b.now && b.k.sleep(3*took) {
+	if !b.now && b.k.sleep(restOf*took) {
 		return storage.ErrStopped
 	}
 	return nil

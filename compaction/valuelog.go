@@ -10,8 +10,6 @@ import (
 )
 
 const (
-	// deadRatio is the part of a value log file, and of the whole value log, that must be dead before it is worth collecting.
-	deadRatio = 0.5
 	// surveyShare is how much longer than a survey the time to the next one is, at least.
 	surveyShare = 50
 	// searchEvery is the time between two looks for files that Badger has forgotten.
@@ -24,11 +22,15 @@ type survey struct {
 	orphans [][]byte // some of the chunks that have none
 }
 
-// excess is how much larger the value log is than its blobs explain: at a dead share of deadRatio, and two files for what is being written and
+// deadRatio is the part of a value log file that must be dead before it is worth collecting. When no file has more, the value log is as much
+// larger than what lives in it as it may be.
+func (k *Keeper) deadRatio() float64 { return 1 - 1/k.tuning().ValueLogAmplification }
+
+// excess is how much larger the value log is than its blobs explain: so many times what lives in it, and two files for what is being written and
 // for what is being moved. It is not positive when there is nothing to do.
 func (k *Keeper) excess() (bytes int64) {
 	_, size := k.opts.Store.ValueLog()
-	return size - int64(float64(k.survey.live)/deadRatio) - 2*k.opts.Store.ValueLogFileBytes()
+	return size - int64(float64(k.survey.live)*k.tuning().ValueLogAmplification) - 2*k.opts.Store.ValueLogFileBytes()
 }
 
 // collectIfWorth is the keeper's own look at the value log.
@@ -64,23 +66,7 @@ func (k *Keeper) settle() error {
 		return nil
 	}
 	removed := k.opts.Store.FlushedIndex()
-	for range k.opts.Store.Budget().Level0 + 1 { // Badger gathers so many tables before it compacts them for the first time
-		if err := k.opts.Store.Rotate(k.stop); err != nil {
-			return err
-		}
-		if !k.opts.Store.OnlyFresh() {
-			break
-		}
-	}
-	for range 100 { // compacted by Badger itself
-		if !k.opts.Store.OnlyFresh() || k.sleep(50*time.Millisecond) {
-			break
-		}
-	}
-	if err := k.opts.Store.Barrier(); err != nil {
-		return err
-	}
-	if err := k.opts.Store.Compact(); err != nil {
+	if _, err := k.compactRanges([]storage.Range{k.opts.Layout.Chunks}, true); err != nil {
 		return err
 	}
 	k.unsettled = k.opts.Store.DiscardTs() < removed // an old view keeps what was removed
@@ -89,7 +75,7 @@ func (k *Keeper) settle() error {
 
 func (k *Keeper) collect() error {
 	_, before := k.opts.Store.ValueLog()
-	files, err := k.opts.Store.CollectValues(deadRatio, k.stop)
+	files, err := k.opts.Store.CollectValues(k.deadRatio(), k.stop)
 	if files > 0 {
 		_, after := k.opts.Store.ValueLog()
 		k.jobs[jobValueLog].did(fmt.Sprintf("collected %d files of the value log", files), before, after, 2*int64(files)*k.opts.Store.ValueLogFileBytes())
@@ -177,7 +163,7 @@ func (k *Keeper) findForgotten() error {
 	if err := k.opts.Store.Rotate(k.stop); err != nil {
 		return err
 	}
-	forgotten, err := k.opts.Store.ForgottenValueLogs(deadRatio)
+	forgotten, err := k.opts.Store.ForgottenValueLogs(k.deadRatio())
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ func settings() []Group {
 			About: "The log is the truth; Badger is its index."},
 		{Title: "Expiry", Table: "ttl", Keys: ttlSettings(),
 			About: "A key is invisible from the millisecond at which it expires; the sweeper gives its space back."},
+		{Title: "Compaction", Table: "compaction", Keys: compactionSettings(),
+			About: "What is dead in Badger's files goes in the background; SETT SPACE shows what waits."},
 	}
 }
 
@@ -244,6 +246,22 @@ func ttlSettings() []Key {
 			Effect: "How long the pause is, and how long the server's time runs on by itself after the wall clock has stepped back."},
 		{Name: "ttl.sweep_batch", Kind: Int, Default: "1000", Min: 1, Max: 100_000, Unit: "keys", Change: Start,
 			Effect: "Most expired keys that the sweeper removes at a time; fewer, if they take longer than a millisecond."},
+	}
+}
+
+func compactionSettings() []Key {
+	return []Key{
+		{Name: "compaction.rate", Kind: Bytes, Default: "64MiB", Min: mib, Max: 64 * gib, Unit: "bytes per second",
+			Effect: "What the jobs that give space back read and write in all: four times as much while nobody writes, a quarter while writers have to wait " +
+				"for the flusher. Compactions that Badger begins by itself are not counted."},
+		{Name: "compaction.ttl_interval", Kind: Duration, Default: "1h", Min: 0, Max: int64(30 * 24 * time.Hour),
+			Effect: "How often the tables of Badger's last level, which it never compacts by itself, are sampled for what has died in them; 0: never."},
+		{Name: "compaction.ttl_ratio", Kind: Int, Default: "25", Min: 1, Max: 100, Unit: "percent",
+			Effect: "A table of which as much is dead is compacted."},
+		{Name: "compaction.tombstone_ratio", Kind: Int, Default: "30", Min: 1, Max: 100, Unit: "percent",
+			Effect: "Where there are as many deletions for a hundred records, the range is compacted; and where scans have skipped eight records for each that they returned."},
+		{Name: "compaction.vlog_space_amplification", Kind: Int, Default: "150", Min: 110, Max: 1000, Unit: "percent",
+			Effect: "How large the value log, where large values lie, may be for what lives in it, two files of 64MiB not counted. Less costs more rewriting."},
 	}
 }
 

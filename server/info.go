@@ -391,6 +391,11 @@ func (r *report) space(s Space) {
 	}
 	r.line("value_log_forgotten_bytes:%d", s.ForgottenBytes)
 	r.line("value_log_files_collected:%d", s.CollectedFiles)
+	r.line("deletions_waiting:%d", s.Deletions)
+	r.line("range_compactions:%d", s.Compactions)
+	r.line("range_compactions_busy:%d", s.CompactionsBusy)
+	r.line("range_compacted_bytes:%d", s.CompactedBytes)
+	r.line("range_compacted_records:%d", s.CompactedAway)
 	if s.LastCollectMs > 0 {
 		r.line("value_log_last_collected:%d", s.LastCollectMs)
 	}

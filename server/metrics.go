@@ -367,6 +367,11 @@ func spaceMetrics() []metric {
 		ofSpace(gauge, "sett_value_log_bytes", "Badger's value log, where large values lie.", func(s *Space) float64 { return float64(s.ValueLogBytes) }),
 		ofSpace(gauge, "sett_value_log_files", "… and its files.", func(s *Space) float64 { return float64(s.ValueLogFiles) }),
 		ofSpace(gauge, "sett_value_log_forgotten_bytes", "Of the value log, what only the next start gives back.", func(s *Space) float64 { return float64(s.ForgottenBytes) }),
+		ofSpace(gauge, "sett_deletions_waiting", "Deletions in Badger that have not met what they delete, as far as they were counted.", func(s *Space) float64 { return float64(s.Deletions) }),
+		ofSpace(counter, "sett_range_compactions_total", "Compactions of ranges of keys, beside those that Badger begins by itself.", func(s *Space) float64 { return float64(s.Compactions) }),
+		ofSpace(counter, "sett_range_compactions_busy_total", "… that were left out, because Badger was at work there.", func(s *Space) float64 { return float64(s.CompactionsBusy) }),
+		ofSpace(counter, "sett_range_compacted_bytes_total", "Bytes that they have read and written.", func(s *Space) float64 { return float64(s.CompactedBytes) }),
+		ofSpace(counter, "sett_range_compacted_records_total", "Records that they have dropped.", func(s *Space) float64 { return float64(s.CompactedAway) }),
 		ofSpace(counter, "sett_value_log_files_collected_total", "Files of the value log that were given back.", func(s *Space) float64 { return float64(s.CollectedFiles) }),
 		plain(gauge, "sett_blob_bytes", "Of the value log, what lives; as of the last look.", func(f *figures) (float64, bool) {
 			if f.space == nil || f.space.BlobBytes < 0 {

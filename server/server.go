@@ -88,6 +88,12 @@ type Space struct {
 	SampledMs                 int64                 // when that was taken; 0: never
 	Jobs                      []SpaceJob
 
+	Deletions       int64  // in Badger, that have not met what they delete: as far as they were counted
+	Compactions     uint64 // of ranges of keys, beside those that Badger begins by itself
+	CompactionsBusy uint64 // … that were left out, because Badger was at work there
+	CompactedBytes  uint64 // read and written by them
+	CompactedAway   uint64 // records that they dropped
+
 	ScrubbedBytes uint64
 	LastScrubMs   int64 // when a scrub has last found that all is right; 0: none did since the start
 }

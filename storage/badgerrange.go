@@ -112,7 +112,7 @@ func reach(db *badger.DB) (*reached, error) {
 	}
 	field, ok := reflect.TypeFor[badger.DB]().FieldByName("lc")
 	if !ok || field.Type.Kind() != reflect.Pointer {
-		return nil, fmt.Errorf("Badger's DB has no levels controller where it was")
+		return nil, fmt.Errorf("the levels of Badger's DB are not where they were")
 	}
 	if err := sameLayout(field.Type.Elem(), reflect.TypeFor[mirrorController](), true); err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ type Table struct {
 	Version     uint64 // the newest one in it
 }
 
-// overlaps tells whether a table has keys in a range, or around it.
+// Overlaps tells whether a table has keys in a range, or around it.
 func (t Table) Overlaps(r Range) bool {
 	return bytes.Compare(t.First, r.Upper) < 0 && bytes.Compare(t.Last, r.Lower) >= 0
 }
@@ -147,7 +147,33 @@ func (s *Store) compacting(inputs []Table, run func() error) (done Rewritten, er
 	made := s.ledger.finished(ourCompactor)
 	done.After = made.bytes
 	done.Dropped -= made.records
+	s.filter.left.Add(done.Dropped) // not all of these were in it, and it is only asked whether to build it anew
 	return done, nil
+}
+
+// BytesWithin estimates how much of a table lies in a range: by its blocks, without reading them.
+func (s *Store) BytesWithin(t Table, r Range) (sum int64, err error) {
+	switch {
+	case !t.Overlaps(r):
+		return 0, nil
+	case t.Within(r):
+		return t.Bytes, nil
+	}
+	f, table, err := openTableFile(s.dir, t.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, s.disk.damage([]byte(tableName(t.ID)), err.Error())
+	}
+	defer f.Close()
+	for i := range table.blocks() {
+		first, _, length := table.firstKey(i)
+		if key := userKey(first); bytes.Compare(key, r.Lower) >= 0 && bytes.Compare(key, r.Upper) < 0 {
+			sum += int64(length)
+		}
+	}
+	return sum, nil
 }
 
 // verifyTable reads a table and compares its checksums. A table that is gone was whole when Badger compacted it, or has been told of.

@@ -25,7 +25,6 @@ type RangeDeletions struct {
 type deletions struct {
 	mu     sync.Mutex
 	ranges []RangeDeletions // in the order of keys, without gaps; never empty once used
-	total  int64            // deletions noted since the start
 }
 
 // note counts deletions, whose keys come in order.
@@ -35,7 +34,6 @@ func (d *deletions) note(keys [][]byte) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.total += int64(len(keys))
 	i := 0
 	for _, key := range keys {
 		i = d.find(i, key)
@@ -110,11 +108,14 @@ func (s *Store) Compacted(before RangeDeletions) {
 	r.Returned = max(0, r.Returned-before.Returned)
 }
 
-// DeletionsNoted counts deletions that were written to Badger since the start.
-func (s *Store) DeletionsNoted() int64 {
+// DeletionsWaiting counts the deletions in Badger that have not met what they delete, as far as it is known.
+func (s *Store) DeletionsWaiting() (n int64) {
 	s.deletions.mu.Lock()
 	defer s.deletions.mu.Unlock()
-	return s.deletions.total
+	for i := range s.deletions.ranges {
+		n += s.deletions.ranges[i].Deleted
+	}
+	return n
 }
 
 // liveIterator is an iterator of Badger's that counts what it passes over: deleted records, and superseded versions. Forward only.

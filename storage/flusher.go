@@ -218,6 +218,7 @@ func (s *Store) retire(g *generation, beside *removal) {
 	s.filter.remind()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forgetSystem(beside)
 	invariant(s.gens[0] == g, "retiring a generation that is not the oldest")
 	s.gens = append([]*generation(nil), s.gens[1:]...)
 	for r := g.groups[groupOf([]byte("!"))]; r != 0; r = getRef(p.at(r), entryNext) {
@@ -233,6 +234,22 @@ func (s *Store) retire(g *generation, beside *removal) {
 	s.dirty.Add(-int64(g.bytes()))
 	close(s.flush.flushed)
 	s.flush.flushed = make(chan struct{})
+}
+
+// forgetSystem drops the system records that were removed: counters of keyspaces of which nothing is left. The lock is held.
+func (s *Store) forgetSystem(beside *removal) {
+	if beside == nil {
+		return
+	}
+	for _, key := range beside.keys {
+		if key[0] != '!' {
+			continue
+		}
+		if keyspace, _, ok := decodeTally(key, s.system[string(key)]); ok {
+			delete(s.tallies, keyspace)
+		}
+		delete(s.system, string(key))
+	}
 }
 
 // Flush closes the active generation and returns when everything that was written before is in Badger.

@@ -216,8 +216,8 @@ func (s *Store) tablesLost(a *account) {
 	for _, n := range a.missing {
 		sum += n
 	}
-	err := fmt.Errorf("Badger has lost %d records in a compaction: it could not write %d of %d tables, and does not say why (no file descriptor? no memory to "+
-		"map it? the disk?). What was merged is still in %s; the next start refuses: run `sett check`, restore a copy", sum, len(a.missing), len(a.expected), s.dir)
+	err := fmt.Errorf("a compaction of Badger's has lost %d records: it could not write %d of %d tables, and does not say why (no file descriptor? no memory to "+
+		"map it? the disk?). What was merged is still in %s; the next start refuses: restore a copy", sum, len(a.missing), len(a.expected), s.dir)
 	if failed := writeChecked(s.opts.FS, filepath.Join(s.dir, lostFile), lostRecord{lostFormat, a.missing}); failed != nil {
 		s.opts.Logger.Error("… and that cannot be noted", "err", failed)
 	}
@@ -232,6 +232,6 @@ func checkLost(fsys FS, dir string) error {
 	if err != nil || !ok {
 		return err
 	}
-	return refused("a compaction has lost tables of %v records (%s says so). Restore a copy, or run `sett check`; without that file the next start goes on without them",
+	return refused("a compaction could not write tables of %v records (%s says so), and they are lost. Restore a copy; without that file the next start goes on without them",
 		r.Records, path)
 }

@@ -29,6 +29,8 @@ var ErrStopped = errors.New("storage: stopped")
 // removal is what the next flush does on the side.
 type removal struct {
 	keys    [][]byte
+	notes   [][]byte    // local records to write, all with the same value
+	note    []byte      // that value
 	rotates bool        // the memtable is to become a table
 	done    chan uint64 // gets the flush's version
 }
@@ -70,6 +72,15 @@ func (s *Store) Remove(keys [][]byte, now bool, stop <-chan struct{}) (version u
 	}
 	invariant(len(keys) <= RemoveAtOnce && size <= RemoveBytesAtOnce+MaxKeyBytes, "removing %d keys of %d bytes at once", len(keys), size)
 	return s.besideFlush(&removal{keys: keys, done: make(chan uint64, 1)}, now, stop)
+}
+
+// Note writes local records: their keys begin with "~", and they are in no entry, no digest and no snapshot. All have the same value. Callers and
+// limits as of Remove.
+func (s *Store) Note(keys [][]byte, value []byte, now bool, stop <-chan struct{}) (version uint64, err error) {
+	for _, key := range keys {
+		invariant(key[0] == '~', "%q is no local record", key)
+	}
+	return s.besideFlush(&removal{notes: keys, note: value, done: make(chan uint64, 1)}, now, stop)
 }
 
 // Rotate makes a table of Badger's memtable. Only compactions tell Badger what is dead in the value log, and blobs leave so little in the
@@ -188,6 +199,11 @@ func (s *Store) beside(g *generation) *removal {
 func (r *removal) write(s *Store, l *loader) error {
 	for _, key := range r.keys {
 		if err := l.set(key, nil); err != nil {
+			return err
+		}
+	}
+	for _, key := range r.notes {
+		if err := l.set(key, r.note); err != nil {
 			return err
 		}
 	}

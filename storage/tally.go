@@ -16,6 +16,9 @@ func (t Tally) plus(d Tally) Tally {
 
 const tallyPrefix = "!n"
 
+// TallyKey is the system record with a keyspace's tally.
+func TallyKey(keyspace uint32) []byte { return appendTallyKey(nil, keyspace) }
+
 // A keyspace's tally is the system record "!n" keyspace(4) → keys(8) expires(8) bytes(8), and mortal(8) unless it is 0, big-endian.
 func appendTallyKey(b []byte, keyspace uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, tallyPrefix...), keyspace)

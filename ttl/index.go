@@ -9,7 +9,7 @@ import "encoding/binary"
 // What follows kind is the key's meta key without its first five bytes (types/keys.go); the package treats it as opaque bytes, Place.
 // Rows of a keyspace are in order of time, so that whoever looks for due ones reads nothing else.
 const (
-	rowPrefix    = 'x'
+	RowPrefix    = 'x' // of all expiry rows; the keyspace follows
 	rowHeadBytes = 1 + 4 + 8 + 1
 
 	// RowOverheadBytes is how much longer the row of a key is than Place.
@@ -42,7 +42,7 @@ func AppendRow(dst []byte, keyspace uint32, expireAtMs int64, kind byte, place [
 
 // DecodeRow takes a row's key apart; ok is false for any other key.
 func DecodeRow(key []byte) (row Row, ok bool) {
-	if len(key) < rowHeadBytes || key[0] != rowPrefix {
+	if len(key) < rowHeadBytes || key[0] != RowPrefix {
 		return Row{}, false
 	}
 	return Row{
@@ -55,7 +55,7 @@ func DecodeRow(key []byte) (row Row, ok bool) {
 
 // appendBound appends the lowest key that a row of the time can have.
 func appendBound(dst []byte, keyspace uint32, expireAtMs int64) []byte {
-	dst = append(dst, rowPrefix)
+	dst = append(dst, RowPrefix)
 	dst = binary.BigEndian.AppendUint32(dst, keyspace)
 	return binary.BigEndian.AppendUint64(dst, uint64(expireAtMs))
 }

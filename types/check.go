@@ -126,7 +126,12 @@ func (c *Checker) Record(key, value []byte) string {
 		return c.element(key, value)
 	case 'x':
 		return c.row(key)
-	case '!', '~':
+	case notedPrefix:
+		if len(key) > 1 && key[1] == deadPrefix {
+			return c.deadRecord(key[1:], value)
+		}
+		return ""
+	case '!':
 		return ""
 	}
 	return "sett writes no records with such a key"

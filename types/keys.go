@@ -34,6 +34,7 @@ const (
 	headerPrefix  = 'B'
 	chunkPrefix   = 'b'
 	deadPrefix    = 'd'
+	notedPrefix   = '~' // local records
 
 	// Slots is the number of slots of a keyspace.
 	Slots = 16384

@@ -86,7 +86,8 @@ func runChild() {
 	}
 	headers, chunks := types.BlobRanges()
 	c.keeper = compaction.New(compaction.Options{Store: c.node.store, Layout: compaction.Layout{
-		Dead: types.DeadRange(), Doomed: types.Doomed, Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
+		Dead: types.DeadRange(), Doomed: types.Doomed, Estate: types.Estate, Bequest: types.Bequest, Noted: types.NotedRange(), NoteValue: types.NoteValue,
+		Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
 	}})
 	for i := range writers {
 		go c.write(i)
@@ -123,6 +124,9 @@ func (c *child) tidy() {
 		err := c.keeper.Reclaim()
 		if err == nil {
 			err = c.keeper.Collect()
+		}
+		if err == nil {
+			err = c.keeper.Compact()
 		}
 		if err != nil && !c.stopping.Load() && !errors.As(err, new(*storage.MisconfError)) {
 			fail(fmt.Errorf("giving space back: %w", err))

@@ -1,0 +1,6 @@
+//go:build race
+
+package compaction
+
+// racing: the race detector looks on.
+const racing = true

@@ -1,0 +1,115 @@
+package compaction
+
+import (
+	"fmt"
+	"time"
+
+	"sett/storage"
+)
+
+// Tombstone-ratio compaction: where so much was deleted that whoever comes by walks over the dead, or did so already, the range is compacted.
+
+const (
+	// worthDeletions is how many deletions there must be, or how many records scans must have skipped, before anything is done.
+	worthDeletions = 10_000
+	// skipsEach is how many records a scan skips for each that it returns before that alone is a reason.
+	skipsEach = 8
+	// restFactor is how much longer than a run the keeper leaves its ranges alone.
+	restFactor = 3
+)
+
+// compactTombstones is the keeper's own look at what was deleted.
+func (k *Keeper) compactTombstones() error {
+	if time.Now().Before(k.deletions.next) {
+		return nil
+	}
+	k.deletions.next = time.Now().Add(k.opts.LookEvery)
+	tables := k.opts.Store.Tables()
+	counted := k.opts.Store.Deletions(tables)
+	due := dueRanges(counted, tables, k.tuning().TombstoneRatio, k.worth)
+	k.noteDeletions(counted, tables)
+	if len(due) == 0 {
+		return nil
+	}
+	began := time.Now()
+	ranges := make([]storage.Range, len(due))
+	for i, d := range due {
+		ranges[i] = storage.Range{Lower: d.Lower, Upper: d.Upper}
+		if d.Upper == nil {
+			ranges[i].Upper = end
+		}
+	}
+	done, err := k.compactRanges(ranges, true)
+	k.deletions.next = time.Now().Add(max(k.opts.LookEvery, restFactor*time.Since(began)))
+	if err != nil {
+		return err
+	}
+	deleted := k.compacted(counted)
+	k.jobs[jobTombstones].did(fmt.Sprintf("brought %d deletions down to what they delete: %d records went", deleted, done.Dropped), done.Before, done.After, done.Before+done.After)
+	k.opts.Log.Info("deleted records compacted away", "ranges", len(due), "deletions", deleted, "records", done.Dropped, "before", done.Before, "after", done.After,
+		"took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// compacted takes back what was counted before a compaction of level 0, which brings all deletions to where the tree is large.
+func (k *Keeper) compacted(counted []storage.RangeDeletions) (deleted int64) {
+	for _, d := range counted {
+		k.opts.Store.Compacted(d)
+		deleted += d.Deleted
+	}
+	k.jobs[jobTombstones].waits(0, 0)
+	return deleted
+}
+
+// dueRanges picks the ranges that are worth it. What lies above the last level is spread over all ranges.
+func dueRanges(counted []storage.RangeDeletions, tables []storage.Table, ratio float64, worth int64) (due []storage.RangeDeletions) {
+	records, above, deleted := make(map[string]int64), int64(0), int64(0)
+	for _, t := range tables {
+		if t.Level == storage.LastLevel {
+			records[string(t.First)] = t.Records
+		} else {
+			above += t.Records
+		}
+	}
+	all := above
+	for i, c := range counted {
+		deleted += c.Deleted
+		if c.Lower == nil {
+			for _, t := range tables { // the first one begins before its table
+				if t.Level == storage.LastLevel {
+					records[""] = t.Records
+					break
+				}
+			}
+		}
+		all += records[string(counted[i].Lower)]
+	}
+	whole := deleted >= worth && float64(deleted) >= ratio*float64(all)
+	for _, c := range counted {
+		have := records[string(c.Lower)] + above/int64(len(counted))
+		switch {
+		case whole && c.Deleted > 0,
+			c.Deleted >= worth && float64(c.Deleted) >= ratio*float64(have),
+			c.Skipped >= worth && c.Skipped >= skipsEach*c.Returned:
+			due = append(due, c)
+		}
+	}
+	return due
+}
+
+// noteDeletions reports how much waits: a record for each deletion, as large as records are.
+func (k *Keeper) noteDeletions(counted []storage.RangeDeletions, tables []storage.Table) {
+	deleted, records, bytes := int64(0), int64(0), int64(0)
+	for _, c := range counted {
+		deleted += c.Deleted
+	}
+	for _, t := range tables {
+		records, bytes = records+t.Records, bytes+t.Bytes
+	}
+	backlog := min(bytes, deleted*bytes/max(1, records))
+	drain := time.Duration(0)
+	if backlog > 0 {
+		drain = time.Duration(float64(2*bytes) / float64(k.tuning().Rate) * float64(time.Second))
+	}
+	k.jobs[jobTombstones].waits(backlog, drain)
+}

@@ -1,0 +1,111 @@
+package compaction
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sett/storage"
+)
+
+// many writes or deletes records from…to-1 of a collection, some at a time.
+func (w *world) many(id uint64, from, to int, put bool) {
+	w.t.Helper()
+	for from < to {
+		last := min(to, from+500)
+		w.update(func(tx *storage.Txn) {
+			for n := from; n < last; n++ {
+				key := fmt.Appendf(key('s', id), "%08d", n)
+				if put {
+					tx.Put(key, bytes.Repeat([]byte{byte(n)}, 100))
+				} else {
+					tx.Delete(key)
+				}
+			}
+		})
+		from = last
+	}
+}
+
+// What is deleted goes by itself, and nothing else.
+func TestDeletedRecordsGo(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	w.keeper = New(Options{Store: w.Store, Layout: testLayout, LookEvery: time.Nanosecond})
+	w.many(1, 0, 20_000, true)
+	w.many(2, 0, 1_000, true)
+	w.must(w.keeper.Compact())
+	full := w.TableBytes()
+	w.many(1, 1_000, 19_500, false)
+	w.settled()
+	w.must(w.keeper.exclusively(w.keeper.compactTombstones))
+	if n := w.count('s'); n != 2_500 {
+		t.Errorf("%d records are left", n)
+	}
+	records := int64(0)
+	for _, table := range w.Tables() {
+		records += table.Records
+	}
+	if after := w.TableBytes(); after > full/4 && w.CompactsRanges() == "" || records > 2_600 { // or the fillers of a memtable
+		t.Errorf("%d → %d bytes, %d records in tables", full, after, records)
+	}
+	report := w.keeper.Jobs()[jobTombstones]
+	if report.Runs != 1 || report.Backlog != 0 || !strings.Contains(report.Did, "18500 deletions") || report.Before <= report.After {
+		t.Errorf("%+v", report)
+	}
+	w.must(w.keeper.exclusively(w.keeper.compactTombstones)) // nothing is left to do
+	if again := w.keeper.Jobs()[jobTombstones]; again.Runs != 1 {
+		t.Errorf("%+v", again)
+	}
+}
+
+// A few deletions in a large collection are not worth it, unless scans meet them again and again.
+func TestScansAreAReason(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	w.keeper = New(Options{Store: w.Store, Layout: testLayout, LookEvery: time.Nanosecond})
+	w.many(1, 0, 20_000, true)
+	w.must(w.keeper.Compact())
+	w.many(1, 0, 2_000, false) // a queue's head
+	w.settled()
+	w.must(w.keeper.exclusively(w.keeper.compactTombstones))
+	if w.keeper.Jobs()[jobTombstones].Runs != 0 {
+		t.Fatal("2000 deletions are no reason")
+	}
+	for range 10 {
+		view, err := w.View()
+		w.must(err)
+		r := under('s', 1)
+		it := view.Iterate(r.Lower, r.Upper)
+		if !it.Seek(r.Lower) || string(it.Key()[9:]) != "00002000" {
+			t.Errorf("the head is %q", it.Key())
+		}
+		it.Close()
+		view.Close()
+	}
+	w.must(w.keeper.exclusively(w.keeper.compactTombstones))
+	if w.keeper.Jobs()[jobTombstones].Runs != 1 {
+		t.Error("scans that skip thousands of records are one")
+	}
+}
+
+// What died without anybody counting it (before a restart, say) is found by samples.
+func TestSamplesFindTheDead(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	w.many(1, 0, 30_000, true)
+	w.must(w.keeper.Compact())
+	w.many(1, 0, 20_000, false)
+	w.settled()
+	full := w.TableBytes()
+	w.keeper = New(Options{Store: w.Store, Layout: testLayout, Tuning: Tuning{TTLInterval: time.Nanosecond}})
+	w.must(w.keeper.exclusively(w.keeper.compactExpired))
+	if after := w.TableBytes(); after > full/2 {
+		t.Errorf("%d → %d bytes", full, after)
+	}
+	if n := w.count('s'); n != 10_000 {
+		t.Errorf("%d records are left", n)
+	}
+	if report := w.keeper.Jobs()[jobTTL]; report.Runs != 1 {
+		t.Errorf("%+v", report)
+	}
+}
