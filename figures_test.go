@@ -238,6 +238,7 @@ var facts = map[string]string{
 	"replies_in_doubt": "server.TestDoubt", "replies_try_again": "server.TestDoubt", "replies_cut_short": "server.TestStreamCutShort",
 	"badger_reads_absent": "only until the filter is built, and when it is wrong",
 	"locked_reads":        "needs four rounds that miss, each something else", "orphans_removed": "compaction.TestOrphansAreRemoved",
+	"sett_space_backlog_bytes": "server.TestSettSpace", "sett_space_drain_seconds": "server.TestSettSpace",
 	"range_compactions_busy": "needs Badger at work at the same place for seconds", "sett_range_compactions_busy_total": "as in INFO",
 	"value_log_forgotten_bytes": "compaction, storage: files that Badger has forgotten", "damage": "server.TestReadyz",
 
@@ -405,6 +406,14 @@ func moveLarge(t *testing.T, w *watcher) {
 		}
 		w.ok("DEBUG", "SETT", "COMPACT")
 		w.ok("DEBUG", "SETT", "GC")
+	})
+	w.moves("a scrub", "scrubbed_bytes last_scrub sett_scrubbed_bytes_total sett_last_scrub_timestamp_seconds", func() { w.ok("DEBUG", "SETT", "SCRUB") })
+	w.moves("what tables hold", "table_live_bytes table_dead_bytes sett_table_content_bytes", func() {
+		w.pipeline(60_000, func(i int) []string {
+			return []string{"SET", "table:" + strconv.Itoa(i%30_000), strings.Repeat("x", 100)}
+		})
+		w.ok("DEBUG", "SETT", "FLUSH")
+		w.ok("DEBUG", "SETT", "RECLAIM")
 	})
 	w.pipeline(100, func(i int) []string { return []string{"SET", "short:" + strconv.Itoa(i), "lived"} })
 	w.ok("DEBUG", "SETT", "FLUSH")

@@ -299,7 +299,7 @@ func TestLiveSettings(t *testing.T) {
 	p := start(t, filepath.Join(t.TempDir(), "data"))
 	for _, set := range []string{
 		"timeout 100", "tcp-keepalive 60", "maxclients 123", "client-query-buffer-limit 2mb", "proto-max-bulk-len 2mb", "appendfsync always",
-		"appendfsync no", "fsync everysec", "disk_reserve 2mb", "min-slaves-to-write 0", "min-replicas-max-lag 5", "oom-score-adj no",
+		"appendfsync no", "fsync everysec", "disk_reserve 2mb", "scrub_interval 1h", "min-slaves-to-write 0", "min-replicas-max-lag 5", "oom-score-adj no",
 		"oom-score-adj-values \"1 2 3\"", "shutdown-on-sigint save",
 		"protected-mode no", "loglevel debug", "tls-protocols TLSv1.3", "client-output-buffer-limit \"normal 1mb 2mb 3\"",
 	} {

@@ -242,7 +242,8 @@ func (n *node) newDataSet() *commands.Table {
 	})
 	n.store.OnYield = n.data.TouchAllWatched
 	n.store.OnLead = func() { n.tidying.Go(n.dropLeftStaged) }
-	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(), Log: n.logger, Tuning: tuning(cfg.Value)})
+	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(n.clock), Log: n.logger, Tuning: tuning(cfg.Value)})
+	n.keeper.SetScrubInterval(cfg.Duration("scrub_interval"))
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
 		View: n.store.View, Clock: n.clock, Keyspaces: n.data.ExpiringKeyspaces, Remove: n.data.Sweep, BatchKeys: cfg.Int("ttl.sweep_batch"), Log: n.logger,
 		Hold: func() bool { return n.halted.Load() || n.server.Pausing() },
@@ -335,9 +336,12 @@ func (n *node) listenForMetrics() (taken, err error) {
 }
 
 // layout is what the keeper knows of keys.
-func layout() compaction.Layout {
+func layout(clock *ttl.Clock) compaction.Layout {
 	headers, chunks := types.BlobRanges()
 	return compaction.Layout{
+		Fate: func(key, value []byte, get func([]byte) ([]byte, error)) storage.Cause {
+			return types.Fate(key, value, clock.Now(), get)
+		},
 		Dead: types.DeadRange(), Doomed: types.Doomed, Estate: types.Estate, Bequest: types.Bequest, Noted: types.NotedRange(), NoteValue: types.NoteValue,
 		Headers: headers, Chunks: chunks, AppendHeaderOf: types.AppendHeaderOf,
 	}
@@ -346,16 +350,30 @@ func layout() compaction.Layout {
 // space is what INFO says about space.
 func (n *node) space() server.Space {
 	k := n.keeper.Stats()
-	files, bytes := n.store.ValueLog()
-	expired := n.sweeper.Backlog()
+	files, expired, usage := n.store.Files(), n.sweeper.Backlog(), n.keeper.Usage()
 	return server.Space{
 		ExpiryLag: expired.Lag, ExpiredWaiting: expired.Rows,
 		DeadWaiting: k.DeadWaiting.Load(), Reclaimed: k.ReclaimedIDs.Load(), ReclaimedKeys: k.ReclaimedKeys.Load(), Orphans: k.Orphans.Load(),
-		ValueLogFiles: files, ValueLogBytes: bytes, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
+		TableBytes: files.Tables, MemtableBytes: files.Memtables, Tables: usage.Bytes, SampledMs: usage.AtMs, Jobs: spaceJobs(n.keeper.Jobs()),
+		ValueLogFiles: files.ValueLogFiles, ValueLogBytes: files.ValueLog, BlobBytes: k.BlobBytes.Load(), ForgottenBytes: k.ForgottenBytes.Load(),
 		CollectedFiles: k.CollectedFiles.Load(), LastCollectMs: k.LastCollectMs.Load(),
+		ScrubbedBytes: k.ScrubbedBytes.Load(), LastScrubMs: k.LastScrubMs.Load(),
 		Deletions: n.store.DeletionsWaiting(), Compactions: k.Compactions.Load(), CompactedBytes: k.CompactedBytes.Load(), CompactedAway: k.CompactedAway.Load(),
 		CompactionsBusy: k.CompactionsBusy.Load(),
 	}
+}
+
+func spaceJobs(reports []compaction.JobReport) (jobs []server.SpaceJob) {
+	for _, r := range reports {
+		j := server.SpaceJob{
+			Name: r.Name, Did: r.Did, Before: r.Before, After: r.After, Runs: r.Runs, Moved: r.Moved, Backlog: r.Backlog, Drain: r.Drain,
+		}
+		if !r.LastRun.IsZero() {
+			j.LastRunMs = r.LastRun.UnixMilli()
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs
 }
 
 // settings is the configuration as CONFIG uses it.
@@ -399,6 +417,7 @@ func (h hooks) Flush() error { return flushDurably(h.Store) }
 
 func (h hooks) Reclaim() error { return h.keeper.Reclaim() }
 func (h hooks) Collect() error { return h.keeper.Collect() }
+func (h hooks) Scrub() error   { return h.keeper.Scrub() }
 
 // Compact and Reload wait for the keeper: one job at a time works on Badger.
 func (h hooks) Compact() error { return h.keeper.Compact() }

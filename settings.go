@@ -177,6 +177,10 @@ func (n *node) registerData() {
 		}
 		return n.solo.SetFsync(level)
 	})
+	n.cfg.OnChange("scrub_interval", func(v config.Value) error {
+		n.keeper.SetScrubInterval(v.Duration())
+		return nil
+	})
 	n.cfg.OnChange("disk_reserve", func(v config.Value) error {
 		n.store.SetDiskReserve(v.Bytes())
 		return nil

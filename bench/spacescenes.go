@@ -48,6 +48,10 @@ func (b *spaceBench) wave(ctx context.Context, s *scene) error {
 	}
 	s.add("load_per_s", t.rate, "1/s")
 	deaths.count(mortal)
+	total, err := s.databaseSize() // before the first of them dies
+	if err != nil {
+		return errors.Join(err, f.stop())
+	}
 	if time.Now().After(deaths.first) {
 		return errors.Join(errors.New("writing took longer than the keys live: too slow a machine for this scale"), f.stop())
 	}
@@ -56,7 +60,7 @@ func (b *spaceBench) wave(ctx context.Context, s *scene) error {
 	}
 	f.cut()
 	cpu := s.server.cpuSeconds()
-	lag, err := s.followDeaths(ctx, deaths)
+	lag, err := s.followDeaths(ctx, deaths, total)
 	if err := errors.Join(err, f.stop()); err != nil {
 		return err
 	}
@@ -99,13 +103,9 @@ func (d *deaths) by(t time.Time) int {
 	return d.dead[min(max(0, t.Sub(d.first).Milliseconds()), int64(len(d.dead)-1))]
 }
 
-// followDeaths compares DBSIZE with what has died until all have, and returns how far it was behind at worst. What is written meanwhile are
+// followDeaths compares DBSIZE, which was total, with what has died until all have, and returns how far it was behind at worst. What is written meanwhile are
 // keys that were there before.
-func (s *scene) followDeaths(ctx context.Context, d *deaths) (lag time.Duration, err error) {
-	total, err := s.databaseSize()
-	if err != nil {
-		return 0, err
-	}
+func (s *scene) followDeaths(ctx context.Context, d *deaths, total int) (lag time.Duration, err error) {
 	for end := d.first.Add(d.over); ; {
 		before := time.Now()
 		size, err := s.databaseSize()

@@ -41,6 +41,14 @@ func settRows() []*Row {
 				Complexity: "O(1)",
 				Read:       settInfo,
 			},
+			{
+				Name: "sett|space", Arity: 2,
+				Categories: CatKeyspace, Group: "sett", Since: "1.0.0",
+				Tips:       []string{"nondeterministic_output"},
+				Summary:    "Show what takes space on disk, and what gives it back",
+				Complexity: "O(1)",
+				Session:    true,
+			},
 		},
 	}}
 }
@@ -59,6 +67,8 @@ var SettHelp = []string{
 	"    List the patterns in their order, and their caps.",
 	"INFO <key>",
 	"    Show how the value of <key> is kept.",
+	"SPACE",
+	"    Show what lives on disk, what is dead and why, and what gives it back.",
 	"HELP",
 	"    Prints this help.",
 }

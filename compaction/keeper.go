@@ -27,6 +27,9 @@ type Layout struct {
 	// Headers and Chunks of blobs, both in the order of ids; a chunk without its header is garbage.
 	Headers, Chunks storage.Range
 	AppendHeaderOf  func(dst, chunk []byte) []byte
+
+	// Fate tells what records are, for estimates of what is dead; without it there are none.
+	Fate storage.Fate
 }
 
 // Options wire a keeper. Zero durations get defaults.
@@ -85,6 +88,9 @@ type Keeper struct {
 
 	tuned atomic.Pointer[Tuning]
 
+	sample sampling
+	scrubs scrubbing
+
 	halted  atomic.Bool // Halt
 	jobs    [jobCount]job
 	started bool
@@ -104,6 +110,8 @@ type Stats struct {
 	Collections    atomic.Uint64 // runs of Collect that rewrote something
 	CollectedFiles atomic.Uint64
 	LastCollectMs  atomic.Int64 // when the last one ended, unix ms; 0: none
+	ScrubbedBytes  atomic.Uint64
+	LastScrubMs    atomic.Int64 // when the last scrub found nothing, unix ms; 0: none
 
 	Compactions     atomic.Uint64 // of ranges and tables, that the keeper asked for
 	CompactionsBusy atomic.Uint64 // … that were left out, because Badger was at work there all the time
@@ -167,6 +175,8 @@ func (k *Keeper) run() {
 			continue
 		}
 		k.complain("reclaim", k.exclusively(func() error { return k.reclaim(false) }))
+		k.complain("sample", k.exclusively(k.sampleIfDue))
+		k.complain("scrub", k.exclusively(k.scrubIfDue))
 		k.complain("tombstones", k.exclusively(k.compactTombstones))
 		k.complain("ttl", k.exclusively(k.compactExpired))
 		if time.Now().After(collect) {
@@ -226,7 +236,10 @@ func (k *Keeper) Reclaim() error {
 		if err := k.reclaim(true); err != nil {
 			return err
 		}
-		return k.surveyNow()
+		if err := k.surveyNow(); err != nil {
+			return err
+		}
+		return k.takeSample()
 	})
 }
 

@@ -151,6 +151,8 @@ func dataSettings() []Key {
 		{Name: "disk_reserve", Kind: Bytes, Default: "1GiB", Min: mib, Max: 16 * tib, Unit: "bytes",
 			Effect: "When less than this is free on the data directory's disk (beyond what is already promised), writes get -MISCONF; deletes still pass, " +
 				"and service resumes by itself."},
+		{Name: "scrub_interval", Kind: Duration, Default: "168h", Min: 0, Max: int64(8760 * time.Hour),
+			Effect: "How often all tables and the value log are read in the background and their checksums compared, within half of this time; 0: never."},
 	}
 }
 

@@ -39,6 +39,8 @@ type Hooks interface {
 	// Reclaim removes all that is dead, Collect gives back what it took in the value log.
 	Reclaim() error
 	Collect() error
+	// Scrub reads all tables and the value log and compares checksums.
+	Scrub() error
 	// Reload does what a restart does.
 	Reload() error
 	SetActiveExpire(active bool)
@@ -139,6 +141,8 @@ var settHelp = []string{
 	"    Remove all that is dead and durable: a whole pass of the reclaimer.",
 	"SETT GC",
 	"    Collect the value log as far as it is known to be dead.",
+	"SETT SCRUB",
+	"    Read all tables and the value log and compare their checksums.",
 	"SETT CLOCK <milliseconds>",
 	"    Move the wall clock that this node believes in, relative to the real one.",
 	"SETT DROP-CACHE",
@@ -245,6 +249,8 @@ func (s *session) debugSett(_ *buffers, args [][]byte) error {
 		return hooks.Reclaim()
 	case is(name, "gc") && len(args) == 0:
 		return hooks.Collect()
+	case is(name, "scrub") && len(args) == 0:
+		return hooks.Scrub()
 	case is(name, "drop-cache") && len(args) == 0:
 		hooks.DropCache()
 	case is(name, "clock") && len(args) == 1:

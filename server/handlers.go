@@ -91,6 +91,7 @@ func serverHandlers() map[string]*handler {
 		"pfselftest":       {run: pfSelfTest, blocks: true},
 		"sett":             {run: onlySubcommands},
 		"sett|help":        {run: settCommandHelp, inside: true, early: true},
+		"sett|space":       {run: settSpace},
 	}
 	for _, name := range []string{"", "|count", "|docs", "|getkeys", "|getkeysandflags", "|help", "|info", "|list"} {
 		handlers["command"+name] = &handler{run: command, early: true}

@@ -377,6 +377,10 @@ func (r *report) storage() {
 }
 
 func (r *report) space(s Space) {
+	if s.SampledMs > 0 {
+		r.line("table_live_bytes:%d", s.Tables[storage.Live])
+		r.line("table_dead_bytes:%d", s.deadInTables())
+	}
 	r.line("expiry_lag_ms:%d", s.ExpiryLag.Milliseconds())
 	r.line("expired_waiting:%d", s.ExpiredWaiting)
 	r.line("dead_waiting:%d", s.DeadWaiting)
@@ -397,6 +401,10 @@ func (r *report) space(s Space) {
 	r.line("range_compacted_records:%d", s.CompactedAway)
 	if s.LastCollectMs > 0 {
 		r.line("value_log_last_collected:%d", s.LastCollectMs)
+	}
+	r.line("scrubbed_bytes:%d", s.ScrubbedBytes)
+	if s.LastScrubMs > 0 {
+		r.line("last_scrub:%d", s.LastScrubMs)
 	}
 }
 

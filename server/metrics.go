@@ -350,6 +350,33 @@ func spaceMetrics() []metric {
 		ofStore(gauge, "sett_disk_needed_bytes", "Below so many free bytes writes are refused: disk_reserve and what is promised already.", func(f *figures) float64 {
 			return float64(f.now.DiskNeeded)
 		}),
+		ofSpace(counter, "sett_scrubbed_bytes_total", "Of tables and value log, what was read to compare its checksums.", func(s *Space) float64 {
+			return float64(s.ScrubbedBytes)
+		}),
+		plain(gauge, "sett_last_scrub_timestamp_seconds", "When a scrub has last read everything and found nothing wrong.", func(f *figures) (float64, bool) {
+			if f.space == nil || f.space.LastScrubMs == 0 {
+				return 0, false
+			}
+			return float64(f.space.LastScrubMs) / 1000, true
+		}),
+		{name: "sett_table_content_bytes", kind: gauge, labels: []string{"kind"},
+			help: "What the tables hold: live, or why it is dead. An estimate from a sample of their blocks.",
+			value: func(f *figures, put func(float64, ...string)) {
+				for cause := storage.Live; f.space != nil && f.space.SampledMs > 0 && cause < storage.Causes; cause++ {
+					put(float64(f.space.Tables[cause]), cause.String())
+				}
+			}},
+		{name: "sett_space_backlog_bytes", kind: gauge, labels: []string{"job"},
+			help: "What waits for a job that gives space back, as far as it knows.",
+			value: func(f *figures, put func(float64, ...string)) {
+				for i := 0; f.space != nil && i < len(f.space.Jobs); i++ {
+					put(float64(f.space.Jobs[i].Backlog), f.space.Jobs[i].Name)
+				}
+			}},
+		ofSpace(gauge, "sett_space_drain_seconds", "How long all that waits takes at the present rate.", func(s *Space) float64 {
+			_, drainMs := s.backlog()
+			return float64(drainMs) / 1000
+		}),
 		ofSpace(gauge, "sett_expiry_lag_seconds", "How long past its time the oldest key or field is that was not removed yet; 0: there is none.", func(s *Space) float64 {
 			return s.ExpiryLag.Seconds()
 		}),

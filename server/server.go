@@ -83,11 +83,32 @@ type Space struct {
 	ExpiryLag      time.Duration // how long past its time the oldest key is that was not removed yet; 0: there is none
 	ExpiredWaiting int64         // about so many keys and hashes are past the time of theirs, or of a field
 
+	TableBytes, MemtableBytes int64                 // of the disk
+	Tables                    [storage.Causes]int64 // what tables hold, as a sample tells
+	SampledMs                 int64                 // when that was taken; 0: never
+	Jobs                      []SpaceJob
+
 	Deletions       int64  // in Badger, that have not met what they delete: as far as they were counted
 	Compactions     uint64 // of ranges of keys, beside those that Badger begins by itself
 	CompactionsBusy uint64 // … that were left out, because Badger was at work there
 	CompactedBytes  uint64 // read and written by them
 	CompactedAway   uint64 // records that they dropped
+
+	ScrubbedBytes uint64
+	LastScrubMs   int64 // when a scrub has last found that all is right; 0: none did since the start
+}
+
+// SpaceJob is what one of the jobs that give space back has done and has before it.
+type SpaceJob struct {
+	Name      string
+	LastRunMs int64 // unix ms; 0: it gave nothing back since the start
+	Did       string
+	Before    int64 // bytes on disk of what it worked on the last time
+	After     int64
+	Runs      uint64
+	Moved     int64 // bytes that it has read and written for that
+	Backlog   int64 // bytes that wait for it, as far as it knows
+	Drain     time.Duration
 }
 
 // Store is what the server itself needs of storage.Store.

@@ -240,6 +240,7 @@ func (h testHooks) Sync() error { return nil }
 
 func (testHooks) SetActiveExpire(bool) {}
 func (testHooks) PauseCron(bool)       {}
+func (testHooks) Scrub() error         { return nil }
 
 // Space is given back by a room that this one does not know.
 func (testHooks) Reclaim() error { return nil }
