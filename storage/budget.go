@@ -37,7 +37,7 @@ func (b Budget) Mapped() int64 { return b.Cache }
 
 // BudgetFor divides m bytes.
 //
-//	recent writes 1/4 (a generation 1/32, at most 16 MiB; a batch 1/16) · Badger 1/4 (a memtable 1/32 within 4–64 MiB, a table 1/128 within
+//	recent writes 1/4 (a generation 1/32, at most 32 MiB; a batch 1/16) · Badger 1/4 (a memtable 1/32 within 4–64 MiB, a table 1/128 within
 //	1–16 MiB) · clients 1/8 · log and raft 1/16 · record cache 9/32 of what is above 128 MiB, at least 5/32 · filter 1/32 · when keys were used
 //	1/256 · the rest is Go's own and air for the collector
 func BudgetFor(m int64) Budget {
@@ -45,7 +45,7 @@ func BudgetFor(m int64) Budget {
 	memTable := min(max(m/32, 4<<20), 64<<20)
 	return Budget{
 		Recent:     m / 4,
-		Generation: min(16<<20, m/32),
+		Generation: min(32<<20, m/32),
 		BatchMax:   m / 16,
 		Cache:      max(m*5/32, (m-baseBytes)*9/32),
 		Filter:     m / 32,

@@ -57,13 +57,13 @@ func (o Options) withDefaults(d *Dir) Options {
 	set(&o.ValueThreshold, 32<<10)
 	set(&o.ValueLogBytes, 64<<20)
 	if o.GenerationRecords == 0 {
-		o.GenerationRecords = 50_000
+		o.GenerationRecords = 200_000
 	}
 	if o.EntryBytes == 0 {
 		o.EntryBytes = 256 << 10
 	}
 	if o.FlushInterval == 0 {
-		o.FlushInterval = time.Second
+		o.FlushInterval = 2 * time.Second
 	}
 	if o.BarrierInterval == 0 {
 		o.BarrierInterval = 10 * time.Second
