@@ -110,12 +110,12 @@ var testLayout = Layout{
 			return []storage.Range{under('s', id)}, true
 		}
 	},
-	Estate: func(key []byte) (storage.Range, []byte, bool) {
+	Estate: func(key []byte) (owners storage.Range, counter, noted []byte, ok bool) {
 		if key[0] != 'd' || key[1] != deadKeyspace {
-			return storage.Range{}, nil, false
+			return owners, nil, nil, false
 		}
 		id := binary.BigEndian.Uint64(key[2:])
-		return under('m', id), storage.TallyKey(uint32(id)), true
+		return under('m', id), storage.TallyKey(uint32(id)), fmt.Appendf(nil, "~e%d", id), true
 	},
 	Bequest: func(_, value []byte) ([][]byte, error) {
 		if len(value) < 8 {

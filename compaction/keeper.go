@@ -17,9 +17,10 @@ type Layout struct {
 	Dead   storage.Range
 	Doomed func(key, value []byte) (ranges []storage.Range, ok bool)
 
-	// A dead keyspace takes with it what its records own. Estate returns where they lie and the counter that goes with the keyspace, Bequest the
-	// keys of notes of what one of them owns, which lie in Noted, have NoteValue, and are to Doomed what dead records are.
-	Estate    func(key []byte) (owners storage.Range, counter []byte, ok bool)
+	// A dead keyspace takes with it what its records own. Estate returns where they lie, the counter that goes with the keyspace, and the key of a
+	// note that says that all of them were noted; Bequest the keys of notes of what one of them owns, which lie in Noted and are to Doomed what
+	// dead records are. All notes have NoteValue.
+	Estate    func(key []byte) (owners storage.Range, counter, noted []byte, ok bool)
 	Bequest   func(key, value []byte) (notes [][]byte, err error)
 	Noted     storage.Range
 	NoteValue []byte

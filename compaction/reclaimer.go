@@ -82,7 +82,7 @@ func (k *Keeper) eachDead(visit func(deadRecord) error) error {
 
 // inherit notes what the records under a dead keyspace own, before they go. It is ready when a barrier has covered the notes.
 func (k *Keeper) inherit(b *batch, d deadRecord) (ready bool, err error) {
-	owners, _, ok := k.opts.Layout.Estate(d.key)
+	owners, _, noted, ok := k.opts.Layout.Estate(d.key)
 	if !ok {
 		return true, nil
 	}
@@ -92,16 +92,26 @@ func (k *Keeper) inherit(b *batch, d deadRecord) (ready bool, err error) {
 	if err := b.flush(); err != nil { // notes wait for a flush, with no scan open
 		return false, err
 	}
-	version, err := k.bequeath(owners, b.now)
+	if before, err := k.isNoted(noted); err != nil || before {
+		return before, err
+	}
+	version, err := k.bequeath(owners, noted, b.now)
 	if err == nil {
 		k.bequeathed[string(d.key)] = version
 	}
 	return false, err
 }
 
-// bequeath walks over all owners and writes the notes.
-func (k *Keeper) bequeath(owners storage.Range, now bool) (version uint64, err error) {
-	version = k.opts.Store.FlushedIndex()
+// isNoted tells whether all that a dead keyspace owned was noted before the last start: DiscardTs does not lie above what is durable. Then its records
+// may be half gone, deletions first, and those that are seen again because of that own nothing: what they name may have moved to another keyspace.
+func (k *Keeper) isNoted(noted []byte) (bool, error) {
+	scan := k.opts.Store.Scan(storage.Range{Lower: noted, Upper: append(bytes.Clone(noted), 0)}, k.opts.Store.DiscardTs())
+	defer scan.Close()
+	return scan.Seek(noted), scan.Err()
+}
+
+// bequeath walks over all owners and writes the notes, and at last that this is done.
+func (k *Keeper) bequeath(owners storage.Range, noted []byte, now bool) (version uint64, err error) {
 	for from := owners.Lower; from != nil; {
 		began := time.Now()
 		var notes [][]byte
@@ -110,6 +120,9 @@ func (k *Keeper) bequeath(owners storage.Range, now bool) (version uint64, err e
 			return 0, err
 		}
 		took := time.Since(began)
+		if from == nil {
+			notes = append(notes, noted)
+		}
 		if len(notes) > 0 {
 			if version, err = k.opts.Store.Note(notes, k.opts.Layout.NoteValue, now, k.stop); err != nil {
 				return 0, err
@@ -158,14 +171,14 @@ func (k *Keeper) forget(now bool) error {
 		if version == gone || version > durable {
 			continue
 		}
-		if keys = append(keys, []byte(key)); len(keys) == storage.RemoveAtOnce/2 {
+		if keys = append(keys, []byte(key)); len(keys) == storage.RemoveAtOnce/3 {
 			break
 		}
 	}
 	if len(keys) == 0 {
 		return nil
 	}
-	if _, err := k.remove(k.withCounters(keys), now); err != nil {
+	if _, err := k.remove(k.withEstates(keys), now); err != nil {
 		return err
 	}
 	for _, key := range keys {
@@ -177,12 +190,12 @@ func (k *Keeper) forget(now bool) error {
 	return nil
 }
 
-// withCounters adds the counters that go with dead records.
-func (k *Keeper) withCounters(keys [][]byte) [][]byte {
+// withEstates adds the counters that go with dead records, and the notes that say of them that all was noted.
+func (k *Keeper) withEstates(keys [][]byte) [][]byte {
 	all := slices.Clone(keys)
 	for _, key := range keys {
-		if _, counter, ok := k.opts.Layout.Estate(key); ok {
-			all = append(all, counter)
+		if _, counter, noted, ok := k.opts.Layout.Estate(key); ok {
+			all = append(all, counter, noted)
 		}
 	}
 	return all

@@ -50,6 +50,7 @@ type checkedCollection struct {
 	length  int // of the string whose pages it has
 	owned   bool
 	dead    bool // the reclaimer may have begun to remove it
+	left    bool // … because a dead keyspace names it, and nothing else says so
 	records int
 
 	paged       bool // it is a string's
@@ -231,10 +232,17 @@ func (c *Checker) own(key []byte, m *Meta, dead bool) string {
 	blob, collection := m.owned()
 	if collection != 0 {
 		k := c.collection(collection)
-		if !dead && (k.owned || k.dead) {
+		switch {
+		case dead && k.owned && !k.dead:
+			return "" // it was moved away
+		case !dead && k.left:
+			*k = checkedCollection{} // moved here: while its old keyspace is removed, deletions go before what they delete
+		case !dead && (k.owned || k.dead):
 			return fmt.Sprintf("its collection %d belongs to another key or is dead", collection)
+		case dead:
+			k.dead, k.left = true, !k.dead || k.left
 		}
-		k.owned, k.dead = true, k.dead || dead
+		k.owned = true
 		if m.Type == String {
 			k.paged, k.length = true, m.StringLen()
 		}

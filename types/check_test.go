@@ -132,6 +132,12 @@ func TestChecker(t *testing.T) {
 			i := slices.IndexFunc(records, is('m'))
 			return slices.Insert(records, i, checkedRecord{AppendDead(nil, DeadKeyspace, 3), []byte{Reclaim}})
 		}, ""},
+		{"collection moved from a dead keyspace", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			return movedFrom(records, &keys, 2)
+		}, ""},
+		{"collection moved from a dead keyspace that is newer", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			return movedFrom(records, &keys, 4)
+		}, ""},
 		{"collection of the future", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
 			i := slices.IndexFunc(records, is('d'))
 			return slices.Insert(records, i, checkedRecord{AppendDead(nil, DeadCollection, 13), []byte{Reclaim}})
@@ -161,6 +167,17 @@ func TestChecker(t *testing.T) {
 			}
 		})
 	}
+}
+
+// movedFrom makes the paged string one that was moved from a dead keyspace, the records of which are seen again while they are removed.
+func movedFrom(records []checkedRecord, keys *Keys, keyspace uint32) []checkedRecord {
+	i := slices.IndexFunc(records, func(r checkedRecord) bool { return bytes.Equal(r.key, keys.AppendMeta(nil, 3, []byte("paged"))) })
+	old := checkedRecord{keys.AppendMeta(nil, keyspace, []byte("paged")), records[i].value}
+	at, _ := slices.BinarySearchFunc(records, old.key, func(r checkedRecord, key []byte) int { return bytes.Compare(r.key, key) })
+	records = slices.Insert(records, at, old)
+	dead := AppendDead(nil, DeadKeyspace, uint64(keyspace))
+	at, _ = slices.BinarySearchFunc(records, dead, func(r checkedRecord, key []byte) int { return bytes.Compare(r.key, key) })
+	return slices.Insert(records, at, checkedRecord{dead, []byte{Reclaim}})
 }
 
 func drop(key []byte) func([]checkedRecord, map[uint32]storage.Tally) []checkedRecord {

@@ -23,6 +23,9 @@ func NotedRange() storage.Range {
 	return storage.Range{Lower: []byte{notedPrefix, deadPrefix}, Upper: []byte{notedPrefix, deadPrefix + 1}}
 }
 
+// estatePrefix follows notedPrefix in the note that says of a dead keyspace that all was noted.
+const estatePrefix = 'e'
+
 // Doomed returns what lies under the id of a dead record or note, a blob's header first: without it the chunks are garbage whatever happens. ok is
 // false if it has to stay: it is staged.
 func Doomed(key, value []byte) (ranges []storage.Range, ok bool) {
@@ -49,13 +52,14 @@ func decodeDoomed(key []byte) (kind byte, id uint64, ok bool) {
 }
 
 // Estate returns where the records lie that own something, of what a dead record names; ok is false if they own nothing. counter is the system
-// record that goes with it.
-func Estate(key []byte) (owners storage.Range, counter []byte, ok bool) {
+// record that goes with it, noted the key of the note that says that all they own was noted.
+func Estate(key []byte) (owners storage.Range, counter, noted []byte, ok bool) {
 	kind, id, ok := decodeDoomed(key)
 	if !ok || kind != DeadKeyspace {
-		return owners, nil, false
+		return owners, nil, nil, false
 	}
-	return keyspaceRange(metaPrefix, uint32(id)), storage.TallyKey(uint32(id)), true
+	noted = binary.BigEndian.AppendUint32([]byte{notedPrefix, estatePrefix}, uint32(id))
+	return keyspaceRange(metaPrefix, uint32(id)), storage.TallyKey(uint32(id)), noted, true
 }
 
 // Bequest returns the notes of what a record in a keyspace's estate owns.
