@@ -178,9 +178,9 @@ func TestStoredKeepsToCaps(t *testing.T) {
 	h.check()
 }
 
-// TestStoreUnderWriters: members move between two sets, so that their union is always the same.
+// TestStoreUnderWriters: members move between two sets, so that their union is always the same. There is room for one draft at a time.
 func TestStoreUnderWriters(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{StagedMax: 16 << 10})
 	c := h.client()
 	const members = 3000
 	for i := range members {
