@@ -152,9 +152,7 @@ func (s *derived) end(d *DataSet, err error) {
 	default:
 		d.staged.ended(s.blob)
 	}
-	for _, forget := range s.stale {
-		forget()
-	}
+	s.forgetStale()
 }
 
 // updateDerived is Store.Update for the rows that derive.
@@ -176,10 +174,19 @@ func (d *DataSet) updateDerived(c *Call) (err error) {
 		case err != errDeriveFirst:
 			return err
 		}
+		s.forgetStale() // it counts for staged_max_bytes
 		if err = s.run(d); err != nil {
 			return err
 		}
 	}
+}
+
+// forgetStale gives up what was made of the sources as they were before. The lock is not held.
+func (s *derived) forgetStale() {
+	for _, forget := range s.stale {
+		forget()
+	}
+	s.stale = nil
 }
 
 // takeBlob gives the string to a key. It is that of this round.

@@ -66,8 +66,8 @@ func (k *diskLimit) adjust(d *DataSet, size, limit int64, now time.Time) {
 		k.shrunk = now
 	case size >= limit/100*diskLowPercent:
 		k.small = now
-	case bound != 0 && now.Sub(k.small) >= 2*diskSettle:
-		bound += max(1, bound/diskStep)
+	case bound != 0 && now.Sub(k.small) >= 2*diskSettle && bound/2 <= l.used.Load():
+		bound += max(1, bound/diskStep) // … as long as it means something: it would rise beyond all numbers
 	}
 	l.diskBound.Store(bound)
 }

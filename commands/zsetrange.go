@@ -341,7 +341,7 @@ func (u *Update) removeRange(s zSpan) error {
 		return err
 	}
 	u.W.Int(j - i)
-	if u.derive != nil && j-i > removeInline && j-i < e.Len() {
+	if u.derive != nil && copyPays(j-i, e.Len()) && u.record.ValueBytes() <= u.set.opts.StagedMax {
 		return u.removeDerived(i, j)
 	}
 	if err := e.RemoveRange(i, j); err != nil {
@@ -350,8 +350,19 @@ func (u *Update) removeRange(s zSpan) error {
 	return e.Save()
 }
 
-// removeInline is how many members a range may have that is removed under the lock. Each is somewhere in the table of names, and costs some µs.
-const removeInline = 4096
+// removeInline is how many members a range may have that is removed under the lock, whatever the size of the sorted set. Each is somewhere in the
+// table of names, and costs some µs. A copy costs about as much for each member that there is, and is made several times beside somebody who writes:
+// up to removeInlineMax are removed under the lock if they are a small part, one in copyShare, as when the end of a long window is cut off.
+const (
+	removeInline    = 4 << 10
+	removeInlineMax = 16 << 10
+	copyShare       = 16
+)
+
+// copyPays tells whether n of some members are better removed from a copy.
+func copyPays(n, members int64) bool {
+	return n > removeInline && n < members && (n > removeInlineMax || n > members/copyShare)
+}
 
 // removeDerived removes the ranks [i, j) of u.record from a copy, step by step, without the lock. The copy then takes its place.
 func (u *Update) removeDerived(i, j int64) error {

@@ -264,8 +264,12 @@ func (s *Sweeper) look(keyspace uint32) (more bool, err error) {
 			return false, nil
 		}
 		var stopped bool
+		due := len(rows)
 		if rows, stopped, err = s.batch(keyspace, rows); stopped {
 			return false, err
+		}
+		if err == nil && len(rows) == due {
+			return true, nil // a hash has more fields that are due than a batch removes: others have their turn before the next
 		}
 	}
 	if err == nil && !more {
