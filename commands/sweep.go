@@ -2,6 +2,7 @@ package commands
 
 import (
 	"slices"
+	"time"
 
 	"sett/resp"
 	"sett/storage"
@@ -11,17 +12,17 @@ import (
 
 // Sweep is the sweeper's way into the data set: it removes the keys and the fields whose expiry rows are given, as one batch, if they are past
 // their time, and returns how many of the rows are done with: a hash may have more such fields than a batch should remove. A row that no
-// meta record knows of is removed, too; there is none unless something is broken.
-func (d *DataSet) Sweep(rows [][]byte) (done int, err error) {
+// meta record knows of is removed, too; there is none unless something is broken. locked is for how long the lock was held, about.
+func (d *DataSet) Sweep(rows [][]byte) (done int, locked time.Duration, err error) {
 	c := &Call{Row: sweepRow, Args: rows, W: &resp.Writer{}}
 	d.begin(c)
 	if err := d.store.Admit(true); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if err := d.store.Update(&c.txn, (*writeRound)(c)); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return c.update.swept, d.end(c, nil)
+	return c.update.swept, time.Since(c.update.sweptFrom), d.end(c, nil)
 }
 
 // sweptFieldsMax is how many fields one batch removes, about: how long the lock is held.
@@ -65,7 +66,7 @@ func (r *metRound) Run() error {
 }
 
 func sweep(u *Update) error {
-	u.swept = 0
+	u.swept, u.sweptFrom = 0, time.Now()
 	keys := make([][]byte, len(u.Args))
 	for i, arg := range u.Args {
 		row, ok := ttl.DecodeRow(arg)

@@ -207,7 +207,7 @@ func TestSweeperTakesTurns(t *testing.T) {
 	removed, before := 0, -1
 	s := ttl.NewSweeper(ttl.SweeperOptions{
 		View: h.store.View, Clock: h.set.Clock(), Keyspaces: h.set.ExpiringKeyspaces, BatchKeys: 10, Interval: time.Millisecond,
-		Remove: func(rows [][]byte) (int, error) {
+		Remove: func(rows [][]byte) (int, time.Duration, error) {
 			if row, _ := ttl.DecodeRow(rows[0]); row.Keyspace == h.space(1) {
 				before = removed
 			}
@@ -234,7 +234,7 @@ func TestSweeperTakesTurnsWithFields(t *testing.T) {
 	batches, before := 0, -1
 	s := ttl.NewSweeper(ttl.SweeperOptions{
 		View: h.store.View, Clock: h.set.Clock(), Keyspaces: h.set.ExpiringKeyspaces, Interval: time.Millisecond,
-		Remove: func(rows [][]byte) (int, error) {
+		Remove: func(rows [][]byte) (int, time.Duration, error) {
 			if row, _ := ttl.DecodeRow(rows[0]); row.Keyspace == h.space(1) {
 				before = batches
 			}
@@ -354,7 +354,7 @@ func TestSweepIsBounded(t *testing.T) {
 	h.hands.pass(200)
 	rows := h.rows()
 	for n, want := range []struct{ done, large int }{{0, sweptFieldsMax + 1}, {1, 1}, {2, 1}} {
-		done, err := h.set.Sweep(rows)
+		done, _, err := h.set.Sweep(rows)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -392,7 +392,7 @@ func TestSweepOfWhatWasFlushed(t *testing.T) {
 	h.hands.pass(200)
 	rows := h.rows()
 	c.must(ok, "flushall")
-	if done, err := h.set.Sweep(rows); done != len(rows) || err != nil {
+	if done, _, err := h.set.Sweep(rows); done != len(rows) || err != nil {
 		t.Errorf("the sweep is done with %d of %d rows, error %v", done, len(rows), err)
 	}
 	if n := h.set.Stats().ExpiredFields.Load(); n != 0 || len(h.rows()) > 0 {

@@ -17,8 +17,9 @@ type SweeperOptions struct {
 	Keyspaces func() ([]uint32, error) // those to sweep
 
 	// Remove deletes the keys, or the fields of hashes, of due expiry rows, as one batch, after looking at their meta records again. It returns
-	// how many rows it is done with: from the first one on that it is not, they are to come again.
-	Remove func(rows [][]byte) (done int, err error)
+	// how many rows it is done with – from the first one on that it is not, they are to come again – and how long it kept others from the lock:
+	// most of its time it reads those records, which disturbs nobody.
+	Remove func(rows [][]byte) (done int, locked time.Duration, err error)
 
 	// Hold, if set, tells that nothing may be removed now: CLIENT PAUSE, DEBUG PAUSE-CRON.
 	Hold func() bool
@@ -51,19 +52,19 @@ type Sweeper struct {
 }
 
 const (
-	// batchTime is how long a batch may take.
+	// batchTime is how long a batch may keep the lock.
 	batchTime = time.Millisecond
 	// Rows that are late by lateFrom make the sweeper hurry, and the more so up to lateTo.
 	lateFrom = 200 * time.Millisecond
 	lateTo   = time.Second
 )
 
-// rest is how many times as long as it worked the sweeper rests. It takes a quarter of the time at most while it keeps up, and half when it is
-// behind.
-func rest(late time.Duration) float64 {
-	const calm, hurried = 3.0, 1.0
+// rest is how long the sweeper rests after a batch. While it keeps up it takes a quarter of the time at most. When it is behind, all the time that
+// there is, but no more than half of the lock's.
+func rest(late, took, locked time.Duration) time.Duration {
+	calm, hurried := 3*took, max(0, 2*locked-took)
 	hurry := float64(late-lateFrom) / float64(lateTo-lateFrom)
-	return calm - (calm-hurried)*min(max(hurry, 0), 1)
+	return calm - time.Duration(float64(calm-hurried)*min(max(hurry, 0), 1))
 }
 
 // position is what the sweeper knows of a keyspace.
@@ -284,21 +285,21 @@ func (s *Sweeper) batch(keyspace uint32, rows [][]byte) (left [][]byte, stopped 
 	late := time.Duration(s.opts.Clock.Now()-oldest.ExpireAtMs) * time.Millisecond
 	n := min(len(rows), s.fits)
 	start := time.Now()
-	done, err := s.opts.Remove(rows[:n])
+	done, locked, err := s.opts.Remove(rows[:n])
 	if err != nil {
 		return nil, false, err
 	}
 	took := time.Since(start)
 	s.opts.Took(TookSweep, took)
-	s.fit(done, took)
+	s.fit(done, locked)
 	next, _ := DecodeRow(rows[min(done, len(rows)-1)])
 	s.advance(keyspace, next.ExpireAtMs, len(rows)-done)
-	return rows[done:], s.sleep(time.Duration(rest(late) * float64(took))), nil
+	return rows[done:], s.sleep(rest(late, took, locked)), nil
 }
 
 // fit moves the size of batches towards what fits into batchTime; one that was slow by chance shall not make all others small.
-func (s *Sweeper) fit(done int, took time.Duration) {
-	fits := float64(max(1, done)) * float64(batchTime) / float64(max(took, time.Microsecond))
+func (s *Sweeper) fit(done int, locked time.Duration) {
+	fits := float64(max(1, done)) * float64(batchTime) / float64(max(locked, time.Microsecond))
 	s.fits = int(min(max(1, fits, float64(s.fits)/2), 2*float64(s.fits), float64(s.opts.BatchKeys)))
 }
 

@@ -6,19 +6,23 @@ import (
 )
 
 func TestRestGetsShorterWithTheLag(t *testing.T) {
-	last := rest(0)
-	if last != 3 {
-		t.Errorf("a sweeper that keeps up rests %v times as long as it works", last)
+	const took, locked = 10 * time.Millisecond, 6 * time.Millisecond
+	last := rest(0, took, locked)
+	if last != 3*took {
+		t.Errorf("a sweeper that keeps up rests for %v", last)
 	}
 	for late := time.Duration(0); late < time.Hour; late = late*5/4 + time.Millisecond {
-		now := rest(late)
-		if now > last || now < 1 {
+		now := rest(late, took, locked)
+		if now > last || now < 2*locked-took {
 			t.Fatalf("%v late: %v, before that %v", late, now, last)
 		}
 		last = now
 	}
-	if last != 1 {
-		t.Errorf("a sweeper that is behind rests %v times as long as it works", last)
+	if last != 2*locked-took {
+		t.Errorf("a sweeper that is behind rests for %v", last)
+	}
+	if now := rest(time.Hour, took, took/5); now != 0 {
+		t.Errorf("one that is behind and mostly reads rests for %v", now)
 	}
 }
 
