@@ -2,6 +2,7 @@ package compaction
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -107,5 +108,24 @@ func TestSamplesFindTheDead(t *testing.T) {
 	}
 	if report := w.keeper.Jobs()[jobTTL]; report.Runs != 1 {
 		t.Errorf("%+v", report)
+	}
+}
+
+// Where the disk has no room nobody waits for it, table after table, while other jobs could give space back.
+func TestNobodyWaitsForRoom(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	if why := w.CompactsRanges(); why != "" {
+		t.Skip(why)
+	}
+	w.many(1, 0, 1_000, true)
+	w.must(w.keeper.Compact())
+	w.SetDiskFree(1)
+	tried := 0
+	err := w.keeper.step(new(storage.Rewritten), func() (storage.Rewritten, error) {
+		tried++
+		return w.RewriteTables(w.Tables()[:1], nil)
+	})
+	if !errors.Is(err, storage.ErrBusy) || tried != 1 {
+		t.Errorf("%v after %d tries", err, tried)
 	}
 }
