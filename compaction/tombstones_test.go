@@ -111,6 +111,30 @@ func TestSamplesFindTheDead(t *testing.T) {
 	}
 }
 
+// What killed a little of the last level lies in level 0, and is not worth a merge at first. An idle store does not write the same tables anew for ever.
+func TestDeathInLevel0IsFound(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	if why := w.CompactsRanges(); why != "" {
+		t.Skip(why)
+	}
+	w.many(1, 0, 140_000, true)
+	w.must(w.keeper.Compact())
+	w.many(1, 0, 25_000, false)
+	w.settled()
+	w.keeper = New(Options{Store: w.Store, Layout: testLayout, Tuning: Tuning{TTLInterval: time.Nanosecond}})
+	for range 2 {
+		w.must(w.keeper.exclusively(w.keeper.compactExpired))
+	}
+	if n := w.keeper.Stats().CompactedAway.Load(); n < 25_000 {
+		t.Errorf("%d records went", n)
+	}
+	moved := w.keeper.Stats().CompactedBytes.Load()
+	w.must(w.keeper.exclusively(w.keeper.compactExpired))
+	if again := w.keeper.Stats().CompactedBytes.Load() - moved; again > 0 {
+		t.Errorf("%d bytes were moved once more", again)
+	}
+}
+
 // Where the disk has no room nobody waits for it, table after table, while other jobs could give space back.
 func TestNobodyWaitsForRoom(t *testing.T) {
 	w := open(t, t.TempDir(), &memoryLog{})
