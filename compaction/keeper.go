@@ -83,6 +83,7 @@ type Keeper struct {
 	next       time.Time                // not before then the next one
 	searched   time.Time                // when forgotten files were looked for
 	sampled    time.Time                // when the last level was
+	deathAbove bool                     // and what its dead died of was not found below level 0
 	batches    uint64                   // written when rate was asked for the last time
 	deletions  struct{ next time.Time } // not before then another look at what was deleted
 	worth      int64                    // worthDeletions; less in tests

@@ -126,8 +126,8 @@ func overlapsAny(t storage.Table, ranges []storage.Range) bool {
 	return false
 }
 
-// step does one compaction, waits for Badger if it is busy there, and pays for it. One that is busy for too long is left out, and storage.ErrBusy
-// says so.
+// step does one compaction, waits for Badger if it is busy there, and pays for it. One that is busy for too long, or that
+// the disk has no room for, is left out, and storage.ErrBusy says so.
 func (k *Keeper) step(sum *storage.Rewritten, compact func() (storage.Rewritten, error)) error {
 	for range busyTries {
 		done, err := compact()
@@ -140,6 +140,9 @@ func (k *Keeper) step(sum *storage.Rewritten, compact func() (storage.Rewritten,
 				return storage.ErrStopped
 			}
 			return nil
+		}
+		if errors.Is(err, storage.ErrNoRoom) {
+			break // to wait for it at each table would keep all other jobs from giving space back
 		}
 		if !errors.Is(err, storage.ErrBusy) {
 			return err

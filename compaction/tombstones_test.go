@@ -2,6 +2,7 @@ package compaction
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -107,5 +108,48 @@ func TestSamplesFindTheDead(t *testing.T) {
 	}
 	if report := w.keeper.Jobs()[jobTTL]; report.Runs != 1 {
 		t.Errorf("%+v", report)
+	}
+}
+
+// What killed a little of the last level lies in level 0, and is not worth a merge at first. An idle store does not write the same tables anew for ever.
+func TestDeathInLevel0IsFound(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	if why := w.CompactsRanges(); why != "" {
+		t.Skip(why)
+	}
+	w.many(1, 0, 140_000, true)
+	w.must(w.keeper.Compact())
+	w.many(1, 0, 25_000, false)
+	w.settled()
+	w.keeper = New(Options{Store: w.Store, Layout: testLayout, Tuning: Tuning{TTLInterval: time.Nanosecond}})
+	for range 2 {
+		w.must(w.keeper.exclusively(w.keeper.compactExpired))
+	}
+	if n := w.keeper.Stats().CompactedAway.Load(); n < 25_000 {
+		t.Errorf("%d records went", n)
+	}
+	moved := w.keeper.Stats().CompactedBytes.Load()
+	w.must(w.keeper.exclusively(w.keeper.compactExpired))
+	if again := w.keeper.Stats().CompactedBytes.Load() - moved; again > 0 {
+		t.Errorf("%d bytes were moved once more", again)
+	}
+}
+
+// Where the disk has no room nobody waits for it, table after table, while other jobs could give space back.
+func TestNobodyWaitsForRoom(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	if why := w.CompactsRanges(); why != "" {
+		t.Skip(why)
+	}
+	w.many(1, 0, 1_000, true)
+	w.must(w.keeper.Compact())
+	w.SetDiskFree(1)
+	tried := 0
+	err := w.keeper.step(new(storage.Rewritten), func() (storage.Rewritten, error) {
+		tried++
+		return w.RewriteTables(w.Tables()[:1], nil)
+	})
+	if !errors.Is(err, storage.ErrBusy) || tried != 1 {
+		t.Errorf("%v after %d tries", err, tried)
 	}
 }

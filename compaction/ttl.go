@@ -56,11 +56,12 @@ func (k *Keeper) compactExpired() error {
 		return nil
 	}
 	// What killed them may still lie in level 0. To merge that costs as much as it and the base level are large.
-	withLevel0 := float64(dead) >= k.tuning().TTLRatio*float64(above+inBase)
+	withLevel0 := k.deathAbove || float64(dead) >= k.tuning().TTLRatio*float64(above+inBase)
 	done, err := k.compactRanges(ranges, withLevel0)
 	if err != nil {
 		return err
 	}
+	k.deathAbove = !withLevel0 && done.Before-done.After < dead/2 // or the same tables would be written anew each time, for nothing
 	k.jobs[jobTTL].did(fmt.Sprintf("compacted %d tables of which enough was dead: %d records went", len(ranges), done.Dropped), done.Before, done.After, done.Before+done.After)
 	k.jobs[jobTTL].waits(max(0, dead-(done.Before-done.After)), 0)
 	k.opts.Log.Info("dead records compacted away", "tables", len(ranges), "estimated", dead, "before", done.Before, "after", done.After,

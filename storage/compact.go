@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 )
@@ -64,8 +65,10 @@ func (r Rewritten) Plus(o Rewritten) Rewritten {
 }
 
 var (
-	// ErrBusy: Badger is compacting some of these tables, or has no room for it now. Later it may go.
+	// ErrBusy: Badger is compacting some of these tables. Later it may go.
 	ErrBusy = errors.New("storage: Badger is compacting there already")
+	// ErrNoRoom is an ErrBusy that does not pass by itself: the disk has no room for what is to be written.
+	ErrNoRoom = fmt.Errorf("storage: there is no room to compact (%w)", ErrBusy)
 	// errGone: the tables are no longer there. Badger has compacted them itself.
 	errGone = errors.New("storage: the tables are gone")
 )
@@ -128,7 +131,7 @@ func (s *Store) compacting(inputs []Table, run func() error) (done Rewritten, er
 		done.Dropped += t.Records
 	}
 	if !s.roomToCompact(done.Before) {
-		return Rewritten{}, ErrBusy
+		return Rewritten{}, ErrNoRoom
 	}
 	// Badger takes a damaged block for the end of its table, and the compaction would make that the truth.
 	for _, t := range inputs {
