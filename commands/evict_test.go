@@ -340,7 +340,7 @@ func TestDiskLimit(t *testing.T) {
 	}
 	l.diskBound.Store(500)
 	look(500, true) // it takes its time until space comes back
-	now = now.Add(diskSettle)
+	now = now.Add(diskPatience)
 	look(1, true)
 	l.diskBound.Store(500)
 	h.set.SetMaxDisk(100 * size)
@@ -355,6 +355,29 @@ func TestDiskLimit(t *testing.T) {
 	h.set.SetMaxDisk(0)
 	h.set.SetMaxMemory(0)
 	look(0, false)
+}
+
+// TestDiskLimitWaits: data is not evicted again while compactions are at work for what was evicted before.
+func TestDiskLimitWaits(t *testing.T) {
+	h := newHouse(t, Options{})
+	e := h.evictor()
+	h.set.SetPolicy("allkeys-lru")
+	h.client().must(ok, "set", "a", strings.Repeat("x", 999)) // 1000 bytes
+	now := time.Now()
+	for i, x := range []struct {
+		size  int64
+		after time.Duration
+		bound int64
+	}{
+		{2000, 0, 450}, {2100, diskSettle, 450}, {2100, diskSettle, 450}, {1500, diskSettle, 450}, {1400, diskSettle / 2, 450}, {1600, diskSettle / 2, 450},
+		{1600, diskSettle / 2, 562}, {1600, diskSettle, 562}, {1600, diskPatience, 562}, {900, diskSettle, 562}, {2000, 2 * diskSettle, 450},
+	} {
+		now = now.Add(x.after)
+		e.disk.adjust(h.set, x.size, 1000, now)
+		if bound := h.set.limits.diskBound.Load(); bound != x.bound {
+			t.Errorf("%d: bound %d", i, bound)
+		}
+	}
 }
 
 // TestAccessesKeepWhatMatters: a table that is much too small for all keys knows those that are used, not those that were met last.
