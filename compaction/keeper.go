@@ -76,6 +76,7 @@ type Keeper struct {
 
 	// job is held by whoever works on Badger: garbage collection, compactions, reclaiming. It guards what follows.
 	job        sync.Mutex
+	until      <-chan struct{}          // what the job waits for it waits for until this is closed
 	cleared    map[string]uint64        // dead records of which nothing is left, and the version that has to be durable before they go
 	bequeathed map[string]uint64        // dead keyspaces of which all is noted, and the version of that
 	unsettled  bool                     // chunks were removed, and Badger has not been told by compactions
@@ -92,6 +93,12 @@ type Keeper struct {
 
 	sample sampling
 	scrubs scrubbing
+
+	turn struct {
+		sync.Mutex
+		end    chan struct{} // closed when the last job in the background has to end; nil: it was
+		urgent int           // of those who let none begin
+	}
 
 	halted  atomic.Bool // Halt
 	jobs    [jobCount]job
@@ -159,6 +166,7 @@ func (k *Keeper) Start() {
 // Stop ends whatever the keeper is doing, and its goroutine if there is one. It is called once.
 func (k *Keeper) Stop() {
 	close(k.stop)
+	k.interrupt()
 	if k.started {
 		<-k.done
 	}
@@ -172,36 +180,67 @@ func (k *Keeper) Halt(halt bool) { k.halted.Store(halt) }
 func (k *Keeper) run() {
 	defer close(k.done)
 	collect := time.Now().Add(k.opts.CollectEvery)
-	for !k.sleep(k.opts.Interval) {
+	for !waits(k.opts.Interval, k.stop) {
 		if k.halted.Load() {
 			continue
 		}
-		k.complain("reclaim", k.exclusively(func() error { return k.reclaim(false) }))
-		k.complain("sample", k.exclusively(k.sampleIfDue))
-		k.complain("scrub", k.exclusively(k.scrubIfDue))
-		k.complain("tombstones", k.exclusively(k.compactTombstones))
-		k.complain("ttl", k.exclusively(k.compactExpired))
+		k.background("reclaim", func() error { return k.reclaim(false) })
+		k.background("sample", k.sampleIfDue)
+		k.background("scrub", k.scrubIfDue)
+		k.background("tombstones", k.compactTombstones)
+		k.background("ttl", k.compactExpired)
 		if time.Now().After(collect) {
-			k.complain("collect", k.exclusively(k.collectIfWorth))
+			k.background("collect", k.collectIfWorth)
 			collect = time.Now().Add(k.opts.CollectEvery)
 		}
 	}
 }
 
-func (k *Keeper) sleep(d time.Duration) (stopped bool) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-k.stop:
-		return true
-	case <-timer.C:
-		return false
+// background does a job by itself: one that ends when Stop or Reload comes, and begins anew the next time.
+func (k *Keeper) background(name string, job func() error) {
+	k.job.Lock()
+	defer k.job.Unlock()
+	if until, ok := k.begin(); ok {
+		k.complain(name, k.jobUntil(until, job))
 	}
 }
 
+// begin returns what is closed when a job in the background has to end; ok is false if it must not begin.
+func (k *Keeper) begin() (until chan struct{}, ok bool) {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	if k.turn.urgent > 0 {
+		return nil, false
+	}
+	k.turn.end = make(chan struct{})
+	return k.turn.end, true
+}
+
+// interrupt ends the job in the background, if there is one, and lets none begin until release is called.
+func (k *Keeper) interrupt() (release func()) {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	if k.turn.urgent++; k.turn.end != nil {
+		close(k.turn.end)
+		k.turn.end = nil
+	}
+	return func() {
+		k.turn.Lock()
+		defer k.turn.Unlock()
+		k.turn.urgent--
+	}
+}
+
+// exclusively does somebody else's job: one that ends when Stop comes.
 func (k *Keeper) exclusively(job func() error) error {
 	k.job.Lock()
 	defer k.job.Unlock()
+	return k.jobUntil(k.stop, job)
+}
+
+// jobUntil does a job; k.job is held. What it waits for ends with until.
+func (k *Keeper) jobUntil(until <-chan struct{}, job func() error) error {
+	k.until = until
 	select {
 	case <-k.stop:
 		return storage.ErrStopped
@@ -211,6 +250,19 @@ func (k *Keeper) exclusively(job func() error) error {
 		return errDamage // what cannot be read may look dead, and what is written anew hides where it was
 	}
 	return job()
+}
+
+func (k *Keeper) sleep(d time.Duration) (stopped bool) { return waits(d, k.until) }
+
+func waits(d time.Duration, until <-chan struct{}) (stopped bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-until:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 var errDamage = errors.New("nothing is given back while there is damage: run `sett check`")
@@ -271,8 +323,9 @@ func (k *Keeper) Compact() error {
 	})
 }
 
-// Reload does what a restart of the store does, with no job on Badger under way: one may hold it open twice.
+// Reload does what a restart of the store does, with no job on Badger under way: one may hold it open twice. A job in the background ends for it.
 func (k *Keeper) Reload() error {
+	defer k.interrupt()()
 	k.job.Lock()
 	defer k.job.Unlock()
 	return k.opts.Store.Reload()

@@ -69,6 +69,31 @@ func TestViewStillSeesWhatDiedLater(t *testing.T) {
 	w.want("when the view is closed", "0 dead, 0 headers, 0 chunks, 0 elements")
 }
 
+// TestReloadInterrupts: who has the store opened anew does not wait for what the keeper does by itself.
+func TestReloadInterrupts(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	began, ended := make(chan bool), make(chan bool)
+	go func() {
+		w.keeper.background("a long one", func() error {
+			began <- true
+			w.keeper.sleep(time.Hour)
+			return storage.ErrStopped
+		})
+		close(ended)
+	}()
+	<-began
+	w.must(w.keeper.Reload())
+	<-ended
+	ran := false
+	w.keeper.background("another", func() error { ran = true; return nil })
+	if !ran {
+		t.Error("no job begins any more")
+	}
+	release := w.keeper.interrupt()
+	w.keeper.background("a third", func() error { t.Error("a job began while somebody waited"); return nil })
+	release()
+}
+
 func TestReclaimGoesOnAfterARestart(t *testing.T) {
 	for _, name := range []string{"after pass 1", "in the middle of pass 1"} {
 		t.Run(name, func(t *testing.T) {

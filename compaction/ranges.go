@@ -30,7 +30,7 @@ func (k *Keeper) compactRanges(ranges []storage.Range, withLevel0 bool) (sum sto
 		return k.compactPublicly()
 	}
 	if withLevel0 {
-		if err := s.Rotate(k.stop); err != nil {
+		if err := s.Rotate(k.until); err != nil {
 			return sum, err
 		}
 	}
@@ -57,7 +57,7 @@ func (k *Keeper) compactRanges(ranges []storage.Range, withLevel0 bool) (sum sto
 func (k *Keeper) compactPublicly() (sum storage.Rewritten, err error) {
 	s := k.opts.Store
 	for range s.Budget().Level0 + 1 {
-		if err := s.Rotate(k.stop); err != nil {
+		if err := s.Rotate(k.until); err != nil {
 			return sum, err
 		}
 		if !s.OnlyFresh() {

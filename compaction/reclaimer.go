@@ -124,7 +124,7 @@ func (k *Keeper) bequeath(owners storage.Range, noted []byte, now bool) (version
 			notes = append(notes, noted)
 		}
 		if len(notes) > 0 {
-			if version, err = k.opts.Store.Note(notes, k.opts.Layout.NoteValue, now, k.stop); err != nil {
+			if version, err = k.opts.Store.Note(notes, k.opts.Layout.NoteValue, now, k.until); err != nil {
 				return 0, err
 			}
 		}
@@ -342,5 +342,5 @@ func (b *batch) flush() error {
 }
 
 func (k *Keeper) remove(keys [][]byte, now bool) (version uint64, err error) {
-	return k.opts.Store.Remove(keys, now, k.stop)
+	return k.opts.Store.Remove(keys, now, k.until)
 }

@@ -82,7 +82,7 @@ func (k *Keeper) Scrub() error {
 		c := &k.scrubs
 		for c.pass, c.began = k.opts.Store.NewScrub(), time.Now(); c.pass != nil; {
 			select {
-			case <-k.stop:
+			case <-k.until:
 				return storage.ErrStopped
 			default:
 			}

@@ -75,7 +75,7 @@ func (k *Keeper) settle() error {
 
 func (k *Keeper) collect() error {
 	_, before := k.opts.Store.ValueLog()
-	files, err := k.opts.Store.CollectValues(k.deadRatio(), k.stop)
+	files, err := k.opts.Store.CollectValues(k.deadRatio(), k.until)
 	if files > 0 {
 		_, after := k.opts.Store.ValueLog()
 		k.jobs[jobValueLog].did(fmt.Sprintf("collected %d files of the value log", files), before, after, 2*int64(files)*k.opts.Store.ValueLogFileBytes())
@@ -160,7 +160,7 @@ func (k *Keeper) removeOrphans(chunks [][]byte) error {
 // them, or its log was replayed and wrote their chunks anew. They are noted, and the next start tells Badger.
 func (k *Keeper) findForgotten() error {
 	k.searched = time.Now()
-	if err := k.opts.Store.Rotate(k.stop); err != nil {
+	if err := k.opts.Store.Rotate(k.until); err != nil {
 		return err
 	}
 	forgotten, err := k.opts.Store.ForgottenValueLogs(k.deadRatio())
