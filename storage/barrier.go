@@ -8,10 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // A barrier makes everything that is in Badger durable: db.Sync does not, it leaves out rotated files. It fsyncs every value log file,
@@ -152,8 +155,17 @@ func (s *Store) moveDiscard(durable uint64) {
 }
 
 func (s *Store) setDiscard(version uint64) {
-	s.disk.db.SetDiscardTs(version)
 	s.reclaim.discardTs.Store(version)
+	s.tellDiscard()
+}
+
+// tellDiscard tells Badger, but not before there is a table below level 0. Badger merges new tables of level 0 with each other while older ones are on
+// their way down, and drops a deletion if no lower level has keys around it: as long as those are empty, what it deletes may be on that way, and
+// would be seen again. disk.inUse is held, or nobody else has db.
+func (s *Store) tellDiscard() {
+	if below := slices.ContainsFunc(s.disk.db.Levels()[1:], func(l badger.LevelInfo) bool { return l.NumTables > 0 }); below {
+		s.disk.db.SetDiscardTs(s.DiscardTs())
+	}
 }
 
 // syncBadger fsyncs Badger's files: value logs before the memtable logs that point into them.

@@ -139,6 +139,7 @@ func (s *Store) compacting(inputs []Table, run func() error) (done Rewritten, er
 			return Rewritten{}, err
 		}
 	}
+	s.tellDiscard()
 	defer s.disk.guard(inputs[0].First, &err)
 	if err := run(); err != nil {
 		s.ledger.failed(ourCompactor)
