@@ -196,7 +196,7 @@ func (k *Keeper) run() {
 	}
 }
 
-// background does a job by itself: one that ends when Stop or Reload comes, and begins anew the next time.
+// background does a job by itself: one that ends when somebody else has one, or Stop comes, and begins anew the next time.
 func (k *Keeper) background(name string, job func() error) {
 	k.job.Lock()
 	defer k.job.Unlock()
@@ -231,8 +231,9 @@ func (k *Keeper) interrupt() (release func()) {
 	}
 }
 
-// exclusively does somebody else's job: one that ends when Stop comes.
+// exclusively does somebody else's job: one that ends when Stop comes. A job in the background ends for it.
 func (k *Keeper) exclusively(job func() error) error {
+	defer k.interrupt()()
 	k.job.Lock()
 	defer k.job.Unlock()
 	return k.jobUntil(k.stop, job)

@@ -23,10 +23,10 @@ func TestDefaults(t *testing.T) {
 	if got := c.Bytes("storage.batch_max_bytes"); got != 64*mib {
 		t.Errorf("batch_max_bytes %d", got)
 	}
-	if got := c.Bytes("storage.generation_bytes"); got != 16*mib {
+	if got := c.Bytes("storage.generation_bytes"); got != 32*mib {
 		t.Errorf("generation_bytes %d", got)
 	}
-	if got := c.Duration("storage.flush_interval"); got != time.Second {
+	if got := c.Duration("storage.flush_interval"); got != 2*time.Second {
 		t.Errorf("flush_interval %v", got)
 	}
 	if got := c.Duration("tcp_keepalive"); got != 5*time.Minute {
@@ -215,8 +215,8 @@ func TestGet(t *testing.T) {
 		{[]string{"key-load*"}, nil},
 		{[]string{"foo", "tcp_keepalive", `d\ir`, ""}, nil},
 		{[]string{"fsync", "appendfsync"}, []string{"appendfsync", "everysec", "fsync", "everysec"}},
-		{[]string{"storage.generation_*"}, []string{"storage.generation_records", "50000", "storage.generation_bytes", "16777216"}},
-		{[]string{"storage.flush_interval", "ttl.clock_settle"}, []string{"storage.flush_interval", "1s", "ttl.clock_settle", "5m"}},
+		{[]string{"storage.generation_*"}, []string{"storage.generation_records", "200000", "storage.generation_bytes", "33554432"}},
+		{[]string{"storage.flush_interval", "ttl.clock_settle"}, []string{"storage.flush_interval", "2s", "ttl.clock_settle", "5m"}},
 	} {
 		if got := c.Get(test.patterns...); !slices.Equal(got, test.want) {
 			t.Errorf("CONFIG GET %q: %q", test.patterns, got)
@@ -247,7 +247,7 @@ func TestSetIsAllOrNothing(t *testing.T) {
 		{[]string{"maxmemory", "1", "tls-port", "7000"}, "ERR CONFIG SET failed (possibly related to argument 'tls-port') - can't set immutable config"},
 		{[]string{"maxmemory", "1", "port", "99999"}, "ERR CONFIG SET failed (possibly related to argument 'port') - argument must be between 0 and 65535 inclusive"},
 		{[]string{"maxmemory", "1", "databases", "16"}, "ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config"},
-		{[]string{"maxmemory", "1", "storage.flush_interval", "2s"}, "ERR CONFIG SET failed (possibly related to argument 'storage.flush_interval') - can't set immutable config"},
+		{[]string{"maxmemory", "1", "storage.flush_interval", "3s"}, "ERR CONFIG SET failed (possibly related to argument 'storage.flush_interval') - can't set immutable config"},
 		{[]string{"maxmemory", "1", "storage.flush_interval", "2"}, "ERR CONFIG SET failed (possibly related to argument 'storage.flush_interval') - argument must be a duration such as 200ms, 1s or 5m"},
 		{[]string{"maxmemory", "1", "tls-ciphersuites", "x"}, "ERR CONFIG SET failed (possibly related to argument 'tls-ciphersuites') - the cipher suites of TLS 1.3 cannot be chosen here: crypto/tls takes all of them"},
 		{[]string{"maxmemory", "1", "dir", "/"}, "ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config"},
@@ -261,7 +261,7 @@ func TestSetIsAllOrNothing(t *testing.T) {
 		t.Error("a refused CONFIG SET changed something")
 	}
 	// What a tool has read it may write back.
-	for _, pair := range [][]string{{"port", "6379"}, {"bind", "127.0.0.1 -::1"}, {"storage.flush_interval", "1000ms"}, {"tls-ciphersuites", ""},
+	for _, pair := range [][]string{{"port", "6379"}, {"bind", "127.0.0.1 -::1"}, {"storage.flush_interval", "2000ms"}, {"tls-ciphersuites", ""},
 		{"memory_budget", "1GiB"}, {"storage.batch_max_bytes", "67108864"}} {
 		if err := c.Set(pair); err != nil {
 			t.Errorf("CONFIG SET %q: %v", pair, err)
