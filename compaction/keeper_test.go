@@ -171,8 +171,11 @@ func resurrect(w *world) {
 	w.settled()
 	w.must(w.keeper.Reclaim())
 	w.must(w.Rotate(nil)) // deletions in level 0, what they delete in the last
+	w.settled()
+	w.PauseFlush(true) // Badger's collection looks at its memtable without a lock: the race detector does not like that beside a flush
 	_, err := w.CollectValues(0.2, nil)
 	w.must(err) // the deleted ones are moved to the memtable
+	w.PauseFlush(false)
 	w.settled()
 	w.must(w.Compact()) // deletions and old copies meet
 }
@@ -191,6 +194,7 @@ func TestCollectShrinksTheValueLog(t *testing.T) {
 	_, before := w.ValueLog()
 	w.must(w.keeper.Reclaim())
 	for range 3 {
+		w.settled() // see resurrect
 		w.must(w.keeper.Collect())
 	}
 	live := w.keeper.Stats().BlobBytes.Load()
@@ -270,6 +274,7 @@ func TestKeeperAmongOthers(t *testing.T) {
 	w.keeper = New(Options{Store: w.Store, Layout: testLayout})
 	w.settled()
 	w.must(w.keeper.Reclaim())
+	w.settled()
 	w.must(w.keeper.Collect())
 	w.want("at the end", "0 dead, 20 headers, 80 chunks, 0 elements")
 	files, size := w.ValueLog()
