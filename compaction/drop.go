@@ -3,6 +3,7 @@ package compaction
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sett/storage"
@@ -101,30 +102,8 @@ func (k *Keeper) worthLevel0(ranges []storage.Range) (bool, error) {
 	return dead >= level0Bytes || dead > 1<<20 && float64(dead) >= level0Share*float64(cost), nil
 }
 
-// dropFromLevel rewrites the tables of a level that hold any of some ranges, few at a time.
+// dropFromLevel rewrites the tables of a level that hold any of some ranges.
 func (k *Keeper) dropFromLevel(sum *storage.Rewritten, level int, ranges []storage.Range, prefixes [][]byte) error {
-	var group []storage.Table
-	flush := func() error {
-		if len(group) == 0 {
-			return nil
-		}
-		tables := group
-		group = nil
-		return k.stepOrPass(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, prefixes) })
-	}
-	for _, t := range k.opts.Store.Tables() {
-		if t.Level != level {
-			continue
-		}
-		hit := overlapsAny(t, ranges)
-		if hit {
-			group = append(group, t)
-		}
-		if !hit || len(group) == groupTables {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
+	of := slices.DeleteFunc(k.opts.Store.Tables(), func(t storage.Table) bool { return t.Level != level })
+	return k.rewriteThose(sum, of, prefixes, func(t storage.Table) (bool, error) { return overlapsAny(t, ranges), nil })
 }

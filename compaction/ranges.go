@@ -81,6 +81,14 @@ func (k *Keeper) compactPublicly() (sum storage.Rewritten, err error) {
 
 // rewriteDead rewrites those tables of the last level of which enough is dead.
 func (k *Keeper) rewriteDead(sum *storage.Rewritten, ranges []storage.Range) error {
+	return k.rewriteThose(sum, k.tablesIn(storage.LastLevel, ranges), nil, func(t storage.Table) (bool, error) {
+		share, err := k.deadShare(t)
+		return share >= k.tuning().TTLRatio, err
+	})
+}
+
+// rewriteThose rewrites some tables of a level, in groups of a few that stand side by side.
+func (k *Keeper) rewriteThose(sum *storage.Rewritten, of []storage.Table, drop [][]byte, wanted func(storage.Table) (bool, error)) error {
 	var group []storage.Table
 	flush := func() error {
 		if len(group) == 0 {
@@ -88,17 +96,17 @@ func (k *Keeper) rewriteDead(sum *storage.Rewritten, ranges []storage.Range) err
 		}
 		tables := group
 		group = nil
-		return k.stepOrPass(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, nil) })
+		return k.stepOrPass(sum, func() (storage.Rewritten, error) { return k.opts.Store.RewriteTables(tables, drop) })
 	}
-	for _, t := range k.tablesIn(storage.LastLevel, ranges) {
-		share, err := k.deadShare(t)
+	for _, t := range of {
+		hit, err := wanted(t)
 		if err != nil {
 			return err
 		}
-		if dead := share >= k.tuning().TTLRatio; dead {
+		if hit {
 			group = append(group, t)
 		}
-		if share < k.tuning().TTLRatio || len(group) == groupTables { // groups are tables side by side
+		if !hit || len(group) == groupTables {
 			if err := flush(); err != nil {
 				return err
 			}

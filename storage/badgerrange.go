@@ -162,8 +162,6 @@ func sameLayout(real, mirror reflect.Type, whole bool) error {
 	return nil
 }
 
-func (r *reached) levels() int { return len(r.lc.levels) }
-
 // rewrite writes consecutive tables of a level other than 0 anew, where they are, without what drop's prefixes begin. They all go into bot:
 // Badger replaces those in one step. What lies in top it removes in a second one, and between the two a reader may look into the wrong table.
 func (r *reached) rewrite(id, level int, tables []uint64, drop [][]byte) error {
