@@ -231,7 +231,10 @@ var facts = map[string]string{
 	"mem_allocator": "of the build", "config_file": "set at the start", "dir": "set at the start",
 	"memory_budget": "set at the start", "dirty_limit_bytes": "follows from memory_budget", "cache_limit_bytes": "follows from memory_budget",
 	"uptime_in_days": "needs a day", "redis_mode": "one node", "role": "one node", "connected_slaves": "one node", "cluster_enabled": "one node",
-	"cluster_connections":    "one node",
+	"cluster_connections": "one node",
+
+	"sett_raft_commit_duration_seconds": "one node", "sett_raft_append_duration_seconds": "one node",
+
 	"rdb_bgsave_in_progress": "server.TestBackgroundSave", "aof_rewrite_in_progress": "server.TestBackgroundSave", "aof_enabled": "the log is always on",
 	"log_fsync_usec_max": "moves when an fsync is slower than all before",
 	"loading":            "1 before Begin: server.TestLoading", "used_cpu_sys_children": "no child processes", "used_cpu_user_children": "no child processes",

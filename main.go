@@ -1,7 +1,7 @@
 // Command sett is a durable Redis server in one binary.
 //
 // This package wires the rooms together: main.go has the sub-commands and the end of the process, node.go the life of a server, check.go
-// sett check, files.go the limit on open files, logs.go the logger.
+// sett check, verify.go sett verify, cluster.go and recover.go sett cluster, files.go the limit on open files, logs.go the logger.
 package main
 
 import (
@@ -35,6 +35,8 @@ const usage = `sett is a durable Redis server.
 
   sett [server] [--config FILE] [--set KEY=VALUE]…   start the server; without FILE with the built-in defaults
   sett check DIR                                     look for damage in the data directory of a server that is not running
+  sett cluster COMMAND                               show and change a cluster; without COMMAND: what there is
+  sett verify                                        ask all nodes of a cluster whether they have the same data
   sett version                                       show the version, and that of the disk format
   sett help                                          show this
 
@@ -64,6 +66,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return misuse(stderr, "check takes one data directory")
 		}
 		return check(args[0], stdout, stderr)
+	case "cluster":
+		return clusterCommand(args, stdout, stderr)
+	case "verify":
+		return verifyCommand(args, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "sett %s (%s), disk format %d\n", version, runtime.Version(), storage.FormatVersion)
 		return exitClean

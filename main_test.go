@@ -302,6 +302,7 @@ func TestLiveSettings(t *testing.T) {
 		"appendfsync no", "fsync everysec", "disk_reserve 2mb", "scrub_interval 1h", "min-slaves-to-write 0", "min-replicas-max-lag 5", "oom-score-adj no",
 		"oom-score-adj-values \"1 2 3\"", "shutdown-on-sigint save",
 		"protected-mode no", "loglevel debug", "tls-protocols TLSv1.3", "client-output-buffer-limit \"normal 1mb 2mb 3\"",
+		"cluster.read linearizable", "cluster.client_mode moved", "cluster.forward_timeout 1s",
 	} {
 		p.want("+OK", "CONFIG SET "+set)
 	}
@@ -374,7 +375,7 @@ func TestFewerFilesThanClients(t *testing.T) {
 // TestEverySettingIsUsed: a key that says what it does is read by this package.
 func TestEverySettingIsUsed(t *testing.T) {
 	var source []byte
-	for _, name := range []string{"main.go", "node.go", "settings.go", "logs.go"} {
+	for _, name := range []string{"main.go", "node.go", "join.go", "settings.go", "logs.go"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

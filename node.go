@@ -35,12 +35,17 @@ const barrierLogBytes = 256 << 20
 // node is a running server: the rooms, from the bottom up.
 type node struct {
 	cfg             *config.Config
+	cluster         clusterSettings
 	logs            *logs
 	logger          *slog.Logger
+	disk            disk
 	dir             *storage.Dir
-	log             *wal.Log
+	wal             *wal.Log // nil: the log lies in boltdb
 	store           *storage.Store
-	solo            *replication.Solo
+	fsync           replication.Fsync // at the start
+	log             log
+	others          others       // the other nodes
+	keepLog         atomic.Int64 // log.keep_bytes
 	clock           *ttl.Clock
 	sweeper         *ttl.Sweeper
 	evictor         *commands.Evictor
@@ -64,9 +69,9 @@ type node struct {
 }
 
 // startNode starts everything, in the order in which each part needs those before it. Clients are answered with -LOADING until the log has
-// been replayed. When it fails, all that was started has ended.
+// been replayed, or, in a new node, until it has found a cluster. When it fails, all that was started has ended.
 func startNode(cfg *config.Config, logs *logs, fatal func(error)) (*node, error) {
-	n := &node{cfg: cfg, logs: logs, logger: logs.Logger, stops: make(chan bool, 1)}
+	n := &node{cfg: cfg, cluster: readCluster(cfg), logs: logs, logger: logs.Logger, stops: make(chan bool, 1)}
 	if err := n.start(fatal); err != nil {
 		n.abandon()
 		return nil, err
@@ -88,35 +93,58 @@ func (n *node) start(fatal func(error)) error {
 	if err != nil {
 		return err
 	}
-	if err := n.openData(fatal); err != nil {
+	if err := n.listenForNodes(); err != nil {
 		return err
+	}
+	if err := n.openData(fatal); err != nil {
+		return n.orStartOver(err)
 	}
 	table := n.newDataSet()
 	n.newServer(table, maxClients, fatal)
 	if err := n.registerSettings(); err != nil {
 		return err
 	}
+	if !n.cluster.alone() {
+		n.adoptAgreed(fatal)
+	}
 	if maxClients < cfg.Int("maxclients") { // as in Redis, CONFIG GET says how many may come
 		if err := cfg.Set([]string{"maxclients", strconv.Itoa(maxClients)}); err != nil {
 			return err
 		}
 	}
-	n.serve()
+	known := n.dir.Node().ClusterID != ""
+	if !known { // a node that comes back needs nothing to be loaded before others can serve its clients: until then they wait in the listeners
+		n.serve()
+	}
 	if taken != nil {
 		logger.Warn("nobody can ask for metrics: set metrics_listen to an address that is free, or to nothing", "err", taken)
 	}
 	if n.metricsListener != nil {
 		n.metrics = n.server.ServeMetrics(n.metricsListener)
 	}
-	if n.replayed, err = n.solo.Start(n.store); err != nil {
+	if err := n.findLog(fatal); err != nil {
 		return err
 	}
-	n.clock.Observe(n.store.LastTime())
+	if n.replayed, err = n.log.Start(n.store); err != nil {
+		return n.orStartOver(err)
+	}
+	for _, line := range cfg.Overruled() {
+		logger.Warn("the nodes of this cluster have agreed on another value by CONFIG SET", "setting", line)
+	}
 	n.sweeper.Start()
 	n.evictor.Start()
 	n.keeper.Start()
-	n.server.Begin(&server.Engine{Data: n.data, Store: n.store, Log: n.log, Hooks: hooks{n.store, n.sweeper, n.keeper, &n.halted}, Space: n.space,
-		Persist: persistence{n.store, n.solo}})
+	engine := &server.Engine{
+		Data: n.data, Store: n.store, Hooks: hooks{n.store, n.sweeper, n.keeper, &n.halted}, Space: n.space, Persist: persistence{n.store, n.log},
+	}
+	if n.wal != nil {
+		engine.Log = n.wal
+	}
+	n.meetOthers(engine)
+	n.server.Begin(engine)
+	if known {
+		n.serve()
+	}
 	return nil
 }
 
@@ -174,17 +202,48 @@ func tlsOptions(value func(name string) config.Value) server.TLSOptions {
 // openData opens the data directory, the log and Badger. Whatever is wrong with them is found here, before anything is changed.
 func (n *node) openData(fatal func(error)) (err error) {
 	cfg := n.cfg
-	if n.dir, err = storage.OpenDir(storage.OSFS{}, cfg.String("dir")); err != nil {
+	if n.disk, err = openDisk(cfg.String("dir")); err != nil {
 		return err
 	}
+	if n.dir, err = storage.OpenDir(n.disk, cfg.String("dir")); err != nil {
+		return err
+	}
+	if err := n.startOver(); err != nil {
+		return err
+	}
+	if n.fsync, err = replication.ParseFsync(cfg.String("appendfsync")); err != nil {
+		return err
+	}
+	if !n.cluster.inBolt() {
+		if err := n.openLog(); err != nil {
+			return err
+		}
+	}
+	if err := n.openStore(fatal); err != nil {
+		return err
+	}
+	if err := n.dir.BeginUse(); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+func (n *node) openLog() error {
 	durable, err := n.dir.Durable()
 	if err != nil {
 		return err
 	}
-	if n.log, err = wal.Open(n.logOptions(), wal.Known{Durable: durable, CleanEnd: n.dir.CleanEnd()}); err != nil {
+	copied, err := n.dir.Copied()
+	if err != nil {
 		return err
 	}
-	n.store, err = storage.Open(n.dir, storage.Options{
+	n.wal, err = wal.Open(n.logOptions(), wal.Known{Durable: durable, CleanEnd: n.dir.CleanEnd(), Installed: copied})
+	return err
+}
+
+func (n *node) openStore(fatal func(error)) (err error) {
+	cfg := n.cfg
+	options := storage.Options{
 		Logger:            n.logger,
 		Fatal:             fatal,
 		MemoryBudget:      cfg.Bytes("memory_budget"),
@@ -197,33 +256,25 @@ func (n *node) openData(fatal func(error)) (err error) {
 		StallTimeout:      cfg.Duration("storage.stall_timeout"),
 		ViewMaxAge:        cfg.Duration("storage.view_max_age"),
 		LogSegmentBytes:   cfg.Bytes("log.segment_bytes"),
+		CopyRate:          cfg.Bytes("cluster.copy_rate"),
 		DiskReserve:       cfg.Bytes("disk_reserve"),
 		Took:              n.latency.Took,
-	})
-	if err != nil {
-		return err
 	}
-	if err := n.dir.BeginUse(); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	fsync, err := replication.ParseFsync(cfg.String("appendfsync"))
-	if err != nil {
-		return err
-	}
-	n.solo = replication.NewSolo(n.log, replication.SoloOptions{Fsync: fsync, Logger: n.logger, Fatal: fatal})
-	return nil
+	n.disk.watch(&options)
+	n.store, err = storage.Open(n.dir, options)
+	return err
 }
 
 func (n *node) logOptions() wal.Options {
 	return wal.Options{
-		FS: storage.OSFS{}, Dir: n.dir.LogDir(), SegmentBytes: n.cfg.Bytes("log.segment_bytes"), Seed: n.dir.Seed(), Logger: n.logger, Took: n.latency.Took,
+		FS: n.disk, Dir: n.dir.LogDir(), SegmentBytes: n.cfg.Bytes("log.segment_bytes"), Seed: n.dir.Seed(), Logger: n.logger, Took: n.latency.Took,
 	}
 }
 
 func (n *node) newDataSet() *commands.Table {
 	cfg, table := n.cfg, commands.NewTable()
 	n.clock = ttl.NewClock(0, ttl.ClockOptions{Step: cfg.Duration("ttl.clock_step"), Settle: cfg.Duration("ttl.clock_settle")})
-	n.data = commands.NewDataSet(n.store, types.New(n.dir.Seed()), commands.Options{
+	n.data = commands.NewDataSet(n.store, types.New(n.dir.HashSeed()), commands.Options{
 		Table:     table,
 		Clock:     n.clock,
 		Databases: cfg.Int("databases"),
@@ -241,7 +292,10 @@ func (n *node) newDataSet() *commands.Table {
 		PullBack: func(expireAtMs int64) { n.sweeper.PullBack(expireAtMs) },
 	})
 	n.store.OnYield = n.data.TouchAllWatched
-	n.store.OnLead = func() { n.tidying.Go(n.dropLeftStaged) }
+	n.store.OnLead = func(lastMs int64) {
+		n.clock.Observe(lastMs)
+		n.tidying.Go(n.dropLeftStaged)
+	}
 	n.keeper = compaction.New(compaction.Options{Store: n.store, Layout: layout(n.clock), Log: n.logger, Tuning: tuning(cfg.Value)})
 	n.keeper.SetScrubInterval(cfg.Duration("scrub_interval"))
 	n.sweeper = ttl.NewSweeper(ttl.SweeperOptions{
@@ -274,10 +328,15 @@ func (n *node) newServer(table *commands.Table, maxClients int, fatal func(error
 
 		MinReplicas:       cfg.Int("min_replicas_to_write"),
 		MinReplicasLagSec: cfg.Int("min_replicas_max_lag"),
+
+		ForwardTimeout: n.cluster.forwardTimeout,
+		Moved:          n.cluster.clientMode == "moved",
+		Linearizable:   n.cluster.read == "linearizable",
 	}
 	limitOutput(&limits, cfg.Value("client_output_buffer_limit"))
 	n.server = server.New(server.Options{
 		Table: table, Limits: limits, TLS: n.tls,
+		Clustered: !n.cluster.alone(), MasterName: cfg.String("cluster.name"), DownAfter: cfg.Duration("raft.heartbeat"),
 		Password: cfg.String("requirepass"), Protected: cfg.Bool("protected_mode"),
 		KeepBytes: int(storage.BudgetFor(cfg.Bytes("memory_budget")).Buffer),
 		Debug:     server.DebugAccess(cfg.String("enable_debug_command")),
@@ -390,12 +449,19 @@ func (n *node) flushOn(s os.Signal) bool {
 // persistence is what SAVE and WAITAOF ask for.
 type persistence struct {
 	store *storage.Store
-	solo  *replication.Solo
+	log   log
 }
 
-func (p persistence) Save() error { return flushDurably(p.store) }
+// Save of a node that follows leaves the last of it to its log: what goes to Badger together is the leader's to say.
+func (p persistence) Save() error {
+	err := flushDurably(p.store)
+	if errors.Is(err, storage.ErrNotEvaluating) {
+		return p.Sync()
+	}
+	return err
+}
 
-func (p persistence) Sync() error { return p.solo.SyncTo(p.solo.Log().Last()) }
+func (p persistence) Sync() error { return p.log.SyncTo(p.store.Status().Applied) }
 
 // flushDurably leaves nothing that a restart would have to replay.
 func flushDurably(store *storage.Store) error {
@@ -433,16 +499,19 @@ func (h hooks) PauseCron(pause bool) {
 // stop ends everything in an orderly way, from the top down. flush: Badger gets it all, so that the next start has nothing to replay;
 // otherwise the log has it.
 func (n *node) stop(flush bool) error {
+	n.handOver()
 	n.server.Shutdown(stopGrace)
 	n.sweeper.Stop()
 	n.evictor.Stop()
 	n.keeper.Stop()
 	n.tidying.Wait()
+	n.leaveOthers()
 	err := n.store.Close(flush)
-	end, logErr := n.solo.Close()
+	end, logErr := n.log.Close()
 	if err = errors.Join(err, logErr); err == nil {
 		err = n.dir.MarkClean(end)
 	}
+	err = errors.Join(err, n.others.close())
 	err = errors.Join(err, n.dir.Close())
 	n.metrics.Close()
 	n.server.Close()
@@ -463,12 +532,17 @@ func (n *node) abandon() {
 	if n.server != nil {
 		n.server.Shutdown(0)
 	}
+	n.leaveOthers()
 	if n.store != nil {
 		n.store.Close(false)
 	}
-	if n.log != nil {
+	switch {
+	case n.log != nil:
 		n.log.Close()
+	case n.wal != nil:
+		n.wal.Close()
 	}
+	n.others.close()
 	if n.dir != nil {
 		n.dir.Close()
 	}

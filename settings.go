@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"sett/commands"
 	"sett/compaction"
 	"sett/config"
 	"sett/replication"
@@ -29,20 +30,40 @@ func (n *node) registerSettings() error {
 	return nil
 }
 
+// follow has a setting take effect whenever it changes; there is nothing that could refuse it.
+func (n *node) follow(name string, set func(config.Value)) {
+	n.cfg.OnChange(name, func(v config.Value) error { set(v); return nil })
+}
+
+// adoptAgreed has this node's settings follow what the nodes of its cluster have agreed on.
+func (n *node) adoptAgreed(fatal func(error)) {
+	commands.Observe(n.store, func(pairs []string, err error) {
+		if err == nil {
+			err = n.cfg.Adopt(pairs)
+		}
+		if err != nil {
+			fatal(err)
+		}
+	})
+}
+
 // registerClients is for what clients may do.
 func (n *node) registerClients() {
 	limit := func(name string, set func(*server.Limits, config.Value)) {
-		n.cfg.OnChange(name, func(v config.Value) error {
-			n.server.SetLimits(func(l *server.Limits) { set(l, v) })
-			return nil
-		})
+		n.follow(name, func(v config.Value) { n.server.SetLimits(func(l *server.Limits) { set(l, v) }) })
 	}
 	limit("timeout", func(l *server.Limits, v config.Value) { l.TimeoutSec = v.Int() })
 	limit("tcp_keepalive", func(l *server.Limits, v config.Value) { l.KeepAliveSec = v.Int() })
 	limit("client_query_buffer_limit", func(l *server.Limits, v config.Value) { l.MaxQueryBytes = int(v.Bytes()) })
 	limit("client_output_buffer_limit", limitOutput)
-	limit("min_replicas_to_write", func(l *server.Limits, v config.Value) { l.MinReplicas = v.Int() })
-	limit("min_replicas_max_lag", func(l *server.Limits, v config.Value) { l.MinReplicasLagSec = v.Int() })
+	agreed := func(name string, set func(*server.Limits, config.Value)) {
+		n.cfg.OnAgreed(name, func(v config.Value) { n.server.SetLimits(func(l *server.Limits) { set(l, v) }) })
+	}
+	agreed("min_replicas_to_write", func(l *server.Limits, v config.Value) { l.MinReplicas = v.Int() })
+	agreed("min_replicas_max_lag", func(l *server.Limits, v config.Value) { l.MinReplicasLagSec = v.Int() })
+	limit("cluster.forward_timeout", func(l *server.Limits, v config.Value) { l.ForwardTimeout = v.Duration() })
+	limit("cluster.client_mode", func(l *server.Limits, v config.Value) { l.Moved = v.String() == "moved" })
+	limit("cluster.read", func(l *server.Limits, v config.Value) { l.Linearizable = v.String() == "linearizable" })
 	n.cfg.OnChange("maxclients", func(v config.Value) error {
 		possible, err := raiseFileLimit(v.Int(), n.logger)
 		if err == nil && possible < v.Int() {
@@ -55,10 +76,9 @@ func (n *node) registerClients() {
 		n.server.SetLimits(func(l *server.Limits) { l.MaxClients = v.Int() })
 		return nil
 	})
-	n.cfg.OnChange("proto_max_bulk_len", func(v config.Value) error {
+	n.cfg.OnAgreed("proto_max_bulk_len", func(v config.Value) {
 		n.server.SetLimits(func(l *server.Limits) { l.MaxBulkBytes = int(v.Bytes()) })
 		n.data.SetMaxBulk(int(v.Bytes()))
-		return nil
 	})
 }
 
@@ -131,15 +151,9 @@ func (n *node) move(bind []string, port int) error {
 
 // registerObservation is for what is logged and measured.
 func (n *node) registerObservation() {
-	n.cfg.OnChange("loglevel", func(v config.Value) error {
-		n.logs.setLevel(v.String())
-		return nil
-	})
+	n.follow("loglevel", func(v config.Value) { n.logs.setLevel(v.String()) })
 	observe := func(name string, set func(*server.Observation, config.Value)) {
-		n.cfg.OnChange(name, func(v config.Value) error {
-			n.server.SetObservation(func(o *server.Observation) { set(o, v) })
-			return nil
-		})
+		n.follow(name, func(v config.Value) { n.server.SetObservation(func(o *server.Observation) { set(o, v) }) })
 	}
 	observe("slowlog_log_slower_than", func(o *server.Observation, v config.Value) { o.SlowerThanUs = int64(v.Int()) })
 	observe("slowlog_max_len", func(o *server.Observation, v config.Value) { o.SlowlogMaxLen = int64(v.Int()) })
@@ -152,7 +166,6 @@ func (n *node) registerObservation() {
 func (n *node) registerData() {
 	for name, set := range map[string]func(config.Value){
 		"maxmemory":                   func(v config.Value) { n.data.SetMaxMemory(v.Bytes()) },
-		"max_disk":                    func(v config.Value) { n.data.SetMaxDisk(v.Bytes()) },
 		"maxmemory_policy":            func(v config.Value) { n.data.SetPolicy(v.String()) },
 		"maxmemory_samples":           func(v config.Value) { n.data.SetSamples(v.Int()) },
 		"maxmemory_eviction_tenacity": func(v config.Value) { n.data.SetTenacity(v.Int()) },
@@ -168,23 +181,22 @@ func (n *node) registerData() {
 		"zset_max_listpack_value":   func(v config.Value) { n.data.Encodings().ZSetBytes.Store(v.Bytes()) },
 	} {
 		set(n.cfg.Value(name))
-		n.cfg.OnChange(name, func(v config.Value) error { set(v); return nil })
+		n.cfg.OnAgreed(name, set)
 	}
+	n.data.SetMaxDisk(n.cfg.Bytes("max_disk"))
+	n.follow("max_disk", func(v config.Value) { n.data.SetMaxDisk(v.Bytes()) })
 	n.cfg.OnChange("appendfsync", func(v config.Value) error {
 		level, err := replication.ParseFsync(v.String())
 		if err != nil {
 			return err
 		}
-		return n.solo.SetFsync(level)
+		return n.log.SetFsync(level)
 	})
-	n.cfg.OnChange("scrub_interval", func(v config.Value) error {
-		n.keeper.SetScrubInterval(v.Duration())
-		return nil
-	})
-	n.cfg.OnChange("disk_reserve", func(v config.Value) error {
-		n.store.SetDiskReserve(v.Bytes())
-		return nil
-	})
+	n.follow("scrub_interval", func(v config.Value) { n.keeper.SetScrubInterval(v.Duration()) })
+	n.follow("cluster.copy_rate", func(v config.Value) { n.store.SetCopyRate(v.Bytes()) })
+	n.keepLog.Store(n.cfg.Bytes("log.keep_bytes"))
+	n.follow("log.keep_bytes", func(v config.Value) { n.keepLog.Store(v.Bytes()) })
+	n.follow("disk_reserve", func(v config.Value) { n.store.SetDiskReserve(v.Bytes()) })
 }
 
 // registerShutdown is for the signals that end the process.

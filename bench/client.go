@@ -3,7 +3,7 @@ package main
 import (
 	"bufio"
 	"errors"
-	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -92,6 +92,29 @@ func (c *client) reply() (line []byte, err error) {
 	return line, err
 }
 
+// text runs one command and returns its reply, a string.
+func (c *client) text(words ...string) (string, error) {
+	args := make([][]byte, len(words))
+	for i, w := range words {
+		args[i] = []byte(w)
+	}
+	c.add(args...)
+	if _, err := c.conn.Write(c.out); err != nil {
+		return "", err
+	}
+	c.out, c.sent = c.out[:0], 0
+	head, err := c.r.ReadString('\n')
+	switch {
+	case err != nil:
+		return "", err
+	case head[0] != '$':
+		return "", errors.New(strings.TrimSpace(head))
+	}
+	b := make([]byte, max(0, number([]byte(head[1:])))+2)
+	_, err = io.ReadFull(c.r, b)
+	return string(b), err
+}
+
 // number reads the digits of a line; it is -1 for what is none.
 func number(line []byte) (n int) {
 	if line[0] == '-' {
@@ -113,21 +136,12 @@ func info(addr, section string) (map[string]string, error) {
 		return nil, err
 	}
 	defer c.close()
-	fmt.Fprintf(c.conn, "INFO %s\r\n", section)
-	head, err := c.r.ReadString('\n')
+	text, err := c.text("INFO", section)
 	if err != nil {
 		return nil, err
 	}
-	if head[0] != '$' {
-		return nil, errors.New(strings.TrimSpace(head))
-	}
-	fields, length := make(map[string]string), number([]byte(head[1:]))
-	for length > 0 {
-		line, err := c.r.ReadString('\n')
-		if err != nil {
-			return nil, err
-		}
-		length -= len(line)
+	fields := make(map[string]string)
+	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			fields[name] = value
 		}

@@ -9,6 +9,9 @@
 //	large    one string of 512 MiB: time, memory and log bytes of each command, and what other clients notice of slow ones
 //	bits     SETBITs at random places of one long string, against several running servers in turn
 //	conns    thousands of connections to running servers: memory of an idle one, throughput of the active ones, what others notice
+//	cluster  three setts that form a cluster beside one Redis: rates and their ratios, processor time of the leader and of a follower
+//	failover kills the leader of a cluster again and again: how long until another node takes a write
+//	catchup  has one of three nodes come back after many writes: how long it takes, what clients and memory notice
 //	profile  what the server spends its time on, for the compiler
 //
 // Figures go to bench/out/<name>.json, too.
@@ -34,6 +37,7 @@ func main() {
 	runtime.LockOSThread() // the processes that are started end with the thread that started them
 	tidying := map[string]func(context.Context, []string) error{
 		"compare": compare, "load": load, "collections": collections, "space": space, "cache": cache, "profile": profile,
+		"cluster": clusterCommand, "failover": failover, "catchup": catchup,
 	}
 	plain := map[string]func([]string) error{"large": large, "bits": bits, "conns": conns}
 	name, args := "", []string(nil)
@@ -49,7 +53,7 @@ func main() {
 	case plain[name] != nil:
 		err = plain[name](args)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|collections|space|cache|large|bits|conns|profile [flags]")
+		fmt.Fprintln(os.Stderr, "usage: go run ./bench compare|load|collections|space|cache|large|bits|conns|cluster|failover|catchup|profile [flags]")
 		os.Exit(2)
 	}
 	if err != nil {

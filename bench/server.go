@@ -36,11 +36,15 @@ func running(addr string) (*server, error) {
 
 // startSett starts a sett in a directory; sets are settings as --set takes them.
 func startSett(ctx context.Context, name, binary, dir string, port int, sets ...string) (*server, error) {
+	return start(ctx, name, dir, port, binary, settArgs(dir, port, sets)...)
+}
+
+func settArgs(dir string, port int, sets []string) []string {
 	args := []string{"--set", fmt.Sprintf("port=%d", port), "--set", "dir=" + dir, "--set", "metrics_listen=", "--set", "enable_debug_command=local"}
 	for _, s := range sets {
 		args = append(args, "--set", s)
 	}
-	return start(ctx, name, dir, port, binary, args...)
+	return args
 }
 
 // startRedis starts a Redis with the append-only file. It never rewrites that by itself: its child would take one of the machine's cores.
@@ -50,6 +54,29 @@ func startRedis(ctx context.Context, name, dir string, port int, fsync string) (
 }
 
 func start(ctx context.Context, name, dir string, port int, binary string, args ...string) (*server, error) {
+	s, err := launch(ctx, name, dir, port, binary, args...)
+	if err == nil {
+		err = s.await(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// await waits until a server serves; one that does not is ended.
+func (s *server) await(ctx context.Context) error {
+	err := s.untilReady(ctx)
+	if err == nil {
+		return nil
+	}
+	said, _ := os.ReadFile(s.dir + ".out")
+	s.stop(os.Kill)
+	return fmt.Errorf("%s does not start: %w\n%s", s.name, err, said)
+}
+
+// launch starts a process and does not wait until it serves.
+func launch(ctx context.Context, name, dir string, port int, binary string, args ...string) (*server, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -69,11 +96,6 @@ func start(ctx context.Context, name, dir string, port int, binary string, args 
 		process: cmd.Process, ended: make(chan struct{}),
 	}
 	go func() { s.err = cmd.Wait(); close(s.ended) }()
-	if err := s.untilReady(ctx); err != nil {
-		said, _ := os.ReadFile(log.Name())
-		s.stop(os.Kill)
-		return nil, fmt.Errorf("%s does not start: %w\n%s", name, err, said)
-	}
 	return s, nil
 }
 

@@ -158,7 +158,8 @@ func (v *values) collectMeanwhile() error {
 	return nil
 }
 
-// Of the push service: messages come to devices, most are received soon, and what is not dies.
+// Of the push service: messages come to devices and most are received soon. What is not dies with its device, some time after the first of them, so that
+// as much dies as comes long before the size is judged.
 const (
 	pushRate     = 5000 // messages a second
 	pushBytes    = 250
@@ -168,7 +169,7 @@ const (
 // pushService has messages come and go at a steady rate, and follows the size of the data directory.
 func (b *spaceBench) pushService(ctx context.Context, s *scene) error {
 	whole := b.lasting(time.Hour)
-	p := &push{devices: b.of(500_000), lives: max(5*time.Second, whole/12)}
+	p := &push{devices: b.of(500_000), lives: max(time.Second, whole/6)}
 	end := time.Now().Add(whole)
 	f, err := s.foreground(ctx, b.of(100_000))
 	if err != nil {
@@ -201,23 +202,37 @@ func (b *spaceBench) pushService(ctx context.Context, s *scene) error {
 	return os.WriteFile(b.picture, []byte(picture.svg()), 0o644)
 }
 
-// addFlatness tells how far the size strays from its middle, once as much dies as comes.
+// addFlatness tells how far the size strays from its middle, once as much dies as comes. Between two compactions it rises, so the means of tenths of that
+// time are compared; how far single moments are off is told as well.
 func (s *scene) addFlatness(curve []point) {
-	var steady []float64
+	var moments, tenths []float64
 	for _, p := range curve[len(curve)/3:] {
-		steady = append(steady, p.y)
+		moments = append(moments, p.y)
 	}
-	if len(steady) == 0 {
-		return
+	for i := range 10 {
+		tenth, sum := moments[i*len(moments)/10:(i+1)*len(moments)/10], 0.0
+		if len(tenth) == 0 {
+			return
+		}
+		for _, y := range tenth {
+			sum += y
+		}
+		tenths = append(tenths, sum/float64(len(tenth)))
 	}
-	middle := median(steady)
-	s.add("size_median_mib", middle, "MiB")
-	s.limit("size_stray_percent", 100*max(slices.Max(steady)/middle-1, 1-slices.Min(steady)/middle), 10, "%")
+	s.add("size_mean_mib", median(tenths), "MiB")
+	s.add("size_sway_percent", strayPercent(moments), "%")
+	s.limit("size_stray_percent", strayPercent(tenths), 10, "%")
+}
+
+// strayPercent is how far the farthest of some figures is from the middle one.
+func strayPercent(figures []float64) float64 {
+	middle := median(figures)
+	return 100 * max(slices.Max(figures)/middle-1, 1-slices.Min(figures)/middle)
 }
 
 type push struct {
 	devices  uint64
-	lives    time.Duration // of a device without new messages
+	lives    time.Duration // of a device, from the first message on that is not received
 	next     uint64        // message
 	received uint64
 }
@@ -243,7 +258,7 @@ func (p *push) run(ctx context.Context, addr string) error {
 			device, field := p.message(p.next)
 			fill(payload, p.next)
 			c.add([]byte("HSET"), device, field, payload)
-			c.add([]byte("PEXPIRE"), device, lives)
+			c.add([]byte("PEXPIRE"), device, lives, []byte("NX"))
 			if p.next >= pushRate && rand.Float64() < pushReceived {
 				device, field := p.message(p.next - pushRate)
 				c.add([]byte("HGETALL"), device)

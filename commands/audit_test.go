@@ -51,7 +51,7 @@ func (h *house) audit() {
 	var metas []types.Meta
 	for space := range spaces {
 		var want storage.Tally
-		rows := map[string]bool{}
+		rows := map[string]string{}
 		each(types.AppendMetaPlace(nil, space, types.Place{}), types.AppendMetaEnd(nil, space), func(key, value []byte) {
 			m, err := types.DecodeMeta(key, value)
 			if err != nil {
@@ -65,11 +65,15 @@ func (h *house) audit() {
 			want.Bytes += int64(len(name)) + m.ValueBytes()
 			if m.ExpireAtMs != 0 {
 				want.Expires++
-				rows[string(ttl.AppendRow(nil, space, m.ExpireAtMs, ttl.KindKey, key[5:]))] = true
+				size := int64(ttl.NotLight)
+				if value, inline := m.Inline(); inline && m.Type == types.String && m.InKey() {
+					size = int64(len(name) + len(value))
+				}
+				rows[string(ttl.AppendRow(nil, space, m.ExpireAtMs, ttl.KindKey, key[5:]))] = string(ttl.AppendRowValue(nil, size))
 			}
 			if at := m.FieldsExpireAtMs(); at != 0 {
 				want.Mortal++
-				rows[string(ttl.AppendRow(nil, space, at, ttl.KindFields, key[5:]))] = true
+				rows[string(ttl.AppendRow(nil, space, at, ttl.KindFields, key[5:]))] = string(ttl.AppendRowValue(nil, ttl.NotLight))
 			}
 			m.Payload = bytes.Clone(m.Payload)
 			metas = append(metas, m)
@@ -78,9 +82,9 @@ func (h *house) audit() {
 			h.t.Errorf("keyspace %d: counters %+v, want %+v", space, got, want)
 		}
 		lower := ttl.AppendRow(nil, space, 0, ttl.KindKey, nil)
-		each(lower[:5], binary.BigEndian.AppendUint32([]byte{'x'}, space+1), func(key, _ []byte) {
-			if !rows[string(key)] {
-				h.t.Errorf("expiry row %q belongs to no key", key)
+		each(lower[:5], binary.BigEndian.AppendUint32([]byte{'x'}, space+1), func(key, value []byte) {
+			if want := rows[string(key)]; want != string(value) {
+				h.t.Errorf("expiry row %q is %q, want %q (nothing: it belongs to no key)", key, value, want)
 			}
 			delete(rows, string(key))
 		})

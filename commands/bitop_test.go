@@ -11,6 +11,9 @@ import (
 
 // TestBitOpOfLongStrings: a result that is made without the lock is that of one moment, and nothing of what was staged for it stays.
 func TestBitOpOfLongStrings(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine: nothing for the race detector")
+	}
 	h := newHouse(t, Options{MaxBulk: 512 << 20})
 	c := h.client()
 	d := longDice{dice{rand.New(rand.NewPCG(3, 3))}}

@@ -3,7 +3,6 @@ package commands
 import (
 	"bytes"
 	"cmp"
-	"time"
 
 	"sett/resp"
 	"sett/storage"
@@ -142,16 +141,15 @@ type Update struct {
 	scores  []float64    // scratch of ZADD
 	members [][]byte     // the same
 
-	mayPark      bool      // it is a command of its own, whose client can wait
-	waiter       *Waiter   // what it waits as
-	serving      bool      // it runs for a client that waits
-	foundNothing bool      // … and goes on waiting
-	derive       *derived  // of a row that derives, if it is a batch of its own
-	before       int       // the ledger's Changes when the row began
-	swept        int       // of expiry rows: how many are done with
-	sweptFrom    time.Time // … when the last round of that began
-	evict        eviction  // what the evictor asks for, and what came of it
-	remap        remap     // what the batch did to the databases themselves
+	mayPark      bool     // it is a command of its own, whose client can wait
+	waiter       *Waiter  // what it waits as
+	serving      bool     // it runs for a client that waits
+	foundNothing bool     // … and goes on waiting
+	derive       *derived // of a row that derives, if it is a batch of its own
+	before       int      // the ledger's Changes when the row began
+	sweeping     sweeping // what the sweeper asks for
+	evict        eviction // what the evictor asks for, and what came of it
+	remap        remap    // what the batch did to the databases themselves
 }
 
 // Random is the next number of this call's sequence, which is the same in every round.

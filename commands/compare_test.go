@@ -101,6 +101,9 @@ func sendCommand(t *testing.T, conn net.Conn, args []string) {
 
 // TestPlainStringsAreRedis compares the model of TestPagedStrings with a Redis that is installed.
 func TestPlainStringsAreRedis(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine: nothing for the race detector")
+	}
 	conn := startRedis(t)
 	replies := bufio.NewReader(conn)
 	if *seed == 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +52,11 @@ type DataSet struct {
 	lcs          atomic.Int64 // bytes of the tables that LCS works on
 	hllSparseMax atomic.Int64 // hll_sparse_max_bytes
 	encodings    Encodings
+	sweeps       Call // Sweep's
 }
+
+// Rekey sets the encoder of keys, where it is not known before the node has found its cluster. Nobody uses the data set yet.
+func (d *DataSet) Rekey(keys types.Keys) { d.keys = keys }
 
 // Stats are counted since the data set was made.
 type Stats struct {
@@ -86,6 +91,8 @@ type Call struct {
 	Parked *Waiter // the command waits, and has no reply yet
 	Seen   uint64  // the reply may leave once this position is committed
 	Wrote  bool    // the call is part of the log
+
+	Refused bool // nothing happened, because this node does not evaluate; the reply says so
 
 	d      *DataSet
 	now    int64
@@ -271,7 +278,7 @@ func (d *DataSet) begin(c *Call) {
 	c.now = d.clock.Now()
 	c.seed = mix(d.seed.Add(0x9e3779b97f4a7c15))
 	c.start, c.proto = c.W.Len(), c.W.Proto
-	c.Seen, c.Wrote, c.Parked = 0, false, nil
+	c.Seen, c.Wrote, c.Parked, c.Refused = 0, false, nil, false
 	c.reader.Hurry(c.Hurried)
 	c.txn.Hurry(c.Hurried)
 	c.update.hits, c.update.misses = 0, 0
@@ -301,7 +308,7 @@ func (d *DataSet) end(c *Call, err error) error {
 		d.count(&u.ledger)
 		return nil
 	}
-	c.Wrote = false
+	c.Wrote, c.Refused = false, errors.Is(err, storage.ErrNotEvaluating)
 	c.W.Truncate(c.start)
 	c.W.Proto = c.proto
 	if ReplyError(c.W, err) {

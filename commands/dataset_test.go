@@ -10,6 +10,7 @@ import (
 
 	"sett/resp"
 	"sett/storage"
+	"sett/types"
 )
 
 func TestDigestIsRedis(t *testing.T) {
@@ -253,6 +254,27 @@ func TestConcurrentClients(t *testing.T) {
 	wg.Wait()
 	h.client().must(bulk(fmt.Sprint(total)), "get", "n")
 	h.sweep()
+	h.audit()
+}
+
+// A change of an element that leaves the meta record as it is touches who watches the key.
+func TestElementsTouchWatches(t *testing.T) {
+	h := newHouse(t, Options{Values: types.Options{PackedMaxEntries: 4}})
+	c, other := h.client(), h.client()
+	for i := range 20 {
+		c.do("hset", "h", fmt.Sprint(i), "old")
+		c.do("rpush", "l", "old")
+	}
+	for _, change := range [][]string{{"hset", "h", "7", "new"}, {"lset", "l", "7", "new"}} {
+		c.must(ok, "watch", change[1])
+		other.do(change...)
+		c.must(ok, "multi")
+		c.must("*-1\r\n", "exec")
+	}
+	c.must(bulk("new"), "hget", "h", "7")
+	c.must(bulk("new"), "lindex", "l", "7")
+	h.reopen()
+	c.must(bulk("new"), "hget", "h", "7")
 	h.audit()
 }
 

@@ -88,6 +88,9 @@ func sqrt(x float64) float64 {
 // Every element is drawn as often as any other: of a packed collection, of one in few buckets that are as good as empty, of one that has
 // shrunk, and of one whose names' hashes are neighbours.
 func TestDrawsAreUniform(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many draws of one goroutine: nothing for the race detector")
+	}
 	h := newHouse(t, Options{Values: small, Seed: 1})
 	c := h.client()
 	near := numbered("far", 0, 3)

@@ -29,6 +29,8 @@ const (
 	ErrFirstDB       = Error("ERR invalid first DB index")
 	ErrSecondDB      = Error("ERR invalid second DB index")
 	ErrInvalidCursor = Error("ERR invalid cursor")
+	ErrInvalidSlot   = Error("ERR Invalid slot")
+	ErrSlotOrCount   = Error("ERR Invalid slot or number of keys")
 
 	ErrOverflow          = Error("ERR increment or decrement would overflow")
 	ErrDecrementOverflow = Error("ERR decrement would overflow")

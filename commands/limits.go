@@ -26,8 +26,9 @@ type limits struct {
 	patience  atomic.Int64 // maxmemory_eviction_tenacity: for how long a writer waits, ns
 
 	// What there is: exact when it was counted last, and near to it since. Noted under the data set's lock, counted again by the evictor.
-	used   atomic.Int64 // bytes
-	mortal atomic.Int64 // keys with a time to live
+	used      atomic.Int64 // bytes
+	mortal    atomic.Int64 // keys with a time to live
+	uncounted atomic.Bool  // they were not counted since there is a limit
 
 	evicting atomic.Bool   // there is an evictor, and nothing holds it up
 	waiting  atomic.Int64  // writers that do
@@ -191,7 +192,11 @@ func (l *limits) release() {
 // being behind is no reason, nor is a pause of all clients, which stops it.
 func (d *DataSet) Room() error {
 	l := &d.limits
-	if bound := l.bound(); (bound == 0 || l.used.Load() <= bound) && !l.diskFull.Load() {
+	bound := l.bound()
+	if bound != 0 && l.uncounted.Load() {
+		_, _ = d.recount() // if it fails there is nobody to serve
+	}
+	if (bound == 0 || l.used.Load() <= bound) && !l.diskFull.Load() {
 		return nil
 	}
 	if l.evictable(l.policy.Load()) || d.opts.Hold != nil && d.opts.Hold() {
@@ -200,7 +205,7 @@ func (d *DataSet) Room() error {
 	if _, err := d.recount(); err != nil {
 		return nil // the command itself will say so
 	}
-	bound := l.bound()
+	bound = l.bound()
 	switch {
 	case l.evictable(l.policy.Load()):
 		return nil
@@ -247,6 +252,7 @@ func (r *recountRound) Run() error {
 	// No batch is under way: the lock is held, shared.
 	r.d.limits.used.Store(sum.Bytes)
 	r.d.limits.mortal.Store(sum.Expires)
+	r.d.limits.uncounted.Store(false)
 	return nil
 }
 
@@ -261,7 +267,7 @@ type Limits struct {
 // SetMaxMemory changes how many bytes of data there may be: maxmemory; 0: as many as one likes.
 func (d *DataSet) SetMaxMemory(bytes int64) {
 	d.limits.maxBytes.Store(bytes)
-	_, _ = d.recount() // nothing was counted without a limit; if it fails there is nobody to serve
+	d.limits.uncounted.Store(true) // Room counts: here the lock may be held
 	d.limits.ring()
 }
 

@@ -33,7 +33,7 @@ func renderPage(table *Table, all []syntax) string {
 	var page strings.Builder
 	have, total := 0, 0
 	for _, s := range all {
-		if s.group == "sett" {
+		if s.group == "sett" || s.group == "sentinel" {
 			continue
 		}
 		total++
@@ -49,7 +49,7 @@ sett has %d of the %d commands and subcommands of Redis 7.2. What each does and 
 it is not, [differences.md](differences.md) says so. Versions and complexities are those that Redis states. COMMAND DOCS says the same as this page.
 `, have, total)
 	for _, group := range []string{"string", "bitmap", "hyperloglog", "generic", "hash", "list", "set", "sorted-set", "stream", "geo", "pubsub", "transactions",
-		"scripting", "connection", "server", "cluster", "sett"} {
+		"scripting", "connection", "server", "cluster", "sentinel", "sett"} {
 		fmt.Fprintf(&page, "\n## %s%s\n\n", strings.ToUpper(group[:1]), group[1:])
 		renderGroup(&page, table, all, group)
 	}

@@ -98,7 +98,8 @@ func (u *Update) storeDerived(s *storing) error {
 		d.limit = limit
 		set := u.set
 		return d.askDraft(u, s.sources, s.bytes, func(d *derived, draft *Drafting) error {
-			d.result = result{of: s.of, draft: draft, runBytes: set.runBytes, elements: s.elements, sum: s.bytes}
+			runBytes := min(set.runBytes, int(set.store.Budget().BatchMax))
+			d.result = result{of: s.of, draft: draft, runBytes: runBytes, elements: s.elements, sum: s.bytes}
 			err := s.draw(&operands{keys: &set.keys, view: d.view, sources: d.sources}, &d.result)
 			if err == nil {
 				err = d.result.finish(limit)

@@ -8,13 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"sett/storage"
 	"sett/ttl"
+	"sett/types"
 )
 
 func (h *house) sweeper() *ttl.Sweeper {
 	return ttl.NewSweeper(ttl.SweeperOptions{
 		View: h.store.View, Clock: h.set.Clock(), Keyspaces: h.set.ExpiringKeyspaces, Remove: h.set.Sweep,
-		BatchKeys: 10, Interval: time.Millisecond,
+		BatchKeys: 10, LookKeys: 10, Interval: time.Millisecond,
 	})
 }
 
@@ -206,13 +208,13 @@ func TestSweeperTakesTurns(t *testing.T) {
 	h.hands.pass(101)
 	removed, before := 0, -1
 	s := ttl.NewSweeper(ttl.SweeperOptions{
-		View: h.store.View, Clock: h.set.Clock(), Keyspaces: h.set.ExpiringKeyspaces, BatchKeys: 10, Interval: time.Millisecond,
-		Remove: func(rows [][]byte) (int, time.Duration, error) {
-			if row, _ := ttl.DecodeRow(rows[0]); row.Keyspace == h.space(1) {
+		View: h.store.View, Clock: h.set.Clock(), Keyspaces: h.set.ExpiringKeyspaces, BatchKeys: 10, LookKeys: 10, Interval: time.Millisecond,
+		Remove: func(view *storage.View, rows []ttl.Due) (int, time.Duration, error) {
+			if row, _ := ttl.DecodeRow(rows[0].Key); row.Keyspace == h.space(1) {
 				before = removed
 			}
 			removed += len(rows)
-			return h.set.Sweep(rows)
+			return h.set.Sweep(view, rows)
 		},
 	})
 	s.Start()
@@ -234,12 +236,12 @@ func TestSweeperTakesTurnsWithFields(t *testing.T) {
 	batches, before := 0, -1
 	s := ttl.NewSweeper(ttl.SweeperOptions{
 		View: h.store.View, Clock: h.set.Clock(), Keyspaces: h.set.ExpiringKeyspaces, Interval: time.Millisecond,
-		Remove: func(rows [][]byte) (int, time.Duration, error) {
-			if row, _ := ttl.DecodeRow(rows[0]); row.Keyspace == h.space(1) {
+		Remove: func(view *storage.View, rows []ttl.Due) (int, time.Duration, error) {
+			if row, _ := ttl.DecodeRow(rows[0].Key); row.Keyspace == h.space(1) {
 				before = batches
 			}
 			batches++
-			return h.set.Sweep(rows)
+			return h.set.Sweep(view, rows)
 		},
 	})
 	s.Start()
@@ -354,7 +356,7 @@ func TestSweepIsBounded(t *testing.T) {
 	h.hands.pass(200)
 	rows := h.rows()
 	for n, want := range []struct{ done, large int }{{0, sweptFieldsMax + 1}, {1, 1}, {2, 1}} {
-		done, _, err := h.set.Sweep(rows)
+		done, _, err := h.set.Sweep(nil, rows)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -367,20 +369,94 @@ func TestSweepIsBounded(t *testing.T) {
 }
 
 // rows are the expiry rows of database 0, the one of the largest hash first.
-func (h *house) rows() (rows [][]byte) {
-	v, err := h.store.View()
-	if err != nil {
-		h.t.Fatal(err)
-	}
+func (h *house) rows() (rows []ttl.Due) {
+	v := h.view()
 	defer v.Close()
 	lower := ttl.AppendRow(nil, 0, 0, ttl.KindKey, nil)[:5]
 	it := v.Iterate(lower, ttl.AppendRow(nil, 1, 0, ttl.KindKey, nil)[:5])
 	defer it.Close()
 	for it.Next() {
-		rows = append(rows, bytes.Clone(it.Key()))
+		rows = append(rows, ttl.Due{Key: bytes.Clone(it.Key()), Value: bytes.Clone(it.Value())})
 	}
-	slices.SortFunc(rows, func(a, b []byte) int { return bytes.Compare(a[len(a)-5:], b[len(b)-5:]) })
+	slices.SortFunc(rows, func(a, b ttl.Due) int { return bytes.Compare(a.Key[len(a.Key)-5:], b.Key[len(b.Key)-5:]) })
 	return rows
+}
+
+func (h *house) view() *storage.View {
+	v, err := h.store.View()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return v
+}
+
+// A string that owns nothing goes without being read, wherever it lies, and if what its row says is still so.
+func TestSweepOfLightKeysReadsNothing(t *testing.T) {
+	h := newHouse(t, Options{Values: types.Options{PackedMaxBytes: 100}})
+	c := h.client()
+	for i := range 100 {
+		c.must(ok, "set", fmt.Sprint("k", i), "value", "px", "100")
+	}
+	changes := [][]string{
+		{"set", "k0", "lives"}, {"persist", "k1"}, {"pexpire", "k2", "1000"}, {"append", "k3", "longer"}, {"del", "k4"}, {"set", "k5", "other", "keepttl"},
+		{"setrange", "k6", "200", "paged"}, {"rename", "k7", "moved"}, {"move", "k8", "1"}, {"copy", "k9", "copied"}, {"incr", "k10"},
+		{"set", "k11", strings.Repeat("x", 20_000), "keepttl"}, {"getex", "k12", "persist"}, {"set", "k13", "again", "px", "100"},
+	}
+	if err := h.store.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	h.store.DropCache()
+	for i := range 7 {
+		c.do(changes[i]...) // in the index before the sweeper looks
+	}
+	h.hands.pass(50)
+	view := h.view()
+	defer view.Close()
+	rows := h.rows()
+	for _, change := range changes[7:] {
+		c.do(change...) // and behind it
+	}
+	h.hands.pass(51)
+	fetched := h.store.Stats().Fetched.Load()
+	if done, _, err := h.set.Sweep(view, rows); done != len(rows) || err != nil {
+		t.Fatalf("done with %d of %d rows, error %v", done, len(rows), err)
+	}
+	if n := h.store.Stats().Fetched.Load() - fetched; n > 20 {
+		t.Errorf("%d records were read", n)
+	}
+	c.must(num(3+4), "dbsize") // lives, persisted, dies later; moved, copied, persisted, set again
+	h.audit()
+	h.hands.pass(2000)
+	h.sweep()
+	c.must(num(3), "dbsize")
+	c.must(ok, "select", "1")
+	c.must(num(0), "dbsize")
+	h.audit()
+}
+
+// What was written since the sweeper looked may be in Badger by now: then the records are read.
+func TestSweepAfterAFlush(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := h.client()
+	for i := range 10 {
+		c.must(ok, "set", fmt.Sprint("k", i), "value", "px", "100")
+	}
+	h.hands.pass(50)
+	view := h.view()
+	defer view.Close()
+	rows := h.rows()
+	c.must(num(1), "persist", "k3")
+	c.must(ok, "set", "k4", "of another length", "keepttl")
+	if err := h.store.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	h.store.DropCache()
+	h.hands.pass(51)
+	if done, _, err := h.set.Sweep(view, rows); done != len(rows) || err != nil {
+		t.Fatalf("done with %d of %d rows, error %v", done, len(rows), err)
+	}
+	c.must(num(1), "dbsize")
+	h.audit()
 }
 
 // A database may be flushed after its rows were read: what it held is dead, and none of it is written any more.
@@ -390,9 +466,11 @@ func TestSweepOfWhatWasFlushed(t *testing.T) {
 	c.mortal("large", 200, "100")
 	c.must(ok, "set", "key", "v", "px", "100")
 	h.hands.pass(200)
+	view := h.view()
+	defer view.Close()
 	rows := h.rows()
 	c.must(ok, "flushall")
-	if done, _, err := h.set.Sweep(rows); done != len(rows) || err != nil {
+	if done, _, err := h.set.Sweep(view, rows); done != len(rows) || err != nil {
 		t.Errorf("the sweep is done with %d of %d rows, error %v", done, len(rows), err)
 	}
 	if n := h.set.Stats().ExpiredFields.Load(); n != 0 || len(h.rows()) > 0 {

@@ -14,14 +14,14 @@ type Table struct {
 }
 
 // maxNameBytes is longer than any command's name.
-const maxNameBytes = 32
+const maxNameBytes = 40
 
 // NewTable builds the table from the rows of all families.
 func NewTable() *Table {
 	t := &Table{byName: make(map[string]*Row)}
 	for _, family := range [][]*Row{
 		stringRows(), listRows(), hashRows(), hashExpireRows(), blockingRows(), setRows(), zsetRows(), geoRows(), bitmapRows(), hyperLogLogRows(), genericRows(), sortRows(), expireRows(), keyspaceRows(), connectionRows(), transactionRows(), serverRows(),
-		replicationRows(), clusterRows(), observeRows(), settRows(),
+		replicationRows(), clusterRows(), sentinelRows(), observeRows(), settRows(),
 	} {
 		for _, row := range family {
 			row.complete()

@@ -331,3 +331,19 @@ func (k *Keeper) Reload() error {
 	defer k.job.Unlock()
 	return k.opts.Store.Reload()
 }
+
+// Replace switches the store to a copy of another node's data, with no job on Badger under way, and forgets what it knew of the old ones: what was dead
+// in them may live in the new.
+func (k *Keeper) Replace(copied *storage.Import) error {
+	defer k.interrupt()()
+	k.job.Lock()
+	defer k.job.Unlock()
+	if err := k.opts.Store.Replace(copied); err != nil {
+		return err
+	}
+	k.cleared, k.bequeathed = make(map[string]uint64), make(map[string]uint64)
+	k.unsettled, k.survey, k.next = true, survey{}, time.Time{}
+	k.stats.BlobBytes.Store(-1)
+	k.stats.DeadWaiting.Store(0)
+	return nil
+}

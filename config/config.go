@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,11 +18,15 @@ type Config struct {
 	tables map[string]string // of the file, to their titles; does not change
 	file   string            // absolute, or ""; does not change
 
+	given map[*Key]Value  // what was loaded; does not change
+	where map[*Key]string // what was not left to its default: the place where it was given; does not change
+
 	setting sync.Mutex // one Set or Rewrite at a time; hooks run under it, and without mu
 
 	mu     sync.RWMutex
-	values map[*Key]Value             // guarded by mu; written under setting as well
+	values map[*Key]Value             // guarded by mu
 	hooks  map[*Key]func(Value) error // guarded by mu
+	heard  map[*Key]func(Value)       // … of those that were registered with OnAgreed; guarded by mu
 	groups map[*Key]*group            // guarded by mu
 	asked  sync.Map                   // *Key: Value was called for it
 }
@@ -63,13 +68,14 @@ func Load(file string, sets []string) (*Config, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
+	c.given, c.where = maps.Clone(c.values), from
 	return c, nil
 }
 
 // newConfig returns the built-in defaults.
 func newConfig() *Config {
 	c := &Config{byName: map[string]*Key{}, byFile: map[string]*Key{}, tables: map[string]string{},
-		values: map[*Key]Value{}, hooks: map[*Key]func(Value) error{}, groups: map[*Key]*group{}}
+		values: map[*Key]Value{}, hooks: map[*Key]func(Value) error{}, heard: map[*Key]func(Value){}, groups: map[*Key]*group{}}
 	for _, g := range Table() {
 		if g.Table != "" {
 			c.tables[g.Table] = g.Title
@@ -172,9 +178,12 @@ func (c *Config) IsDefault(name string) bool { return c.Value(name).text == c.ke
 
 // OnChange has apply called with a new value before CONFIG SET stores it. Its error refuses the change and is what the
 // client reads. A live key that works can only be set once somebody has registered for it. When several keys are set
-// together and a later one is refused, apply is called again with the old value.
+// together and a later one is refused, apply is called again with the old value. What nodes agree on has OnAgreed instead.
 func (c *Config) OnChange(name string, apply func(Value) error) {
 	k := c.key(name)
+	if k.Agreed {
+		panic("config: nodes agree on " + name + ", which none of them can refuse")
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hooks[k] = apply

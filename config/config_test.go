@@ -82,6 +82,9 @@ func TestTable(t *testing.T) {
 			if (k.derive == nil) != (k.Rule == "") {
 				t.Errorf("%s: a derived default and its rule go together", k.Name)
 			}
+			if k.Agreed && (k.Change != Live || k.derive != nil || k.Meaning == Refused) {
+				t.Errorf("%s: nodes agree on what each of them can set, and not by its memory", k.Name)
+			}
 			if numeric := k.Kind == Int || k.Kind == Bytes || k.Kind == Duration; numeric && k.Min >= k.Max {
 				t.Errorf("%s: from %d to %d", k.Name, k.Min, k.Max)
 			}
@@ -146,7 +149,7 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		{file: "[storage]\nflush_intervall = '1s'", want: "sett.toml:2: there is no setting storage.flush_intervall; did you mean storage.flush_interval?"},
 		{file: "[log]\nport = 3", want: "sett.toml:2: there is no setting log.port; did you mean port at the top level, before the first [table]?"},
 		{file: "xyzzy = 3", want: "sett.toml:1: there is no setting xyzzy"},
-		{file: "[raft]\nlog = 'x'\nmore = 1", want: "sett.toml:1: there is no table [raft]; there are [compaction], [log], [storage], [ttl]"},
+		{file: "[rafts]\nlog = 'x'\nmore = 1", want: "sett.toml:1: there is no table [rafts]; there are [cluster], [compaction], [log], [raft], [storage], [ttl]"},
 		{file: "[[storage]]\nflush_interval = '1s'", want: "sett.toml:1: [[storage]]: write [storage]"},
 		{file: "storage = {flush_interval = '1s'}", want: "sett.toml:1: storage is a table: write [storage] on a line of its own, and its keys below"},
 		{file: "port = 99999", want: `sett.toml:1: port: "99999" is not possible; it takes a whole number from 0 to 65535`},
@@ -335,7 +338,7 @@ func TestConcurrentUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.OnChange("maxclients", func(v Value) error { _ = c.Int("maxclients"); return nil })
-	c.OnChange("maxmemory", func(Value) error { return nil })
+	c.OnAgreed("maxmemory", func(Value) {})
 	var all sync.WaitGroup
 	for i := range 4 {
 		all.Go(func() {

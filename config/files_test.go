@@ -135,7 +135,10 @@ func unitWords(k *Key) string {
 }
 
 func changeWords(k *Key) string {
-	if k.Change == Live {
+	switch {
+	case k.Agreed:
+		return "Live; CONFIG SET sets it on all nodes of a cluster"
+	case k.Change == Live:
 		return "Live"
 	}
 	return "Read at the start"
@@ -190,6 +193,8 @@ Generated from the table in ` + "`config/`" + `: ` + "`make docs`" + `.
   **Durations** are ` + "`200ms`, `1s`, `5m`" + `. In the file both are strings: ` + "`\"64MiB\"`, `\"1s\"`" + `. ` + "`auto`" + ` is computed as the table says.
 * **Live** settings can be changed by CONFIG SET while the server runs. For the others CONFIG SET accepts the value they have, and refuses any other
   with ` + "`can't set immutable config`" + `. CONFIG SET with several settings changes all of them or none.
+* **On all nodes**: what decides what commands do to data, or answer. In a cluster CONFIG SET of these, at any node, sets them on all, for good:
+  [cluster.md](cluster.md#settings). On a server that is alone they are like all others that are live.
 * **CONFIG REWRITE** writes the running values into the file: a value that differs is replaced where it stands, one that the file does not have is added,
   comments and order stay. It never writes a file that would not load to the same values.
 * **Mistakes** — an unknown key, a wrong type, a value out of range — end the start with exit code 2 and a line for each: file, line, key, what is allowed.
@@ -213,7 +218,10 @@ func renderPage() string {
 		for i := range g.Keys {
 			k := &g.Keys[i]
 			live := ""
-			if k.Change == Live {
+			switch {
+			case k.Agreed:
+				live = "on all nodes"
+			case k.Change == Live:
 				live = "yes"
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", codeNames(k, "TOML"), defaultWords(k), unitWords(k), k.Allowed(), live, k.Effect)
@@ -239,7 +247,10 @@ func renderPage() string {
 			fmt.Fprintf(&b, "\n### %s\n\n%s\n\n| parameter | default | |\n|---|---|---|\n", title, g.About)
 		}
 		when := ""
-		if k.Change != Live {
+		switch {
+		case k.Agreed:
+			when = "on all nodes"
+		case k.Change != Live:
 			when = "at the start"
 		}
 		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", codeNames(k, ""), quote(k.Default), when)

@@ -20,6 +20,7 @@ type Key struct {
 	Change  Change
 	Meaning Meaning
 	Hidden  bool   // shown by CONFIG GET only under its full name
+	Agreed  bool   // it decides what commands do to data, or answer: in a cluster all nodes have the same (agreed.go)
 	Effect  string // what it does; of Refused keys: why it is refused
 	Rule    string // of a derived default: how it is computed, for people
 

@@ -63,7 +63,7 @@ func connections() []Key {
 		num("socket-mark-id", "0", 0, math.MaxUint32).fixed(),
 		{Name: "maxmemory-clients", Kind: Percent, Default: "0", Min: -100, Max: math.MaxInt64},
 		num("tracking-table-max-keys", "1000000", 0, math.MaxInt64),
-		str("notify-keyspace-events", "").refined(refineEvents),
+		str("notify-keyspace-events", "").refined(refineEvents).agreed(),
 		num("busy-reply-threshold", "5000", 0, math.MaxInt64).alias("lua-time-limit"),
 	}
 }
@@ -114,12 +114,12 @@ func memory() []Key {
 
 func encodings() []Key {
 	return []Key{
-		num("list-max-listpack-size", "-2", math.MinInt32, math.MaxInt32).alias("list-max-ziplist-size"),
-		num("list-compress-depth", "0", 0, math.MaxInt32),
-		num("set-max-listpack-entries", "128", 0, math.MaxInt64),
-		num("set-max-listpack-value", "64", 0, math.MaxInt64),
-		mem("stream-node-max-bytes", "4096", 0, math.MaxInt64),
-		num("stream-node-max-entries", "100", 0, math.MaxInt64),
+		num("list-max-listpack-size", "-2", math.MinInt32, math.MaxInt32).alias("list-max-ziplist-size").agreed(),
+		num("list-compress-depth", "0", 0, math.MaxInt32).agreed(),
+		num("set-max-listpack-entries", "128", 0, math.MaxInt64).agreed(),
+		num("set-max-listpack-value", "64", 0, math.MaxInt64).agreed(),
+		mem("stream-node-max-bytes", "4096", 0, math.MaxInt64).agreed(),
+		num("stream-node-max-entries", "100", 0, math.MaxInt64).agreed(),
 	}
 }
 
@@ -237,6 +237,7 @@ func enum(name, value string, choices ...string) Key {
 	return Key{Name: name, Kind: Enum, Default: value, Choices: choices}
 }
 
+func (k Key) agreed() Key           { k.Agreed = true; return k }
 func (k Key) alias(name string) Key { k.Alias = name; return k }
 func (k Key) fixed() Key            { k.Change = Immutable; return k }
 func (k Key) atStart() Key          { k.Change = Start; return k }

@@ -139,10 +139,18 @@ func mustLoad(t *testing.T, sets ...string) *Config {
 	return c
 }
 
+func hook(c *Config, k *Key) {
+	if k.Agreed {
+		c.OnAgreed(k.TOML(), func(Value) {})
+	} else {
+		c.OnChange(k.TOML(), func(Value) error { return nil })
+	}
+}
+
 func hookAll(c *Config) {
 	for _, k := range c.keys {
 		if k.Meaning == Works && k.Change == Live {
-			c.OnChange(k.TOML(), func(Value) error { return nil })
+			hook(c, k)
 		}
 	}
 }

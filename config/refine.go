@@ -267,6 +267,15 @@ func refineReplicaOf(_, text string) (string, error) {
 }
 
 // checkAddress checks an address with a port; an empty one is none.
+func checkAddresses(_, text string) (string, error) {
+	for _, address := range strings.Fields(text) {
+		if _, err := checkAddress("", address); err != nil {
+			return "", err
+		}
+	}
+	return text, nil
+}
+
 func checkAddress(_, text string) (string, error) {
 	if text == "" {
 		return "", nil

@@ -57,15 +57,22 @@ func (c *Config) rewrite() error {
 	if err != nil {
 		return err
 	}
-	edited, err := c.edit(d)
+	edited, err := c.edit(d, c.running())
 	if err != nil {
 		return err
 	}
 	return replaceFile(path, edited)
 }
 
+// running is what the server runs with at the moment: in a cluster others may change it.
+func (c *Config) running() map[*Key]Value {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return maps.Clone(c.values)
+}
+
 // edit returns the document with the values that the server runs with.
-func (c *Config) edit(d *document) ([]byte, error) {
+func (c *Config) edit(d *document, running map[*Key]Value) ([]byte, error) {
 	said := newConfig()
 	from := map[*Key]string{}
 	if problems := said.assign(d, filepath.Base(c.file), from); len(problems) > 0 {
@@ -76,7 +83,7 @@ func (c *Config) edit(d *document) ([]byte, error) {
 	var edits []edit
 	added := map[string][]string{} // by table
 	for i, k := range c.keys {
-		is, was := c.values[k], said.values[said.keys[i]]
+		is, was := running[k], said.values[said.keys[i]]
 		if is.text == was.text && is.auto == was.auto {
 			continue
 		}
@@ -94,11 +101,11 @@ func (c *Config) edit(d *document) ([]byte, error) {
 		edits = append(edits, d.insertion(table, added[table]))
 	}
 	data := d.apply(edits)
-	return data, c.check(data)
+	return data, c.check(data, running)
 }
 
 // check makes sure that a new file would load to what the server runs with.
-func (c *Config) check(data []byte) error {
+func (c *Config) check(data []byte, running map[*Key]Value) error {
 	d, err := parseTOML(data)
 	if err != nil {
 		return fmt.Errorf("the new file would not load: %w", err)
@@ -109,7 +116,7 @@ func (c *Config) check(data []byte) error {
 	}
 	loaded.derive()
 	for i, k := range c.keys {
-		if is := loaded.values[loaded.keys[i]]; is.text != c.values[k].text {
+		if is := loaded.values[loaded.keys[i]]; is.text != running[k].text {
 			return fmt.Errorf("the value of %s cannot be written", k.TOML())
 		}
 	}

@@ -47,27 +47,36 @@ type change struct {
 
 // Set answers CONFIG SET with names and values in turn: all of them, or none and the error that the client reads.
 func (c *Config) Set(pairs []string) error {
-	if len(pairs)%2 != 0 {
-		return errors.New("ERR syntax error")
-	}
 	c.setting.Lock()
 	defer c.setting.Unlock()
+	changes, err := c.read(pairs)
+	if err == nil {
+		err = c.apply(changes)
+	}
+	if err == nil {
+		c.store(changes)
+	}
+	return err
+}
+
+// read checks a CONFIG SET as far as that can be done without asking hooks.
+func (c *Config) read(pairs []string) ([]change, error) {
+	if len(pairs)%2 != 0 {
+		return nil, errors.New("ERR syntax error")
+	}
 	changes, err := c.changes(pairs)
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.parse(changes)
 	}
-	if err := c.parse(changes); err != nil {
-		return err
-	}
-	if err := c.apply(changes); err != nil {
-		return err
-	}
+	return changes, err
+}
+
+func (c *Config) store(changes []change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, ch := range changes {
 		c.values[ch.key] = ch.new
 	}
-	return nil
 }
 
 // changes looks the names up and refuses what cannot be set while the server runs, before any value is looked at.

@@ -34,6 +34,10 @@ func settings() []Group {
 			About: "Recent writes in memory over Badger on disk."},
 		{Title: "Log", Table: "log", Keys: logSettings(),
 			About: "The log is the truth; Badger is its index."},
+		{Title: "A cluster", Table: "cluster", Keys: clusterSettings(),
+			About: "Several nodes that hold the same data; docs/cluster.md. The same file serves all of them. None of this matters as long as cluster.peers is empty."},
+		{Title: "Agreement in a cluster", Table: "raft", Keys: raftSettings(),
+			About: "How the nodes agree on one log."},
 		{Title: "Expiry", Table: "ttl", Keys: ttlSettings(),
 			About: "A key is invisible from the millisecond at which it expires; the sweeper gives its space back."},
 		{Title: "Compaction", Table: "compaction", Keys: compactionSettings(),
@@ -82,7 +86,7 @@ func clientSettings() []Key {
 			Effect: "Time between TCP keepalive probes on client connections that are silent; 0 sends none."},
 		{Name: "databases", Kind: Int, Default: "16", Min: 1, Max: 65536, Unit: "databases", Change: Immutable,
 			Effect: "SELECT takes 0 to this number - 1."},
-		{Name: "proto-max-bulk-len", Kind: Bytes, Default: "512MiB", Min: mib, Max: 512 * mib, Unit: "bytes",
+		{Name: "proto-max-bulk-len", Agreed: true, Kind: Bytes, Default: "512MiB", Min: mib, Max: 512 * mib, Unit: "bytes",
 			Effect: "Longest argument of a command, and longest string that a command may make."},
 		{Name: "client-query-buffer-limit", Kind: Bytes, Default: "auto", Min: mib, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "Longest command with all its arguments; a client that sends more is disconnected.",
@@ -158,43 +162,43 @@ func dataSettings() []Key {
 
 func limitSettings() []Key {
 	return []Key{
-		{Name: "maxmemory", Kind: Bytes, Default: "0", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+		{Name: "maxmemory", Agreed: true, Kind: Bytes, Default: "0", Min: 0, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "How many bytes of data there may be: names and values of all databases, on disk or in memory; 0: no limit. What happens above it " +
 				"maxmemory_policy says."},
 		{Name: "max_disk", Kind: Bytes, Default: "0", Min: 0, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "How large the data directory may become, without the log; 0: no limit. With noeviction, commands that add data get -OOM while it is larger. " +
 				"Else the server finds out how much data fits and evicts down to that; until compactions have given the space back the directory is larger."},
-		{Name: "maxmemory-policy", Kind: Enum, Default: "noeviction", Choices: []string{"volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
+		{Name: "maxmemory-policy", Agreed: true, Kind: Enum, Default: "noeviction", Choices: []string{"volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
 			"allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"},
 			Effect: "Which keys go when there is too much data: of all, or of those with a time to live, the ones used longest ago, the ones used least often, the ones " +
 				"that die first, any. noeviction: none, and commands that add data get -OOM. " +
 				"With one of the lfu policies it is counted how often keys are used, and OBJECT FREQ answers; else OBJECT IDLETIME does."},
-		{Name: "maxmemory-samples", Kind: Int, Default: "5", Min: 1, Max: math.MaxInt32, Unit: "keys",
+		{Name: "maxmemory-samples", Agreed: true, Kind: Int, Default: "5", Min: 1, Max: math.MaxInt32, Unit: "keys",
 			Effect: "Of so many keys one is evicted: more choose better and take longer."},
-		{Name: "maxmemory-eviction-tenacity", Kind: Int, Default: "10", Min: 0, Max: 100, Unit: "steps",
+		{Name: "maxmemory-eviction-tenacity", Agreed: true, Kind: Int, Default: "10", Min: 0, Max: 100, Unit: "steps",
 			Effect: "For how long a command that adds data waits when evictions are behind, after one batch of them: 50 µs a step up to 10, then 15 % more for each; " +
 				"100: until they are not."},
-		{Name: "lfu-log-factor", Kind: Int, Default: "10", Min: 0, Max: math.MaxInt32, Unit: "factor",
+		{Name: "lfu-log-factor", Agreed: true, Kind: Int, Default: "10", Min: 0, Max: math.MaxInt32, Unit: "factor",
 			Effect: "The higher, the more uses it takes until OBJECT FREQ grows by one."},
-		{Name: "lfu-decay-time", Kind: Int, Default: "1", Min: 0, Max: math.MaxInt32, Unit: "minutes",
+		{Name: "lfu-decay-time", Agreed: true, Kind: Int, Default: "1", Min: 0, Max: math.MaxInt32, Unit: "minutes",
 			Effect: "In this time OBJECT FREQ falls by one; 0: never."},
 	}
 }
 
 func keySettings() []Key {
 	return []Key{
-		{Name: "hll-sparse-max-bytes", Kind: Bytes, Default: "3000", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+		{Name: "hll-sparse-max-bytes", Agreed: true, Kind: Bytes, Default: "3000", Min: 0, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "A HyperLogLog that would become longer than this in its sparse encoding becomes dense: 12 KiB."},
-		{Name: "set-max-intset-entries", Kind: Int, Default: "512", Min: 0, Max: math.MaxInt64, Unit: "members",
+		{Name: "set-max-intset-entries", Agreed: true, Kind: Int, Default: "512", Min: 0, Max: math.MaxInt64, Unit: "members",
 			Effect: "OBJECT ENCODING answers intset for a set of integers that never had more members than this, and they are shown in their order; " +
 				"how a set lies on disk is another matter: storage.packed_max_entries."},
-		{Name: "hash-max-listpack-entries", Alias: "hash-max-ziplist-entries", Kind: Int, Default: "512", Min: 0, Max: math.MaxInt64, Unit: "fields",
+		{Name: "hash-max-listpack-entries", Agreed: true, Alias: "hash-max-ziplist-entries", Kind: Int, Default: "512", Min: 0, Max: math.MaxInt64, Unit: "fields",
 			Effect: "OBJECT ENCODING answers listpack for a hash that never had more fields than this, and HSCAN shows it at once."},
-		{Name: "hash-max-listpack-value", Alias: "hash-max-ziplist-value", Kind: Bytes, Default: "64", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+		{Name: "hash-max-listpack-value", Agreed: true, Alias: "hash-max-ziplist-value", Kind: Bytes, Default: "64", Min: 0, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "… and never had a longer field or value than this."},
-		{Name: "zset-max-listpack-entries", Alias: "zset-max-ziplist-entries", Kind: Int, Default: "128", Min: 0, Max: math.MaxInt64, Unit: "members",
+		{Name: "zset-max-listpack-entries", Agreed: true, Alias: "zset-max-ziplist-entries", Kind: Int, Default: "128", Min: 0, Max: math.MaxInt64, Unit: "members",
 			Effect: "OBJECT ENCODING answers listpack for a sorted set that never had more members than this, and ZSCAN shows it at once."},
-		{Name: "zset-max-listpack-value", Alias: "zset-max-ziplist-value", Kind: Bytes, Default: "64", Min: 0, Max: math.MaxInt64, Unit: "bytes",
+		{Name: "zset-max-listpack-value", Agreed: true, Alias: "zset-max-ziplist-value", Kind: Bytes, Default: "64", Min: 0, Max: math.MaxInt64, Unit: "bytes",
 			Effect: "… and never had a longer member than this."},
 	}
 }
@@ -236,6 +240,58 @@ func logSettings() []Key {
 	return []Key{
 		{Name: "log.segment_bytes", Kind: Bytes, Default: "64MiB", Min: mib, Max: gib, Unit: "bytes", Change: Start,
 			Effect: "Size of a file of the log. Files are allocated in advance and removed whole."},
+		{Name: "log.keep_bytes", Kind: Bytes, Default: "1GiB", Min: 16 * mib, Max: tib, Unit: "bytes", Change: Live,
+			Effect: "In a cluster, how much log is kept for a node that is behind or away; one that needs more than that gets a copy of all data instead."},
+	}
+}
+
+func clusterSettings() []Key {
+	return []Key{
+		{Name: "cluster.peers", Kind: List, Default: "", Unit: "addresses", Change: Start,
+			Effect: "host:port of the cluster port of every node, this one's own among them; empty: this node is alone.", refine: checkAddresses},
+		{Name: "cluster.expect", Kind: Int, Default: "3", Min: 1, Max: 9, Unit: "nodes", Change: Start,
+			Effect: "How many nodes must have found each other before a new cluster begins. Never asked again afterwards."},
+		{Name: "cluster.listen", Kind: Text, Default: ":7380", Unit: "address:port", Change: Start,
+			Effect: "Where the other nodes find this one. All that they say to each other goes over this one port.", refine: checkAddress},
+		{Name: "cluster.advertise", Kind: Text, Default: "", Unit: "address:port", Change: Start,
+			Effect: "How the other nodes reach cluster.listen; empty: the one of cluster.peers at which this node meets itself.", refine: checkAddress},
+		{Name: "cluster.name", Kind: Text, Default: "mymaster", Change: Start,
+			Effect: "The name of the master for clients that look for it with SENTINEL; the default is that of Redis' own examples. Alike on all nodes."},
+		{Name: "cluster.secret", Kind: Text, Default: "", Hidden: true, Change: Start,
+			Effect: "What only the nodes of this cluster know: nobody else is listened to on the cluster port. It proves who speaks and hides nothing; for that there is TLS."},
+		{Name: "cluster.tls_cert_file", Kind: Text, Default: "", Unit: "path", Change: Start,
+			Effect: "With the next two: what nodes say to each other is encrypted, and each must show a certificate of the same authority."},
+		{Name: "cluster.tls_key_file", Kind: Text, Default: "", Unit: "path", Change: Start, Effect: "The key of that certificate."},
+		{Name: "cluster.tls_ca_cert_file", Kind: Text, Default: "", Unit: "path", Change: Start, Effect: "The authority."},
+		{Name: "cluster.role", Kind: Enum, Default: "voter", Choices: []string{"voter", "replica"}, Change: Start,
+			Effect: "A voter counts when the cluster decides what is committed; a replica only follows."},
+		{Name: "cluster.client_mode", Kind: Enum, Default: "forward", Choices: []string{"forward", "moved"},
+			Effect: "What a node that does not lead does with a command: have the leader run it, or send the client there with -MOVED."},
+		{Name: "cluster.forward_timeout", Kind: Duration, Default: "5s", Min: int64(10 * time.Millisecond), Max: int64(10 * time.Minute),
+			Effect: "How long a command waits for a leader before it gets -CLUSTERDOWN."},
+		{Name: "cluster.copy_rate", Kind: Bytes, Default: "32MiB", Min: mib, Max: tib, Unit: "bytes per second",
+			Effect: "How much of its data the leader reads for a copy that another node needs, as long as clients write; otherwise it reads as fast as it can."},
+		{Name: "cluster.read", Kind: Enum, Default: "lease", Choices: []string{"lease", "linearizable"},
+			Effect: "How the leader knows that it still is one when it answers a read: by its lease, which needs clocks that run about equally fast, or by asking " +
+				"a majority each time. A connection chooses for itself with SETT READ."},
+		{Name: "cluster.amnesia_wait", Kind: Duration, Default: "30s", Min: 0, Max: int64(time.Hour), Change: Start,
+			Effect: "Below fsync always, a machine that lost power may have forgotten what it had acknowledged, and does not vote before it has caught up. If all " +
+				"did, there is nobody to catch up with: then they vote after this time."},
+	}
+}
+
+func raftSettings() []Key {
+	return []Key{
+		{Name: "raft.log", Kind: Enum, Default: "wal", Choices: []string{"wal", "boltdb"}, Change: Start,
+			Effect: "Where the log of a cluster's node lies: in sett's own log, or in hashicorp/raft-boltdb. It cannot be changed for a directory that has one."},
+		{Name: "raft.heartbeat", Kind: Duration, Default: "2s", Min: int64(500 * time.Millisecond), Max: int64(time.Minute), Change: Start,
+			Effect: "How long a leader may be silent before another node stands for election; alike on all nodes. That its process has ended is noticed at once, whatever is set here; this is for machines that vanish. Shorter means an election for nothing when a machine is slow."},
+		{Name: "raft.in_flight", Kind: Int, Default: "2", Min: 1, Max: 64, Unit: "entries", Change: Start,
+			Effect: "How many entries are on their way to a majority at once. What is evaluated meanwhile gathers for the next."},
+		{Name: "raft.marker_interval", Kind: Duration, Default: "60s", Min: int64(time.Second), Max: int64(time.Hour), Change: Start,
+			Effect: "How often a node looks whether its log can be cut."},
+		{Name: "raft.disk_stall", Kind: Duration, Default: "10s", Min: int64(time.Second), Max: int64(time.Hour), Change: Start,
+			Effect: "A node whose log takes longer than this to take an entry ends, so that another can lead."},
 	}
 }
 
@@ -244,9 +300,9 @@ func operationSettings() []Key {
 		"the next start. Nothing is lost either way, and now and force change nothing."
 	signals := []string{"default", "save", "nosave", "now", "force"}
 	return []Key{
-		{Name: "min-replicas-to-write", Alias: "min-slaves-to-write", Kind: Int, Default: "0", Min: 0, Max: math.MaxInt32, Unit: "replicas",
+		{Name: "min-replicas-to-write", Agreed: true, Alias: "min-slaves-to-write", Kind: Int, Default: "0", Min: 0, Max: math.MaxInt32, Unit: "replicas",
 			Effect: "Writes get -NOREPLICAS while fewer replicas than this are connected. A server of this version has none."},
-		{Name: "min-replicas-max-lag", Alias: "min-slaves-max-lag", Kind: Int, Default: "10", Min: 0, Max: math.MaxInt32, Unit: "seconds",
+		{Name: "min-replicas-max-lag", Agreed: true, Alias: "min-slaves-max-lag", Kind: Int, Default: "10", Min: 0, Max: math.MaxInt32, Unit: "seconds",
 			Effect: "A replica counts for min_replicas_to_write if it was heard of within this time; 0 turns that setting off."},
 		{Name: "shutdown-on-sigterm", Kind: Flags, Default: "default", Choices: signals, refine: refineShutdown, Effect: onSignal},
 		{Name: "shutdown-on-sigint", Kind: Flags, Default: "default", Choices: signals, refine: refineShutdown, Effect: onSignal},

@@ -11,10 +11,10 @@ import (
 // Check reads the whole log in dir, for storage.Check.
 func Check(fsys storage.FS, dir string, seed [16]byte, known storage.LogKnown) ([]storage.Finding, error) {
 	o := wal.Options{FS: fsys, Dir: dir, Seed: seed}
-	found, err := wal.Check(o, wal.Known{Durable: known.Durable, CleanEnd: known.CleanEnd})
+	found, err := wal.Check(o, wal.Known{Durable: known.Durable, CleanEnd: known.CleanEnd, Installed: known.Copied})
 	if err == nil && known.Applied > known.Durable && !damaged(found) {
 		// Badger never knows more than the log had on disk, so what it has applied the log must have, too.
-		found, err = wal.Check(o, wal.Known{Durable: known.Applied, CleanEnd: known.CleanEnd})
+		found, err = wal.Check(o, wal.Known{Durable: known.Applied, CleanEnd: known.CleanEnd, Installed: known.Copied})
 	}
 	findings := make([]storage.Finding, len(found))
 	for i, f := range found {

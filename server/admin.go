@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"sett/commands"
+	"sett/storage"
 )
 
 // Config is what CONFIG works on. Errors of Set and Rewrite are whole error replies.
@@ -13,11 +14,20 @@ type Config interface {
 	Get(patterns ...string) []string
 	// Set takes names and values in turn, and sets all of them or none.
 	Set(pairs []string) error
+	// SetAgreed is Set in a cluster: what its nodes agree on, checked and in its final form, is handed to agree. It comes back by the log.
+	SetAgreed(pairs []string, agree func(pairs []string) error) error
 	Rewrite() error
 }
 
 func configGet(s *session, b *buffers, args [][]byte) {
+	if err := s.awaitOwn(); err != nil {
+		fail(b, err)
+		return
+	}
 	pairs := s.server.opts.Config.Get(texts(args[2:])...)
+	if s.cluster() != nil && !s.away {
+		s.engine.Data.SeeAgreed(&b.call)
+	}
 	b.out.Map(len(pairs) / 2)
 	for _, text := range pairs {
 		b.out.BulkString(text)
@@ -25,11 +35,21 @@ func configGet(s *session, b *buffers, args [][]byte) {
 }
 
 func configSet(s *session, b *buffers, args [][]byte) {
-	if err := s.server.opts.Config.Set(texts(args[2:])); err != nil {
-		b.out.Error(err.Error())
-		return
+	config, pairs := s.server.opts.Config, texts(args[2:])
+	var err error
+	if s.server.opts.Clustered {
+		err = config.SetAgreed(pairs, func(agreed []string) error { return s.agree(b, agreed) })
+	} else {
+		err = config.Set(pairs)
 	}
-	b.out.Status("OK")
+	switch {
+	case err == nil:
+		b.out.Status("OK")
+	case err == storage.ErrNotEvaluating: // of a stream: another node leads, where this may be run
+		s.decline(b)
+	case !commands.ReplyError(&b.out, err):
+		b.out.Error(err.Error())
+	}
 }
 
 func configRewrite(s *session, b *buffers, _ [][]byte) {

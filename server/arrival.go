@@ -20,6 +20,12 @@ type arrival struct {
 	wanted  bool
 	staging *commands.Staging // once it has begun
 
+	travels  bool     // the leader gets the bytes as they come
+	begun    bool     // … and has got what comes before those at hand
+	args     int      // of the command
+	head     [][]byte // those before this one
+	sentArgs int      // that the leader has
+
 	staged []commands.StagedArg // the arguments that are complete
 	err    error                // why the command will be refused
 }
@@ -32,6 +38,10 @@ func (s *session) keepLarge(b *buffers, command []byte) bool {
 	if large.Arg > 0 {
 		row = s.server.opts.Table.Lookup(resp.ParseHead(command[:large.Head], b.args)[0])
 	}
+	if s.keepForLeader(row, command) {
+		s.beginArrival(&large, command)
+		return false
+	}
 	stages := row != nil && row.Stages != nil && row.Stages(large.Args, large.Arg)
 	if !stages && large.Bytes <= limit {
 		s.check.Keep()
@@ -41,11 +51,16 @@ func (s *session) keepLarge(b *buffers, command []byte) bool {
 	if !stages && a.err == nil {
 		a.err = errArgTooLong(large.Arg, large.Bytes, limit)
 	}
-	a.wanted = stages && s.engine != nil && !s.queueFailed
+	a.wanted = stages && s.engine != nil && !s.away && !s.queueFailed
+	s.beginArrival(&large, command)
+	return false
+}
+
+func (s *session) beginArrival(large *resp.Large, command []byte) {
+	a := &s.arrival
 	a.arg, a.bytes, a.left = large.Arg, large.Bytes, large.Bytes
 	a.skip = s.check.Cut(command)
 	a.at = large.Body - a.skip
-	return false
 }
 
 // absorb takes the next bytes of the large argument. It may wait until the store has room for them. false: the connection is over.

@@ -106,11 +106,19 @@ func hello(s *session, b *buffers, args [][]byte) {
 	b.out.BulkString("proto")
 	b.out.Int(int64(s.proto))
 	b.out.BulkString("id")
-	b.out.Int(int64(s.id))
+	b.out.Int(s.clientID())
 	text("mode", "standalone")
-	text("role", "master")
+	text("role", s.helloRole())
 	b.out.BulkString("modules")
 	b.out.Array(0)
+}
+
+// helloRole is this node's. Its mode stays standalone in a cluster (decision 019).
+func (s *session) helloRole() string {
+	if s.follows() || s.cluster() == nil && s.server.opts.Clustered {
+		return "replica"
+	}
+	return "master"
 }
 
 // greet does what HELLO's arguments ask for, but for the protocol that it returns; 0: the present one.
@@ -153,8 +161,10 @@ func (s *session) setProto(b *buffers, proto int) { s.proto, b.out.Proto = proto
 // reset is RESET: the session is as if it had just begun, but for what its library has said about itself.
 func reset(s *session, b *buffers, _ [][]byte) {
 	s.endMulti()
+	s.forgetRemote()
+	s.read = readLevel{}
 	s.db, s.name, s.replies = 0, "", repliesOn
-	s.flags &^= peerNoTouch
+	s.flags &^= peerNoTouch | peerReadOnly
 	s.setProto(b, 2)
 	s.enter()
 	b.out.Status("RESET")

@@ -20,7 +20,7 @@ func (s *session) beginWait(w *commands.Waiter) {
 // waitFor begins a wait of so many ms; 0: without end.
 func (s *session) waitFor(timeoutMs int64) {
 	s.unblocked.Store(int32(stillBlocked))
-	s.waitEndMs = math.MaxInt64
+	s.waitEndMs, s.toldWait = math.MaxInt64, false
 	if now := time.Now().UnixMilli(); timeoutMs > 0 && timeoutMs < math.MaxInt64-now {
 		s.waitEndMs = now + timeoutMs
 	}
@@ -30,7 +30,11 @@ func (s *session) waitFor(timeoutMs int64) {
 func (s *session) goOnWaiting(b *buffers) *commands.Row {
 	b.args = append(b.args[:0], s.waiter.Args...)
 	w, reason := s.waiter, unblock(s.unblocked.Load())
-	over := reason != stillBlocked || time.Now().UnixMilli() >= s.waitEndMs
+	if s.away && s.engine.Data.Leave(w) { // it waits again where the leader is
+		s.waiter, s.waitEndMs = nil, 0
+		return s.execute(b)
+	}
+	over := reason != stillBlocked || s.away || time.Now().UnixMilli() >= s.waitEndMs
 	if !over && !s.engine.Data.Served(w) {
 		s.postpone(await)
 		return nil

@@ -26,7 +26,7 @@ func clientHandlers() map[string]*handler {
 	return handlers
 }
 
-func clientID(s *session, b *buffers, _ [][]byte) { b.out.Int(int64(s.id)) }
+func clientID(s *session, b *buffers, _ [][]byte) { b.out.Int(s.clientID()) }
 
 func clientInfo(s *session, b *buffers, _ [][]byte) {
 	b.out.Verbatim("txt", append(s.line(nil, s.peer, b), '\n'))
@@ -253,6 +253,8 @@ const (
 
 func clientReply(s *session, b *buffers, args [][]byte) {
 	switch {
+	case s.origin != nil: // its own node leaves out what it does not want
+		b.out.Status("OK")
 	case is(args[2], "on"):
 		s.replies = repliesOn
 		b.out.Status("OK")
@@ -297,7 +299,13 @@ func clientUnblock(s *session, b *buffers, args [][]byte) {
 	if len(args) == 4 && is(args[3], "error") {
 		how = unblockError
 	}
-	if s.server.unblock(uint64(id), how) { // who waits for CLIENT UNPAUSE goes on waiting
+	found := false
+	if o := s.origin; o != nil {
+		found = s.server.unblockForwarded(o.node, uint64(id), how)
+	} else {
+		found = s.server.unblock(uint64(id), how)
+	}
+	if found { // who waits for CLIENT UNPAUSE goes on waiting
 		b.out.Int(1)
 	} else {
 		b.out.Int(0)

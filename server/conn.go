@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,13 +19,16 @@ import (
 type conn struct {
 	peer
 	looped
-	server  *Server
-	session session
-	secure  *secure               // of a TLS connection
-	tryRead func(fd uintptr) bool // c.readOnce, bound once
+	server   *Server
+	session  session
+	secure   *secure               // of a TLS connection
+	bare     *bare                 // of a forwarded stream that has no descriptor
+	forwards atomic.Pointer[link]  // session.link, for others who end it
+	tryRead  func(fd uintptr) bool // c.readOnce, bound once
 
 	buffers *buffers // nil while the connection is idle
 	arrived int      // bytes of the last read
+	last    bool     // the next reply is the last one, and the end of the connection goes with it
 	failed  error    // of the last read
 }
 
@@ -43,9 +47,10 @@ func newConn(s *Server, accepted net.Conn, tls *TLS) (*conn, error) {
 	if err := c.socket.hold(h); err != nil {
 		return nil, err
 	}
+	c.bare, _ = accepted.(*bare)
 	if tls != nil {
 		c.secure = tls.server(accepted)
-	} else {
+	} else if c.bare == nil {
 		c.loop = s.loop // it does not speak TLS
 	}
 	c.tryRead = c.readOnce
@@ -93,12 +98,21 @@ func (c *conn) begin() bool {
 // work is a goroutine that serves the connection until it ends, or until the loop takes it back. now is what the session wants.
 func (c *conn) work(now next) {
 	for {
-		if now == drop || now != leave && c.buffers != nil && !c.send() {
+		if now == drop || now != leave && c.buffers != nil && !c.send() || c.link() != nil && !c.sendAhead() {
 			c.end(false)
 			return
 		}
+		if c.session.instead != more {
+			now, c.session.instead = c.session.instead, more
+		}
 		switch now {
+		case reach:
+			if !c.reach() {
+				c.end(false)
+				return
+			}
 		case hangUp, depart:
+			c.drainAtEnd()
 			c.end(now == depart)
 			return
 		case await:
@@ -111,6 +125,8 @@ func (c *conn) work(now next) {
 				return
 			}
 			if !c.read() {
+				c.drainAtEnd()
+				c.declineAtEnd()
 				c.end(false)
 				return
 			}
@@ -130,6 +146,7 @@ func (c *conn) run() next {
 		}
 	}
 	b := c.takeBuffers()
+	c.markLast()
 	used, next := c.session.run(b, b.in[b.start:])
 	b.start += used
 	return next
@@ -137,6 +154,7 @@ func (c *conn) run() next {
 
 // end is the end of the connection; with part set its socket stays open.
 func (c *conn) end(part bool) {
+	c.endLink()
 	c.session.end()
 	c.giveBuffersBack()
 	c.server.forget(c, part)
@@ -146,6 +164,8 @@ func (c *conn) end(part bool) {
 func (c *conn) Close() error {
 	if c.secure != nil {
 		c.secure.Close()
+	} else if c.last {
+		c.socket.finish()
 	}
 	return c.socket.Close()
 }
@@ -222,7 +242,13 @@ func (c *conn) absorb() bool {
 	b := c.buffers
 	from := b.start + a.at
 	end := from + a.skip + min(a.left, len(b.in)-from-a.skip)
-	ok := c.session.absorb(b.in[from+a.skip : end])
+	ok := true
+	if p := b.in[from+a.skip : end]; a.travels {
+		a.left -= len(p)
+		ok = c.absorbForLeader(p)
+	} else {
+		ok = c.session.absorb(p)
+	}
 	a.skip = 0
 	b.in = append(b.in[:from], b.in[end:]...)
 	return ok
@@ -235,15 +261,27 @@ func (c *conn) read() bool {
 	if c.server.stopping.Load() { // Shutdown may have come before the deadline that it sets could reach this goroutine
 		return false
 	}
-	c.waitingSince.Store(c.server.stats.now())
+	if l := c.link(); l != nil && c.session.arrival.bytes == 0 && l.dead.Load() {
+		return c.mend()
+	}
+	if c.last && c.atRest() {
+		return c.readLast()
+	}
+	if !c.link().isBusy() {
+		c.waitingSince.Store(c.server.stats.now())
+	}
 	err := c.socket.raw.Read(c.tryRead)
 	c.waitingSince.Store(0)
+	if err != nil && isTimeout(err) && c.link() != nil {
+		return c.wokenByLink()
+	}
 	if err == nil {
 		err = c.failed
 	}
 	if err != nil {
 		return false
 	}
+	c.session.down, c.session.troubleSince = false, time.Time{}
 	c.noteRead()
 	return true
 }
@@ -297,6 +335,9 @@ func (c *conn) takeBuffers() *buffers {
 func (c *conn) receive(fd uintptr, p []byte) (int, error) {
 	if c.secure != nil {
 		return c.secure.receive(fd, p)
+	}
+	if c.bare != nil {
+		return c.bare.receive(p)
 	}
 	return readNow(int(fd), p)
 }

@@ -203,6 +203,35 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestLastTurn: a client that is between two commands when the server stops has its next one answered, and the end of the connection behind the reply;
+// within a transaction it may go on to its end.
+func TestLastTurn(t *testing.T) {
+	t.Parallel()
+	ts := startServer(t, setup{})
+	ts.lastTurn = limit
+	c, multi, large := ts.dial(), ts.dial(), ts.dial()
+	for _, client := range []*client{c, multi, large} {
+		client.want("+PONG\r\n", "PING")
+	}
+	multi.want("+OK\r\n", "MULTI")
+	done := make(chan struct{})
+	go func() { ts.Shutdown(limit); close(done) }()
+	eventually(t, "the server leaves", ts.leaving.Load)
+	c.want("+PONG\r\n", "PING")
+	c.wantClosed()
+	multi.want("+QUEUED\r\n", "INCR", "n")
+	multi.want("*1\r\n:1\r\n", "EXEC")
+	multi.wantClosed()
+	large.send(strings.Repeat(encode("INCR", "m"), 1000)) // a pipeline, to its end
+	for i := range 1000 {
+		if got := large.reply(); got != fmt.Sprintf(":%d\r\n", i+1) {
+			t.Fatalf("reply %d is %q", i, got)
+		}
+	}
+	large.wantClosed()
+	<-done
+}
+
 // TestShutdownCommand answers nothing and leaves the connection open until the process ends.
 func TestShutdownCommand(t *testing.T) {
 	t.Parallel()
@@ -253,6 +282,16 @@ func TestLoading(t *testing.T) {
 	c.want("$-1\r\n", "GET", "a")
 	if got := c.infoValue("persistence", "loading"); got != "0" {
 		t.Fatalf("loading: %s", got)
+	}
+}
+
+// TestLooksForItsCluster: whoever does not know a leader is none.
+func TestLooksForItsCluster(t *testing.T) {
+	t.Parallel()
+	c := startServer(t, setup{loading: true, looks: true}).dial()
+	c.want("*5\r\n$5\r\nslave\r\n$0\r\n\r\n:0\r\n$7\r\nconnect\r\n:0\r\n", "ROLE")
+	if got := c.infoValue("replication", "role"); got != "slave" {
+		t.Errorf("INFO: %s", got)
 	}
 }
 

@@ -7,6 +7,8 @@
 //   - replies leave in the order of their commands, and a client that does not read its replies blocks only itself;
 //   - a command that panics costs its own connection and nothing else, unless storage says that its rules are broken: then the
 //     process ends;
+//   - in a cluster, a command is run by the leader, wherever it came in; one that may have had an effect is never run again, and a read's reply leaves
+//     only if this node has led after the read (forward.go and read.go);
 //   - the loop waits for nobody: what takes time goes on in a goroutine (session.isQuick has the rule);
 //   - buffers grow with what clients really sent, and an idle connection owns none.
 //

@@ -30,11 +30,41 @@ const (
 	errNotPositive     = commands.Error("ERR value is out of range, must be positive")
 	errNoCluster       = commands.Error("ERR This instance has cluster support disabled")
 
+	errFailoverRuns       = commands.Error("ERR FAILOVER already in progress.")
+	errFailoverReplica    = commands.Error("ERR FAILOVER is not valid when server is a replica.")
+	errFailoverForce      = commands.Error("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
+	errFailoverTarget     = commands.Error("ERR FAILOVER target HOST and PORT is not a replica.")
+	errFailoverOffline    = commands.Error("ERR FAILOVER target replica is not online.")
+	errFailoverOfMaster   = commands.Error("ERR You should send CLUSTER FAILOVER to a replica")
+	errFailoverMasterDown = commands.Error("ERR Master is down or failed, please use CLUSTER FAILOVER FORCE")
+	errWaitReplica        = commands.Error("ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable " +
+		"(which is not the default) writes to replicas are just local and are not propagated.")
+	errWaitAOFReplica   = commands.Error("ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.")
+	errNotMaster        = commands.Error("ERR The specified node is not a master")
+	errReplicateMyself  = commands.Error("ERR Can't replicate myself")
+	errReplicateReplica = commands.Error("ERR I can only replicate a master, not a replica.")
+	errForgetMyself     = commands.Error("ERR I tried hard but I can't forget myself...")
+	errSetEpoch         = commands.Error("ERR The user can assign a config epoch only when the node does not know any other node.")
+	errSetSlot          = commands.Error("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
+	errSlotRange        = commands.Error("ERR Invalid or out of range slot")
+	errNoGoodReplica    = commands.Error("NOGOODSLAVE No suitable replica to promote")
+	errNoSuchMaster     = commands.Error("ERR No such master with that name")
+
 	// Ours: what Redis would do, and what there is instead.
 	errAlone      = commands.Error("ERR This instance has cluster support disabled: it holds all slots and stands alone. Use it without cluster commands")
 	errReplicaOf  = commands.Error("ERR sett cannot follow another server: use a client that reads there and writes here, such as redis-cli --pipe")
 	errNoReplicas = commands.Error("ERR sett does not feed replicas: use SCAN to read its data, or copy the data directory of a server that was stopped")
-	errNoModules  = commands.Error("ERR sett cannot load modules: use the commands that it has (COMMAND LIST)")
+	errSlotsFixed = commands.Error("ERR sett's leader holds all slots: they cannot be given away. Whoever leads has them")
+	errMeet       = commands.Error("ERR sett's nodes find each other by cluster.peers in their configuration: start the new one with it")
+	errForget     = commands.Error("ERR sett's members are the same for all nodes: take one out with SETT CLUSTER REMOVE <node>")
+
+	errClusterReset     = commands.Error("ERR sett's nodes leave their cluster by SETT CLUSTER REMOVE <node>; an empty data directory begins anew")
+	errReplicaOfCluster = commands.Error("ERR sett's nodes follow the leader of their cluster: SETT CLUSTER STATUS shows which, SETT CLUSTER TRANSFER changes it")
+	errSentinelFixed    = commands.Error("ERR sett watches over its own cluster and nothing else: SETT CLUSTER HELP shows what can be changed")
+	errFailoverNonVoter = commands.Error("ERR FAILOVER target is a read replica (cluster.role = \"replica\"), which never leads.")
+	errNoLeader         = commands.Error("CLUSTERDOWN no leader is known at the moment: an election is going on, or too few nodes reach each other")
+
+	errNoModules = commands.Error("ERR sett cannot load modules: use the commands that it has (COMMAND LIST)")
 
 	errNoSuchModule = commands.Error("ERR Error unloading module: no such module with that name")
 	errNoAuth       = commands.Error("NOAUTH Authentication required.")
@@ -60,7 +90,18 @@ const (
 	// taken effect.
 	errInDoubt  = commands.Error("INDOUBT the outcome of this write is unknown: it may or may not have taken effect")
 	errTryAgain = commands.Error("TRYAGAIN this reply had seen writes whose outcome is unknown; nothing was changed")
+
+	// In a cluster.
+	errClusterDown       = commands.Error("CLUSTERDOWN The cluster is down: no leader was found within cluster.forward_timeout; nothing was changed")
+	errTryAgainElsewhere = commands.Error("TRYAGAIN another node may lead by now, and know better")
+	errCutOff            = commands.Error("TRYAGAIN the leader changed while this command was on its way; nothing was changed")
+	errIndexAhead        = commands.Error("TRYAGAIN this node does not have that index yet")
 )
+
+// errMoved is where a client that follows a cluster's slots has to go.
+func errMoved(slot uint16, addr string) commands.Error {
+	return commands.Error(fmt.Sprintf("MOVED %d %s", slot, addr))
+}
 
 // errArgTooLong is ours: Redis gathers an argument of any length in memory.
 func errArgTooLong(arg, bytes, limit int) commands.Error {
@@ -100,4 +141,30 @@ func errSetInfoText(option []byte) commands.Error {
 
 func errNoSamples(event []byte) commands.Error {
 	return commands.Error("ERR No samples available for event '" + commands.CString(event, len(event)) + "'")
+}
+
+func errUnknownNode(id []byte) commands.Error {
+	return commands.Error("ERR Unknown node " + commands.CString(id, len(id)))
+}
+
+func errSlotBusy(slot int64) commands.Error {
+	return commands.Error(fmt.Sprintf("ERR Slot %d is already busy", slot))
+}
+
+func errMeetPort(port []byte) commands.Error {
+	return commands.Error("ERR Invalid TCP base port specified: " + commands.CString(port, len(port)))
+}
+
+func errMeetAddress(host, port []byte) commands.Error {
+	return commands.Error("ERR Invalid node address specified: " + commands.CString(host, len(host)) + ":" + commands.CString(port, len(port)))
+}
+
+// errNoQuorum is SENTINEL CKQUORUM's.
+func errNoQuorum(usable int) commands.Error {
+	return commands.Error(fmt.Sprintf("NOQUORUM %d usable Sentinels. Not enough available Sentinels to reach the specified quorum "+
+		"for this master. Not enough available Sentinels to reach the majority and authorize a failover", usable))
+}
+
+func errAmbiguousNode(which []byte) commands.Error {
+	return commands.Error("ERR more than one node has an id that begins with " + commands.CString(which, len(which)))
 }

@@ -17,13 +17,18 @@ type handler struct {
 	early  bool // works while the log is replayed
 	quick  bool // never waits and is soon done, as all that are inside
 	blocks bool // takes its time: the replies before it leave first
+	looks  bool // its reply is only true if this node leads
+
+	// travels says that a node which does not lead has the leader run it, like all rows of the data set; the others are about this node or this
+	// connection. session.travels knows those of which that depends.
+	travels bool
 }
 
 // newHandlers gives each Session row of the table its handler. A row without one is a mistake of the program.
 func newHandlers(table *commands.Table) map[*commands.Row]*handler {
 	byName := make(map[string]*handler)
 	for _, family := range []map[string]*handler{connectionHandlers(), clientHandlers(), transactionHandlers(), serverHandlers(),
-		saveHandlers(), replicationHandlers(), clusterHandlers(table), observeHandlers()} {
+		saveHandlers(), readHandlers(), replicationHandlers(), clusterHandlers(table), sentinelHandlers(table), observeHandlers()} {
 		maps.Copy(byName, family)
 	}
 	handlers := make(map[*commands.Row]*handler)
@@ -60,7 +65,7 @@ func connectionHandlers() map[string]*handler {
 func transactionHandlers() map[string]*handler {
 	return map[string]*handler{
 		"multi":   {run: multi, quick: true, atOnce: true},
-		"exec":    {run: exec, quick: true, atOnce: true}, // if all that is queued is
+		"exec":    {run: exec, quick: true, atOnce: true, looks: true}, // if all that is queued is
 		"discard": {run: discard, quick: true, atOnce: true},
 		"watch":   {run: watch, quick: true, atOnce: true},
 		"unwatch": {run: unwatch, quick: true}, // within EXEC it runs last: a round that is run again must still find the keys
@@ -80,7 +85,7 @@ func serverHandlers() map[string]*handler {
 		"info":             {run: info, early: true},
 		"config":           {run: onlySubcommands},
 		"config|get":       {run: configGet, early: true},
-		"config|set":       {run: configSet, early: true},
+		"config|set":       {run: configSet, early: true, blocks: true},
 		"config|rewrite":   {run: configRewrite, early: true},
 		"config|resetstat": {run: configResetStat, early: true},
 		"config|help":      {run: configHelp, early: true},
@@ -90,6 +95,8 @@ func serverHandlers() map[string]*handler {
 		"object|help":      {run: objectHelp, inside: true, early: true},
 		"pfselftest":       {run: pfSelfTest, blocks: true},
 		"sett":             {run: onlySubcommands},
+		"sett|cluster":     {run: settCluster, blocks: true},
+		"sett|digest":      {run: settDigest, blocks: true},
 		"sett|help":        {run: settCommandHelp, inside: true, early: true},
 		"sett|space":       {run: settSpace},
 	}

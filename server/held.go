@@ -23,6 +23,9 @@ type buffers struct {
 	peak  int         // most bytes that out has held for this connection
 	seen  uint64      // the highest position of marks
 	wrote bool        // one of marks wrote
+	leads bool        // one of marks is so
+	sure  bool        // this node has led when all of marks were run
+	round uint64      // of Confirm, that the replies wait for; 0: for none yet
 	ended uint64      // speculations that had ended when the first of marks was run
 
 	spoiled bool // a command panicked with these: nobody knows what they hold
@@ -33,6 +36,8 @@ type mark struct {
 	end   int    // in buffers.out
 	seen  uint64 // the reply may leave when this position is committed; 0: at once
 	wrote bool   // the command is part of the log
+	leads bool   // … only if this node has led when it was run
+	at    int    // where the command begins in buffers.in, plus 1, if it may as well run later: it changed nothing, nor the session; 0: it may not
 }
 
 const (
@@ -51,16 +56,22 @@ func (b *buffers) full() bool {
 }
 
 // hold notes what the reply depends on that was written since the last call.
-func (b *buffers) hold(seen uint64, wrote bool) {
+func (b *buffers) hold(seen uint64, wrote bool) { b.holdData(seen, wrote, false) }
+
+// holdData is hold for what has looked at the data: leads says that the reply is only true if this node leads.
+func (b *buffers) holdData(seen uint64, wrote, leads bool) {
 	b.last = b.heldEnd()
 	end := b.out.Len()
 	b.peak = max(b.peak, end)
-	if n := len(b.marks); seen == 0 && !wrote && n > 0 && b.marks[n-1].seen == 0 {
-		b.marks[n-1].end = end
+	if n := len(b.marks); seen == 0 && !wrote && !leads && n > 0 && b.marks[n-1].seen == 0 && !b.marks[n-1].leads {
+		b.marks[n-1].end, b.marks[n-1].at = end, 0
 		return
 	}
-	b.marks = append(b.marks, mark{end, seen, wrote})
+	b.marks = append(b.marks, mark{end: end, seen: seen, wrote: wrote, leads: leads})
 	b.seen, b.wrote = max(b.seen, seen), b.wrote || wrote
+	if leads {
+		b.leads, b.sure, b.round = true, false, 0
+	}
 }
 
 // heldEnd is where the last reply noted ends.
@@ -74,11 +85,14 @@ func (b *buffers) heldEnd() int {
 // forgetLast takes the last reply away. What it depends on is kept: nothing that follows leaves before.
 func (b *buffers) forgetLast() {
 	b.out.Truncate(b.last)
-	b.marks[len(b.marks)-1].end = b.last
+	b.marks[len(b.marks)-1].end, b.marks[len(b.marks)-1].at = b.last, 0
 }
 
 // forget begins with no replies.
-func (b *buffers) forget() { b.marks, b.last, b.seen, b.wrote = b.marks[:0], 0, 0, false }
+func (b *buffers) forget() {
+	b.marks, b.last, b.seen, b.wrote = b.marks[:0], 0, 0, false
+	b.leads, b.sure, b.round = false, false, 0
+}
 
 // lastReply is the reply that was held last.
 func (b *buffers) lastReply() []byte { return b.out.Bytes()[b.last:] }
@@ -102,17 +116,21 @@ func (s *session) release(b *buffers) bool {
 			if !s.replaceDoubtful(b) {
 				return false
 			}
+			b.leads = false // those have been replaced as well
 		default:
 			return false
 		}
+	}
+	if b.leads && !b.sure && !s.hasLed(b) {
+		s.replaceOutdated(b)
 	}
 	b.forget()
 	return true
 }
 
-// mayRelease tells whether release would not wait.
-func (s *session) mayRelease(b *buffers) bool {
-	return b.seen <= s.committed || s.engine.Store.Decided(b.seen)
+// mayRelease tells whether release would not wait. tell, if set, is called when it may not any more, if that is not for a position.
+func (s *session) mayRelease(b *buffers, tell func()) bool {
+	return (b.seen <= s.committed || s.engine.Store.Decided(b.seen)) && (!b.leads || b.sure || s.knowsLed(b, tell))
 }
 
 // speculations counts those that have ended.
@@ -124,7 +142,8 @@ func (s *session) replaceDoubtful(b *buffers) bool {
 	old, end, committed := b.out, 0, s.committed
 	b.out = resp.Writer{Proto: old.Proto}
 	defer old.Reset() // nobody reads what the replaced replies would have streamed
-	for _, m := range b.marks {
+	movable := s.movable(b)
+	for i, m := range b.marks {
 		start := end
 		end = m.end
 		err := error(nil)
@@ -132,11 +151,14 @@ func (s *session) replaceDoubtful(b *buffers) bool {
 			err = s.engine.Store.Wait(m.seen)
 		}
 		switch {
-		case err == nil:
+		case err == nil && !m.leads:
 			b.out.Move(&old, start, end)
 			s.committed = max(s.committed, m.seen)
-		case !errors.Is(err, storage.ErrInDoubt):
+		case err != nil && !errors.Is(err, storage.ErrInDoubt):
 			return false
+		case i >= movable:
+			s.moveOn(b, i)
+			return true
 		case end == start: // CLIENT REPLY: nobody waits for it
 		case m.wrote:
 			fail(b, errInDoubt)

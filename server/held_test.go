@@ -78,6 +78,7 @@ type waiter struct {
 }
 
 func (w *waiter) Wait(position uint64) error { return w.wait(position) }
+func (w *waiter) Evaluating() bool           { return true }
 func (w *waiter) Decided(uint64) bool        { return true }
 func (w *waiter) Notify(uint64, func()) bool { return false }
 func (w *waiter) Status() storage.Status     { return storage.Status{} }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"sett/replication"
+
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -88,7 +90,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 
 // notReady is why clients should rather go elsewhere.
 func (s *Server) notReady() (reasons []string) {
-	if s.stopping.Load() {
+	if s.leaving.Load() {
 		reasons = append(reasons, "stopping")
 	}
 	e := s.engine.Load()
@@ -102,8 +104,31 @@ func (s *Server) notReady() (reasons []string) {
 	if now.Refusal != "" {
 		reasons = append(reasons, "writes are refused: "+now.Refusal)
 	}
+	if e.Cluster != nil {
+		return append(reasons, s.unfitMember(e.Cluster, now.Evaluating)...)
+	}
 	if !now.Evaluating {
 		reasons = append(reasons, "not evaluating: the log does not take entries")
 	}
 	return reasons
+}
+
+// What a node says that cannot serve because of its cluster.
+const (
+	noLeaderReason  = "no leader is known: writes, and reads that are not stale, have to wait"
+	divergedReason  = "diverged: it has what the cluster does not, and waits for a copy of the cluster's data"
+	noMandateReason = "it leads and does not evaluate yet"
+)
+
+// unfitMember is why a node of a cluster does not serve: one that follows need not evaluate, but it needs somebody who does.
+func (s *Server) unfitMember(c Cluster, evaluating bool) []string {
+	switch state := c.State(); {
+	case state.Role == replication.Diverged:
+		return []string{divergedReason}
+	case state.Leader == "":
+		return []string{noLeaderReason}
+	case state.Role == replication.Leader && !evaluating:
+		return []string{noMandateReason}
+	}
+	return nil
 }

@@ -169,12 +169,12 @@ func cText(b []byte) []byte {
 
 func (r *report) clients() {
 	r.line("connected_clients:%d", r.s.server.clients.Load())
-	r.line("cluster_connections:0") // there is no cluster
+	r.line("cluster_connections:%d", r.s.clusterLinks())
 	r.line("maxclients:%d", r.s.server.limits.Load().MaxClients)
 	st := &r.s.server.stats
 	r.line("client_recent_max_input_buffer:%d", st.peakInput.recent(st.now()))
 	r.line("client_recent_max_output_buffer:%d", st.peakOutput.recent(st.now()))
-	r.line("blocked_clients:%d", r.s.server.blocked.Load())
+	r.line("blocked_clients:%d", r.s.server.blocked.Load()+r.s.server.elsewhere.Load())
 }
 
 func (r *report) persistence() {
@@ -240,14 +240,6 @@ func (r *report) stats() {
 	r.line("client_output_buffer_limit_disconnections:%d", st.outputOverflows.Load())
 }
 
-func (r *report) replication() {
-	r.line("role:master")
-	r.line("connected_slaves:0")
-	if r.s.engine != nil {
-		r.line("master_repl_offset:%d", r.status().Applied) // entries of the log
-	}
-}
-
 func (r *report) cpu() {
 	var self, children unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &self) == nil && unix.Getrusage(unix.RUSAGE_CHILDREN, &children) == nil {
@@ -295,7 +287,9 @@ func (r *report) latencyStats() {
 	}
 }
 
-func (r *report) cluster() { r.line("cluster_enabled:0") }
+// cluster says enabled where there is one, as clients for a Redis cluster look for. What is of a cluster's mode in other sections stays as in a
+// single Redis (decision 019).
+func (r *report) cluster() { r.line("cluster_enabled:%d", oneIf(r.s.cluster() != nil)) }
 
 func (r *report) keyspace() {
 	if r.s.engine == nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sett/commands"
+	"sett/replication"
 	"sett/replication/wal"
 	"sett/resp"
 	"sett/storage"
@@ -27,7 +28,8 @@ type Latency struct {
 }
 
 // jobs are what the rooms below tell about, in the order of docs/metrics.md.
-var jobs = []string{wal.TookAppend, wal.TookFsync, storage.TookFlush, storage.TookBarrier, storage.TookStall, ttl.TookSweep, commands.TookEvict}
+var jobs = []string{wal.TookAppend, wal.TookFsync, storage.TookFlush, storage.TookBarrier, storage.TookStall, ttl.TookSweep, commands.TookEvict,
+	replication.TookCommit, replication.TookAppend}
 
 // NewLatency returns a Latency that has seen nothing.
 func NewLatency() *Latency {

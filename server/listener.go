@@ -125,7 +125,7 @@ func (s *Server) ServeTLS(listeners []net.Listener) { s.serve(listeners, s.opts.
 func (s *Server) serve(listeners []net.Listener, tls *TLS) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping.Load() {
+	if s.leaving.Load() {
 		closeAll(listeners)
 		return
 	}
@@ -141,7 +141,7 @@ const acceptPause = 100 * time.Millisecond
 
 func (s *Server) accept(l net.Listener, tls *TLS) {
 	defer s.running.Done()
-	for !s.stopping.Load() {
+	for !s.leaving.Load() {
 		socket, err := l.Accept()
 		switch {
 		case err == nil:

@@ -145,6 +145,7 @@ func (l *loop) sendHome() {
 	}
 	for _, c := range l.conns {
 		if c != nil && !c.listed {
+			c.declineAtEnd()
 			l.close(c)
 		}
 	}
@@ -157,13 +158,14 @@ func (l *loop) serve(c *conn) {
 		return
 	}
 	b := c.buffers
+	c.markLast()
 	used, next := c.session.run(b, b.in[b.start:])
 	b.start += used
 	c.next = next
 	switch {
 	case next == leave: // with the replies that are held
 		l.leave(c)
-	case c.session.mayRelease(b):
+	case c.session.mayRelease(b, l.poller.ring):
 		l.answer(c)
 	default:
 		l.held = append(l.held, c)
@@ -202,7 +204,7 @@ func (l *loop) settle() {
 	}
 	kept := l.held[:0]
 	for _, c := range l.held {
-		if c.session.mayRelease(c.buffers) {
+		if c.session.mayRelease(c.buffers, l.poller.ring) {
 			l.answer(c)
 		} else {
 			kept = append(kept, c)
@@ -219,6 +221,9 @@ func (l *loop) answer(c *conn) {
 	if c.next == drop || !c.session.release(b) {
 		l.close(c)
 		return
+	}
+	if c.session.instead != more {
+		c.next, c.session.instead = c.session.instead, more
 	}
 	c.bePortrayed(nil)
 	if b.out.Streams() {
@@ -252,7 +257,8 @@ func (l *loop) next(c *conn) {
 		c.listed = true
 		l.busy = append(l.busy, c)
 		return
-	case l.server.stopping.Load():
+	case l.server.stopping.Load() || c.last && c.atRest():
+		c.declineAtEnd()
 		l.close(c)
 		return
 	case b.start == len(b.in):
@@ -315,7 +321,7 @@ func (l *loop) leave(c *conn) {
 
 // comesBack gives a connection back to its loop, once it has been away for long enough. Then its goroutine ends.
 func (c *conn) comesBack() bool {
-	if c.loop == nil || c.session.arrival.bytes > 0 || c.server.stopping.Load() {
+	if c.loop == nil || c.session.arrival.bytes > 0 || c.session.link != nil || c.server.stopping.Load() {
 		return false
 	}
 	c.turns++

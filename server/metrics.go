@@ -47,7 +47,9 @@ type figures struct {
 	space  *Space
 	log    *wal.Metrics
 	keys   []commands.DatabaseTally
-	limits commands.Limits
+
+	cluster *clusterFigures // nil: this node is alone
+	limits  commands.Limits
 }
 
 func (s *Server) figures() *figures {
@@ -66,6 +68,7 @@ func (s *Server) figures() *figures {
 	}
 	f.keys, _ = f.engine.Data.Tallies(new(commands.Call)) // none while the data set is not served
 	f.limits = f.engine.Data.Limits()
+	f.cluster = s.clusterFigures(f.engine)
 	return f
 }
 
@@ -93,6 +96,7 @@ func metricGroups() []metricGroup {
 		{"Log", logMetrics()},
 		{"Storage", storageMetrics()},
 		{"Space", spaceMetrics()},
+		{"Cluster", clusterMetrics()},
 	}
 }
 
@@ -380,7 +384,7 @@ func spaceMetrics() []metric {
 		ofSpace(gauge, "sett_expiry_lag_seconds", "How long past its time the oldest key or field is that was not removed yet; 0: there is none.", func(s *Space) float64 {
 			return s.ExpiryLag.Seconds()
 		}),
-		ofSpace(gauge, "sett_expired_waiting", "Keys, and hashes with fields, that are past their time and wait to be removed; an estimate beyond ttl.sweep_batch.",
+		ofSpace(gauge, "sett_expired_waiting", "Keys, and hashes with fields, that are past their time and wait to be removed; an estimate beyond eight times ttl.sweep_batch.",
 			func(s *Space) float64 { return float64(s.ExpiredWaiting) }),
 		ofSpace(gauge, "sett_dead_waiting", "Dead values whose records are not removed yet.", func(s *Space) float64 { return float64(s.DeadWaiting) }),
 		ofSpace(counter, "sett_reclaimed_total", "Dead values whose records were removed.", func(s *Space) float64 { return float64(s.Reclaimed) }),

@@ -50,7 +50,7 @@ func discard(s *session, b *buffers, _ [][]byte) {
 
 // endMulti is the end of every transaction, whatever became of it.
 func (s *session) endMulti() {
-	s.multi, s.queueFailed = false, false
+	s.multi, s.queueFailed, s.spoiled = false, false, false
 	s.dropQueued()
 	if s.engine != nil {
 		s.engine.Data.Unwatch(&s.watch)
@@ -68,8 +68,12 @@ func (s *session) dropQueued() {
 }
 
 func watch(s *session, b *buffers, args [][]byte) {
-	if s.multi {
+	switch {
+	case s.multi:
 		fail(b, commands.ErrWatchInMulti)
+		return
+	case s.spoiled:
+		b.out.Status("OK")
 		return
 	}
 	call := &b.call
@@ -85,6 +89,7 @@ func watch(s *session, b *buffers, args [][]byte) {
 
 func unwatch(s *session, b *buffers, _ [][]byte) {
 	s.engine.Data.Unwatch(&s.watch)
+	s.spoiled = false
 	b.out.Status("OK")
 }
 
@@ -106,6 +111,14 @@ func exec(s *session, b *buffers, _ [][]byte) {
 		fail(b, commands.ErrExecAbort)
 		return
 	}
+	switch {
+	case s.spoiled, s.away && s.engine.Data.WatchDirty(&s.watch):
+		b.out.NullArray()
+		return
+	case s.away:
+		fail(b, commands.ErrExecAbort)
+		return
+	}
 	start := b.out.Len()
 	call := &b.call
 	call.DB, call.W, call.NoTouch = s.db, &b.out, s.flags&peerNoTouch != 0
@@ -117,6 +130,15 @@ func exec(s *session, b *buffers, _ [][]byte) {
 		return
 	default:
 		s.broken(b, err)
+		return
+	}
+	if call.Refused && s.engine.Cluster != nil {
+		b.out.Truncate(start)
+		if s.origin != nil {
+			s.decline(b)
+		} else {
+			fail(b, commands.ErrExecAbort)
+		}
 		return
 	}
 	s.db, s.proto = call.DB, b.out.Proto
@@ -189,11 +211,11 @@ func (t *transaction) finish(start int) {
 		from = l.at - start + placeholderBytes
 		s.db = l.db
 		s.setProto(b, l.proto)
-		b.call.Seen = 0
+		b.call.Seen, b.call.Wrote = 0, false
 		began := s.server.elapsed()
 		s.server.handlers[l.step.Row].run(s, b, l.step.Args)
 		l.step.Took = s.server.elapsed() - began
-		seen = max(seen, b.call.Seen)
+		seen, wrote = max(seen, b.call.Seen), wrote || b.call.Wrote
 	}
 	b.out.Move(&whole, from, whole.Len())
 	b.call.Seen, b.call.Wrote, s.db = seen, wrote, db

@@ -376,6 +376,7 @@ func TestMetrics(t *testing.T) {
 	c.do("SET", "kk", "v", "EX", "100")
 	ts.latency.Took(storage.TookStall, 2*time.Millisecond)
 	ts.latency.Took(storage.TookStall, 3*time.Second)
+	c.do("INFO") // what the connection has counted by itself is seen from then on
 	got := ts.scrape()
 	for _, want := range []string{
 		`sett_build_info{go_version="`, `sett_commands_total{command="get"} 1`, `sett_commands_total{command="set"} 2`, `sett_commands_rejected_total{command="get"} 1`,
@@ -423,10 +424,11 @@ Generated from ` + "`server/metrics.go`; `make docs` writes it anew." + `
 
 Prometheus finds them on ` + "`http://metrics_listen/metrics`" + `, by default 127.0.0.1:7391. Beside it there are ` + "`/healthz`" + `, which answers 200 as
 long as the process lives, and ` + "`/readyz`" + `, which answers 200 if commands of all kinds are served, else 503 and why not: the log is being replayed, a
-read met damage, writes are refused (the disk is full, the log does not grow), the log does not take entries, or the server stops.
+read met damage, writes are refused (the disk is full, the log does not grow), the log does not take entries, or the server stops; in a
+cluster, that this node knows of no leader or has diverged. A node that follows is ready.
 
 They are the figures of INFO, read when somebody asks. CONFIG RESETSTAT begins counters anew that it resets in INFO; Prometheus takes that for a restart.
-Those of the log, of storage and of space are absent until the log has been replayed. Histograms have buckets from 1.024 µs on, each four times the one
+Those of the log, of storage and of space are absent until the log has been replayed, those of the cluster where there is none. Histograms have buckets from 1.024 µs on, each four times the one
 before, up to 268 ms. Go's runtime and the process have their usual ` + "`go_…` and `process_…`.\n")
 	for _, group := range metricGroups() {
 		fmt.Fprintf(&b, "\n## %s\n\n| name | type | labels | what it says |\n|---|---|---|---|\n", group.title)

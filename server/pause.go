@@ -2,7 +2,6 @@ package server
 
 import (
 	"math"
-	"syscall"
 	"time"
 
 	"sett/commands"
@@ -54,7 +53,7 @@ func (s *Server) Pausing() bool { return s.pausing() != nil }
 // mustWait tells whether the present pause holds a command up. EXEC waits if one of its commands would.
 func (s *session) mustWait(row *commands.Row) bool {
 	p := s.server.pausing()
-	return p != nil && (p.all || s.runs(row, mayWrite))
+	return p != nil && (p.all || s.runs(row, mayWrite) || row.Name == "exec" && s.remote.writes)
 }
 
 func mayWrite(row *commands.Row) bool {
@@ -64,25 +63,30 @@ func mayWrite(row *commands.Row) bool {
 // park waits for the end of the pause or of what a command waits for, and notices meanwhile that the client leaves. false: the connection is over.
 func (c *conn) park() bool {
 	if !c.server.beginPark(c) {
-		return !c.server.stopping.Load()
+		return !c.server.stopping.Load() || c.session.origin != nil
 	}
 	c.bePortrayed(c.buffers.args)
 	c.lendWhileWaiting()
 	c.waitingSince.Store(0)
-	gone := false
-	err := c.socket.raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		gone = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
-		return gone // what else the client sends waits with the command
-	})
-	return c.server.endPark(c) && !gone && (err == nil || isTimeout(err))
+	if c.session.origin != nil && !c.session.toldWait && c.blocked.Load() {
+		c.session.toldWait = true
+		c.write([]byte{waits}) // all that is held has left
+	}
+	there := c.watchClient()
+	goesOn := c.server.endPark(c) || c.session.origin != nil // who stops tells the node that waits for this what has become of it
+	return goesOn && there
 }
 
 // parkedUntil is the end of what the session waits for, the zero time if there is none; wait is false when it is over.
 func (s *session) parkedUntil() (until time.Time, wait bool) {
-	if s.waiter != nil && s.engine.Data.Served(s.waiter) {
+	if s.waiter != nil {
+		s.place() // who has just stopped leading tells only those who are parked
+	}
+	if s.waiter != nil && (s.away || s.engine.Data.Served(s.waiter)) || s.ownIndex != 0 && s.engine.Store.Status().Applied >= s.ownIndex {
 		return time.Time{}, false
+	}
+	if s.look != 0 {
+		return earlier(time.Now().Add(s.look), s.waitEndMs), true
 	}
 	if s.waitEndMs == math.MaxInt64 {
 		return time.Time{}, true
@@ -94,6 +98,13 @@ func (s *session) parkedUntil() (until time.Time, wait bool) {
 		return time.UnixMilli(p.untilMs), true
 	}
 	return time.Time{}, false
+}
+
+func earlier(at time.Time, orMs int64) time.Time {
+	if at.UnixMilli() < orMs {
+		return at
+	}
+	return time.UnixMilli(orMs)
 }
 
 // unblock ends what a client is waiting for in a command, and tells whether there was such a client.

@@ -117,3 +117,17 @@ func TestPauseInMulti(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestLeavesBehindMore: who waits, sends more and closes is gone, though what was sent has not been read: nothing is popped for him.
+func TestLeavesBehindMore(t *testing.T) {
+	t.Parallel()
+	ts := startServer(t, setup{})
+	c, other := ts.dial(), ts.dial()
+	c.send(encode("BLPOP", "q", "0"))
+	other.waitBlocked("1")
+	c.send(encode("PING"))
+	c.Close()
+	other.waitBlocked("0")
+	other.want(":1\r\n", "RPUSH", "q", "element")
+	other.want(":1\r\n", "LLEN", "q")
+}

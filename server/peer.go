@@ -14,13 +14,14 @@ import (
 
 // peer is what others know of a connection, and what they can do to it: CLIENT LIST shows it, CLIENT KILL ends it.
 type peer struct {
-	id       uint64
-	addr     string // of the client
-	laddr    string // its other end, ours
-	socket   socket // beneath TLS
-	unix     bool
-	local    bool // the client is on this machine, in Redis' eyes
-	sinceSec int64
+	id        uint64
+	addr      string // of the client
+	laddr     string // its other end, ours
+	socket    socket // beneath TLS
+	unix      bool
+	local     bool // the client is on this machine, in Redis' eyes
+	forwarded bool // the client is another node's
+	sinceSec  int64
 
 	// waitingSince is the unix time in s since when the connection waits for its client, 0 while it does not.
 	waitingSince atomic.Int64
@@ -30,6 +31,7 @@ type peer struct {
 	blocked      atomic.Bool  // … the latter
 	unblocked    atomic.Int32 // of the latter: an unblock
 	killed       atomic.Bool
+	elsewhere    atomic.Bool // the leader waits for something on its behalf; who passes on its replies writes that
 
 	softSince int64 // unix time in s since when unsent has been above the soft limit, 0: it is not; ticker only
 
@@ -77,6 +79,7 @@ const (
 	peerClosing
 	peerNoEvict
 	peerNoTouch
+	peerReadOnly // READONLY: what a replica has will do
 )
 
 // portray paints the session as it is now, with the arguments of the command at hand. Only its own goroutine may call it.
@@ -128,7 +131,7 @@ func (p *peer) letters(flags peerFlags) string {
 		set    bool
 		letter byte
 	}{
-		{flags&peerMulti != 0, 'x'}, {p.parked.Load(), 'b'}, {flags&peerClosing != 0, 'c'}, {p.unix, 'U'},
+		{flags&peerMulti != 0, 'x'}, {p.parked.Load() || p.elsewhere.Load(), 'b'}, {flags&peerClosing != 0, 'c'}, {p.unix, 'U'}, {flags&peerReadOnly != 0, 'r'},
 		{flags&peerNoEvict != 0, 'e'}, {flags&peerNoTouch != 0, 'T'},
 	} {
 		if f.set {
@@ -190,5 +193,5 @@ func (p *peer) seen() portrait {
 func (s *Server) kill(c *conn) {
 	c.killed.Store(true)
 	s.remove(c)
-	c.socket.abort() // who serves it wakes with an error
+	c.abort() // who serves it wakes with an error
 }

@@ -113,3 +113,13 @@ func writeNow(fd int, p []byte) (int, error) {
 	}
 	return int(n), nil
 }
+
+// setCork has the kernel keep what is written to a socket. Only TCP knows that; other sockets go on as they are.
+func setCork(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_CORK, 1) }
+
+// hungUp tells whether the other side of a socket has closed its end, whatever it has sent before.
+func hungUp(fd int) bool {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(p[:], 0)
+	return n > 0 && err == nil
+}

@@ -26,3 +26,12 @@ func (*poller) close()                {}
 
 func readNow(fd int, p []byte) (int, error)  { return syscall.Read(fd, p) }
 func writeNow(fd int, p []byte) (int, error) { return syscall.Write(fd, p) }
+
+func setCork(int) {}
+
+// hungUp tells whether the other side of a socket has closed its end, as far as that can be seen behind what it has sent.
+func hungUp(fd int) bool {
+	var one [1]byte
+	n, _, err := syscall.Recvfrom(fd, one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+}

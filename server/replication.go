@@ -2,47 +2,104 @@ package server
 
 import (
 	"math"
+	"strconv"
 	"time"
 
 	"sett/commands"
+	"sett/replication"
 	"sett/resp"
 )
 
-// What is asked about replication. A server of this version stands alone: nobody follows it, and it follows nobody.
+// What is asked about replication. In a cluster the leader is the master, everybody else its replica, and offsets are indexes of the log. A node
+// that is alone is a master whom nobody follows.
 
 func replicationHandlers() map[string]*handler {
 	return map[string]*handler{
 		"role":      {run: role, early: true},
 		"replicaof": {run: replicaof},
 		"slaveof":   {run: replicaof},
-		"failover":  {run: failover},
+		"failover":  {run: runFailover},
 		"sync":      {run: refuseReplica},
 		"psync":     {run: refuseReplica},
 		"replconf":  {run: refuseReplica},
-		"wait":      {run: wait, blocks: true},
-		"waitaof":   {run: waitAOF, blocks: true},
+		"wait":      {run: wait, blocks: true, travels: true},
+		"waitaof":   {run: waitAOF, blocks: true, travels: true},
 	}
 }
 
-// role is that of a master without replicas. Its offset is the index of the last log entry that is committed.
+// role is ROLE. Alone, the offset is the index of the last log entry that is committed.
 func role(s *session, b *buffers, _ [][]byte) {
-	var offset uint64
-	if s.engine != nil {
-		offset = s.engine.Store.Status().Applied
+	w, c := &b.out, s.cluster()
+	switch {
+	case c == nil && s.server.opts.Clustered: // it looks for the others
+		(&topology{}).showFollower(w)
+		return
+	case c == nil:
+		var offset uint64
+		if s.engine != nil {
+			offset = s.engine.Store.Status().Applied
+		}
+		w.Array(3)
+		w.BulkString("master")
+		w.Uint(offset)
+		w.Array(0)
+		return
 	}
-	b.out.Array(3)
-	b.out.BulkString("master")
-	b.out.Uint(offset)
-	b.out.Array(0)
+	t := s.server.topology(c)
+	if !t.leads() {
+		t.showFollower(w)
+		return
+	}
+	replicas := t.connected()
+	w.Array(3)
+	w.BulkString("master")
+	w.Uint(t.Last)
+	w.Array(len(replicas))
+	for _, n := range replicas {
+		w.Array(3)
+		w.BulkString(n.host)
+		w.BulkString(strconv.Itoa(n.port))
+		w.BulkString(strconv.FormatUint(n.offset(), 10))
+	}
 }
 
-func replicaof(_ *session, b *buffers, args [][]byte) {
-	if is(args[1], "no") && is(args[2], "one") {
+// showFollower is ROLE of a node that does not lead.
+func (t *topology) showFollower(w *resp.Writer) {
+	host, port, state := "", 0, "connect"
+	if t.master != nil {
+		host, port = t.master.host, t.master.port
+	}
+	if t.hasLeader() {
+		state = "connected"
+	}
+	w.Array(5)
+	w.BulkString("slave")
+	w.BulkString(host)
+	w.Int(int64(port))
+	w.BulkString(state)
+	w.Uint(t.Applied)
+}
+
+// roleName is that of INFO.
+func (t *topology) roleName() string {
+	if t.leads() {
+		return "master"
+	}
+	return "slave"
+}
+
+func replicaof(s *session, b *buffers, args [][]byte) {
+	none := is(args[1], "no") && is(args[2], "one")
+	if none && s.cluster() == nil {
 		b.out.Status("OK")
 		return
 	}
-	if port, ok := resp.ParseInt(args[2]); !ok || port < 0 || port > math.MaxUint16 {
+	if port, ok := resp.ParseInt(args[2]); !none && (!ok || port < 0 || port > math.MaxUint16) {
 		fail(b, errMasterPort)
+		return
+	}
+	if s.cluster() != nil {
+		fail(b, errReplicaOfCluster)
 		return
 	}
 	fail(b, errReplicaOf)
@@ -50,148 +107,107 @@ func replicaof(_ *session, b *buffers, args [][]byte) {
 
 func refuseReplica(_ *session, b *buffers, _ [][]byte) { fail(b, errNoReplicas) }
 
-func failover(_ *session, b *buffers, args [][]byte) {
-	if len(args) == 2 && is(args[1], "abort") {
-		fail(b, errNoFailover)
-		return
-	}
-	if err := checkFailover(args[1:]); err != nil {
-		fail(b, err)
-		return
-	}
-	fail(b, errFailoverAlone)
-}
-
-// checkFailover looks for TO host port, FORCE and TIMEOUT, each at most once.
-func checkFailover(args [][]byte) error {
-	var to, force bool
-	var timeoutMs int64
-	for len(args) > 0 {
-		used, ok := 0, true
-		switch {
-		case is(args[0], "timeout") && len(args) > 1 && timeoutMs == 0:
-			if timeoutMs, ok = resp.ParseInt(args[1]); ok && timeoutMs <= 0 {
-				return errFailoverTimeout
-			}
-			used = 2
-		case is(args[0], "to") && len(args) > 2 && !to:
-			_, ok = resp.ParseInt(args[2])
-			to, used = true, 3
-		case is(args[0], "force") && !force:
-			force, used = true, 1
-		default:
-			return commands.ErrSyntax
-		}
-		if !ok {
-			return commands.ErrNotInteger
-		}
-		args = args[used:]
-	}
-	return nil
-}
-
-// lacksReplicas tells whether min-replicas-to-write refuses a write, or an EXEC of one.
+// lacksReplicas tells whether min-replicas-to-write refuses a write, or an EXEC of one. Who does not lead leaves that to who does.
 func (s *session) lacksReplicas(row *commands.Row) bool {
 	limits := s.server.limits.Load()
-	if limits.MinReplicas == 0 || limits.MinReplicasLagSec == 0 {
+	if limits.MinReplicas == 0 || limits.MinReplicasLagSec == 0 || !s.runs(row, (*commands.Row).IsWrite) {
 		return false
 	}
-	return s.runs(row, (*commands.Row).IsWrite)
-}
-
-// wait is WAIT numreplicas timeout: no replica will ever acknowledge, so it takes as long as it may.
-func wait(s *session, b *buffers, args [][]byte) {
-	replicas, ok := resp.ParseInt(args[1])
-	if !ok {
-		fail(b, commands.ErrNotInteger)
-		return
-	}
-	timeoutMs, err := parseTimeout(args[2])
-	if err != nil {
-		fail(b, err)
-		return
-	}
-	if replicas > 0 && !s.waitForNobody(b, timeoutMs) {
-		return
-	}
-	b.out.Int(0)
-}
-
-// waitAOF is WAITAOF numlocal numreplicas timeout. The log is fsynced at once, whatever appendfsync says.
-func waitAOF(s *session, b *buffers, args [][]byte) {
-	local, ok := resp.ParseInt(args[1])
-	if !ok {
-		fail(b, commands.ErrNotInteger)
-		return
-	}
-	if local < 0 || local > 1 {
-		fail(b, errNumLocal)
-		return
-	}
-	replicas, ok := resp.ParseInt(args[2])
-	if !ok || replicas < 0 {
-		fail(b, errNotPositive)
-		return
-	}
-	timeoutMs, err := parseTimeout(args[3])
-	if err != nil {
-		fail(b, err)
-		return
-	}
-	if s.waitEndMs == 0 {
-		// The replies before this one have left, so what this client wrote is in the log.
-		if err := s.engine.Persist.Sync(); err != nil {
-			s.broken(b, err)
-			return
-		}
-	}
-	if replicas > 0 && !s.waitForNobody(b, timeoutMs) {
-		return
-	}
-	b.out.Array(2)
-	b.out.Int(1)
-	b.out.Int(0)
-}
-
-// parseTimeout reads milliseconds; 0 is for ever.
-func parseTimeout(arg []byte) (int64, error) {
-	ms, ok := resp.ParseInt(arg)
-	switch {
-	case !ok:
-		return 0, errTimeoutNumber
-	case ms < 0:
-		return 0, errTimeoutNegative
-	}
-	return ms, nil
-}
-
-// unblock is how CLIENT UNBLOCK ends a wait.
-type unblock int32
-
-const (
-	stillBlocked unblock = iota
-	unblockTimeout
-	unblockError
-)
-
-// waitForNobody is the time in which replicas could acknowledge. false: it has replied itself, or the connection waits, and the command runs
-// again afterwards. Within EXEC nothing waits.
-func (s *session) waitForNobody(b *buffers, timeoutMs int64) (over bool) {
-	if s.multi {
+	c := s.cluster()
+	if c == nil {
 		return true
 	}
-	if s.waitEndMs == 0 {
-		s.waitFor(timeoutMs)
+	state := c.State()
+	return state.Role == replication.Leader && goodReplicas(&state, limits) < limits.MinReplicas
+}
+
+// goodReplicas counts those that were heard of within min-replicas-max-lag.
+func goodReplicas(state *replication.State, limits *Limits) (good int) {
+	for _, m := range state.Members {
+		if m.ID != state.ID && m.Reachable && m.LastContact <= time.Duration(limits.MinReplicasLagSec)*time.Second {
+			good++
+		}
 	}
-	reason := unblock(s.unblocked.Load())
-	if reason == stillBlocked && time.Now().UnixMilli() < s.waitEndMs {
-		s.postpone(await)
-		return false
+	return good
+}
+
+// replication is INFO's section.
+func (r *report) replication() {
+	c := r.s.cluster()
+	switch {
+	case c == nil && r.s.server.opts.Clustered: // it looks for the others
+		r.line("role:slave")
+		r.line("master_link_status:down")
+		r.line("connected_slaves:0")
+		return
+	case c == nil:
+		r.line("role:master")
+		r.line("connected_slaves:0")
+		if r.s.engine != nil {
+			r.line("master_repl_offset:%d", r.status().Applied) // entries of the log
+		}
+		return
 	}
-	s.waitEndMs = 0
-	if reason == unblockError {
-		fail(b, errUnblocked)
-		return false
+	t := r.s.server.topology(c)
+	r.line("role:%s", t.roleName())
+	offset := t.Last
+	if !t.leads() {
+		r.follower(t, c.Metrics())
+		offset = t.Applied
+		r.line("connected_slaves:0")
+	} else {
+		r.replicas(t)
 	}
-	return true
+	r.line("master_failover_state:%s", r.s.server.failover.state())
+	r.line("master_replid:%s", redisID(t.ClusterID))
+	r.line("master_replid2:%s", redisID(""))
+	r.line("master_repl_offset:%d", offset)
+	r.line("second_repl_offset:-1")
+	if t.Last >= t.First {
+		r.line("repl_backlog_active:1")
+		r.line("repl_backlog_first_byte_offset:%d", t.First)
+		r.line("repl_backlog_histlen:%d", t.Last-t.First+1)
+	}
+}
+
+func (r *report) follower(t *topology, m *replication.Metrics) {
+	host, port, link, contactSec := "", 0, "down", int64(-1)
+	if t.master != nil {
+		host, port = t.master.host, t.master.port
+		contactSec = t.master.contactMs() / 1000
+	}
+	if t.hasLeader() {
+		link = "up"
+	}
+	r.line("master_host:%s", host)
+	r.line("master_port:%d", port)
+	r.line("master_link_status:%s", link)
+	r.line("master_last_io_seconds_ago:%d", contactSec)
+	r.line("master_sync_in_progress:%d", oneIf(m.SnapshotsUnderWay.Load() > 0))
+	r.line("slave_read_repl_offset:%d", t.Last)
+	r.line("slave_repl_offset:%d", t.Applied)
+	if link == "down" {
+		r.line("master_link_down_since_seconds:%d", contactSec)
+	}
+	r.line("slave_priority:%d", priority(t.self()))
+	r.line("replica_announced:1")
+}
+
+// priority is what Redis' Sentinel goes by: 0 never becomes a master.
+func priority(n *node) int {
+	if n.Voter {
+		return 100
+	}
+	return 0
+}
+
+func (r *report) replicas(t *topology) {
+	connected := t.connected()
+	r.line("connected_slaves:%d", len(connected))
+	if limits := r.s.server.limits.Load(); limits.MinReplicas > 0 && limits.MinReplicasLagSec > 0 {
+		r.line("min_slaves_good_slaves:%d", goodReplicas(&t.State, limits))
+	}
+	for i, n := range connected {
+		r.line("slave%d:ip=%s,port=%d,state=online,offset=%d,lag=%d", i, n.host, n.port, n.offset(), n.contactMs()/1000)
+	}
 }

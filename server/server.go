@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sett/commands"
+	"sett/replication/mesh"
 	"sett/replication/wal"
 	"sett/storage"
 )
@@ -25,6 +26,10 @@ type Options struct {
 	Protected bool   // protected-mode
 
 	KeepBytes int // the largest buffer of a connection that is kept for the next one; 0: 64 KiB
+
+	Clustered  bool          // this node is, or will be, one of a cluster
+	MasterName string        // under which SENTINEL knows this cluster
+	DownAfter  time.Duration // nodes that are silent for longer do not count as reachable: for SENTINEL to say
 
 	Debug  DebugAccess // who may use DEBUG
 	Config Config      // behind CONFIG
@@ -52,6 +57,10 @@ type Limits struct {
 	MinReplicas       int // writes are refused while there are fewer: this version has none
 	MinReplicasLagSec int // 0: MinReplicas does not count
 
+	ForwardTimeout time.Duration // how long a command waits for a leader
+	Moved          bool          // clients are sent to the leader, instead of their commands
+	Linearizable   bool          // reads, unless a connection has chosen for itself
+
 	// Replies in memory that the client has not taken: beyond hard it is closed at once, beyond soft when it stays so. 0: no limit.
 	OutHardBytes, OutSoftBytes, OutSoftSec int
 }
@@ -65,6 +74,8 @@ type Engine struct {
 	Space func() Space // for INFO; may be nil
 
 	Persist Persistence
+	Cluster Cluster           // nil: this node is alone
+	Streams func() mesh.Stats // between nodes, for the metrics; may be nil
 }
 
 // Space is what INFO says about what is dead and what is given back.
@@ -119,6 +130,8 @@ type Store interface {
 	Decided(position uint64) bool
 	// Notify has tell called when Wait would return at once; false: it would now.
 	Notify(position uint64, tell func()) (later bool)
+	// Evaluating tells whether this node runs commands: it leads, or is alone.
+	Evaluating() bool
 	Status() storage.Status
 	Stats() *storage.Stats
 	Levels() []storage.Level
@@ -130,7 +143,9 @@ type Log interface{ Metrics() wal.Metrics }
 // Server is the listeners and connections of one data set.
 type Server struct {
 	saver        saver
-	halted       atomic.Bool // DEBUG PAUSE-CRON: the ticker does nothing
+	failover     failover
+	lastLeader   atomic.Pointer[string] // ID of the last leader that was known; nil: none was
+	halted       atomic.Bool            // DEBUG PAUSE-CRON: the ticker does nothing
 	opts         Options
 	limits       atomic.Pointer[Limits]
 	access       atomic.Pointer[access]
@@ -144,20 +159,29 @@ type Server struct {
 	buffers      sync.Pool // of *buffers
 	runID        string    // 40 random hex digits, new at each start
 	started      time.Time
-	startupBytes uint64       // memory used before there was data
-	port         atomic.Int64 // of clients that do not speak TLS; 0: none
+	startupBytes uint64        // memory used before there was data
+	port         atomic.Int64  // of clients that do not speak TLS; 0: none
+	leaving      atomic.Bool   // no new connections; those that there are end behind their next reply (leave.go)
+	seeking      atomic.Int64  // connections that look for a leader
+	openings     chan struct{} // a place for each stream to the leader that is being opened
+	lastTurn     time.Duration // lastTurn, but for tests
 	stopping     atomic.Bool
 	ending       chan struct{} // closed when the server stops
 	loop         *loop         // serves what goroutines need not; nil: there is none
 	stopOnce     sync.Once
+
+	indexRow  *commands.Row // SETT INDEX
+	confirmer confirmer
+	leader    leaderWatch // ticker only
 
 	mu        sync.Mutex
 	listeners []net.Listener     // guarded by mu
 	conns     map[*conn]struct{} // guarded by mu
 	parked    map[*conn]struct{} // those that wait for the end of the pause; guarded by mu
 	parted    []io.Closer        // sockets that stay open until the process ends; guarded by mu
-	clients   atomic.Int64       // len(conns)
+	clients   atomic.Int64       // len(conns), without those that are forwarded
 	blocked   atomic.Int64       // len(parked)
+	elsewhere atomic.Int64       // clients for whom the leader waits
 	nextID    atomic.Uint64      // of connections
 	running   sync.WaitGroup     // goroutines of listeners and connections, and the ticker
 }
@@ -165,7 +189,8 @@ type Server struct {
 // New returns a server without listeners. Until Begin it answers every command with -LOADING.
 func New(opts Options) *Server {
 	opts.KeepBytes = max(opts.KeepBytes, 64<<10)
-	s := &Server{opts: opts, conns: make(map[*conn]struct{}), parked: make(map[*conn]struct{}), started: time.Now(), ending: make(chan struct{})}
+	s := &Server{opts: opts, conns: make(map[*conn]struct{}), parked: make(map[*conn]struct{}), started: time.Now(), ending: make(chan struct{}),
+		openings: make(chan struct{}, maxOpenings), lastTurn: lastTurn}
 	var id [20]byte
 	rand.Read(id[:]) // never fails
 	s.runID = hex.EncodeToString(id[:])
@@ -182,6 +207,7 @@ func New(opts Options) *Server {
 	s.stats.init(opts.Table)
 	s.saver.init(s.started)
 	s.handlers = newHandlers(opts.Table)
+	s.indexRow, _ = opts.Table.Resolve(askIndex())
 	s.loop = startLoop(s)
 	s.running.Add(1)
 	go s.tick()
@@ -209,14 +235,18 @@ func (s *Server) SetLimits(change func(*Limits)) {
 // Shutdown stops accepting, lets every connection finish the command it runs and send its replies, and closes the connections. One
 // that is not done after grace, because its client does not read or the log does not answer, is left to its fate.
 func (s *Server) Shutdown(grace time.Duration) {
-	if !s.stopping.CompareAndSwap(false, true) {
+	if !s.leaving.CompareAndSwap(false, true) {
 		return
 	}
-	close(s.ending)
 	s.mu.Lock()
 	for _, l := range s.listeners {
 		l.Close()
 	}
+	s.mu.Unlock()
+	s.seeOff(grace)
+	s.stopping.Store(true)
+	close(s.ending)
+	s.mu.Lock()
 	for c := range s.conns {
 		// Those that wait for input end now; those that run a command end when they want more of it.
 		c.socket.setReadDeadline(past)
@@ -251,8 +281,16 @@ func (s *Server) abortAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.socket.abort()
+		c.abort()
 	}
+}
+
+// abort has all fail that the connection waits for.
+func (c *conn) abort() {
+	if l := c.forwards.Load(); l != nil {
+		l.stream.Close()
+	}
+	c.socket.abort()
 }
 
 // Close ends what Shutdown leaves: the connection that asked for SHUTDOWN, whose client takes its end for the end of the process.
@@ -277,11 +315,13 @@ func (s *Server) stop(save bool) {
 func (s *Server) admit(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.conns) >= s.limits.Load().MaxClients || s.stopping.Load() {
+	if !c.forwarded && int(s.clients.Load()) >= s.limits.Load().MaxClients || s.leaving.Load() {
 		return false
 	}
 	s.conns[c] = struct{}{}
-	s.clients.Store(int64(len(s.conns)))
+	if !c.forwarded {
+		s.clients.Add(1)
+	}
 	s.running.Add(1)
 	return true
 }
@@ -303,8 +343,10 @@ func (s *Server) forget(c *conn, part bool) {
 func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, there := s.conns[c]; there && !c.forwarded {
+		s.clients.Add(-1)
+	}
 	delete(s.conns, c)
-	s.clients.Store(int64(len(s.conns)))
 }
 
 // tick samples rates ten times a second, looks for connections that are to be closed once a second, and for new certificates once a minute.
@@ -312,6 +354,7 @@ func (s *Server) tick() {
 	defer s.running.Done()
 	t := time.NewTicker(sampleInterval)
 	defer t.Stop()
+	var nodes nodeWatch
 	for n := 1; ; n++ {
 		select {
 		case <-s.ending:
@@ -321,9 +364,12 @@ func (s *Server) tick() {
 				continue
 			}
 			s.stats.sample(now)
+			s.watchLeader(now)
 			if n%10 == 0 {
 				s.stats.samplePeak()
 				s.closeOverdue(now.Unix())
+				s.watchNodes(&nodes, now)
+				s.dropIdleLinks(now.Unix())
 			}
 			if n%filesEvery == 0 && s.opts.TLS != nil {
 				s.opts.TLS.CheckFiles()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -154,6 +155,9 @@ type setup struct {
 	data    commands.Options
 	tls     *TLS
 	latency *Latency
+	cluster Cluster // nil: the server is alone
+	looks   bool    // … or looks for its cluster
+	agreed  []string
 }
 
 func startServer(t testing.TB, with setup) *testServer {
@@ -187,9 +191,9 @@ func startServer(t testing.TB, with setup) *testServer {
 	if with.debug == "" {
 		with.debug = DebugLocal
 	}
-	config := &fakeConfig{values: map[string]string{"maxclients": "10000", "requirepass": ""}}
+	config := &fakeConfig{values: map[string]string{"maxclients": "10000", "requirepass": "", "maxmemory": "0"}, agreed: with.agreed}
 	ts.Server = New(Options{
-		Table: table, Limits: limits, Debug: with.debug, Config: config, TLS: with.tls, Protected: true,
+		Table: table, Limits: limits, Debug: with.debug, Clustered: with.looks, MasterName: "mymaster", DownAfter: time.Second, Config: config, TLS: with.tls, Protected: true,
 		About:  About{Version: "test", RedisVersion: "7.2.4"},
 		Logger: slog.New(slog.NewTextHandler(ts.lines, nil)),
 		Stop:   func(save bool) { ts.stops <- save },
@@ -199,7 +203,9 @@ func startServer(t testing.TB, with setup) *testServer {
 		Latency:     with.latency,
 	})
 	if !with.loading {
-		ts.Begin(ts.newEngine(data))
+		engine := ts.newEngine(data)
+		engine.Cluster = with.cluster
+		ts.Begin(engine)
 	}
 	config.set = map[string]func(string){"requirepass": ts.SetPassword}
 	listeners, err := Listen([]string{"127.0.0.1"}, 0, 511)
@@ -249,6 +255,7 @@ func (testHooks) Collect() error { return nil }
 type fakeConfig struct {
 	values map[string]string
 	set    map[string]func(string)
+	agreed []string // names that the nodes agree on
 }
 
 func (c *fakeConfig) Get(patterns ...string) (pairs []string) {
@@ -271,6 +278,19 @@ func (c *fakeConfig) Set(pairs []string) error {
 		c.values[pairs[i]] = pairs[i+1]
 		if set := c.set[pairs[i]]; set != nil {
 			set(pairs[i+1])
+		}
+	}
+	return nil
+}
+
+func (c *fakeConfig) SetAgreed(pairs []string, agree func([]string) error) error {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if slices.Contains(c.agreed, pairs[i]) {
+			if err := agree(pairs[i : i+2]); err != nil {
+				return err
+			}
+		} else if err := c.Set(pairs[i : i+2]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -36,8 +36,12 @@ type session struct {
 	postponed bool                 // the command in buffers.args runs once the replies before it have left
 	uncounted int                  // its length, as long as run has not counted it as used
 	after     next                 // what the command at hand wants to happen when it is done
+	instead   next                 // … and what happens once the held replies are gone, if not that; more: that
+	start     int                  // where the command at hand begins in the query buffer, plus 1; 0: it may not run twice
 
 	waitEndMs int64            // a command is waiting until then, unix time; 0: none is
+	ackIndex  uint64           // … in WAIT, for other nodes to have the log up to there
+	look      time.Duration    // … and looks again after this; 0: when it is woken
 	waiter    *commands.Waiter // … as this, if it waits for a key
 	wake      func()           // has the connection look at it
 
@@ -47,6 +51,25 @@ type session struct {
 	watch       commands.Watch
 
 	committed uint64 // up to here this session has waited already
+
+	// In a cluster only.
+	toldWait     bool      // the other node knows that the command at hand waits
+	origin       *origin   // of a session that another node has forwarded; nil: the client is connected to this one
+	away         bool      // this node does not lead
+	link         *link     // to the leader; nil: nothing has travelled lately
+	remote       remote    // what was begun there
+	travelled    bool      // the command at hand was appended to link
+	down         bool      // no leader was found in time: commands that have arrived get an error
+	troubleSince time.Time // … is looked for since
+	reruns       []rerun   // commands at the start of the query buffer that come again
+	again        rerun     // the command at hand, if it was one of them
+	spoiled      bool      // what this client WATCHes nobody knows any more: its EXEC runs nothing
+	wrong        error     // the client has broken the protocol, which is said once all that travels is answered
+	read         readLevel
+	seenIndex    uint64 // of the log, that this client's own writes have reached
+	unsure       bool   // … but for some that have travelled
+	ownIndex     uint64 // SETT WAITINDEX waits for this one; 0: it does not
+	cancelIndex  func() // … and so it stops
 }
 
 // next is what a session's connection has to do. In each case but leave the held replies go out first.
@@ -57,6 +80,7 @@ const (
 	again              // run the rest
 	leave              // run the rest, with the command at hand, where it may wait and take its time: not on the loop
 	await              // wait for the end of the pause, then run the rest
+	reach              // have what travels answered, or find the leader, then run the rest
 	absorb             // take the bytes of the large argument that is arriving, then run the rest
 	hangUp             // close the connection
 	drop               // close it without sending what is held
@@ -73,6 +97,7 @@ func (s *session) init(server *Server, p *peer) {
 func (s *session) end() {
 	s.arrival.drop(s)
 	s.stopWaiting()
+	s.stopIndexWait()
 	s.dropQueued()
 	if s.engine != nil {
 		s.engine.Data.Unwatch(&s.watch)
@@ -87,8 +112,16 @@ func (s *session) end() {
 func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 	defer s.survive(b, &result)
 	s.engine = s.server.engine.Load()
-	if len(b.marks) == 0 && s.engine != nil {
-		b.ended = s.speculations()
+	if s.engine != nil {
+		if len(b.marks) == 0 {
+			b.ended = s.speculations()
+		}
+		if s.place(); s.link != nil && !s.away || s.wrong != nil && s.link.isBusy() {
+			return 0, reach
+		}
+	}
+	if s.wrong != nil && len(s.reruns) == 0 {
+		return 0, s.protocolError(b, s.wrong)
 	}
 	now := s.server.limits.Load()
 	limits := parserLimits(now)
@@ -100,12 +133,21 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 			used += n
 		} else if b.full() {
 			return used, again
+		} else if s.link != nil && s.link.isFull() {
+			if s.link.dead.Load() { // nothing will make room in it
+				return used, reach
+			}
+			return used, again
 		} else {
 			limits.Authenticated = !s.isStranger()
 			var err error
 			n, err = s.parse(b, pipeline[used:], limits)
 			used += n
 			if err != nil {
+				if s.link.isBusy() {
+					s.wrong = err
+					return used, reach
+				}
 				return used, s.protocolError(b, err)
 			}
 			switch {
@@ -117,8 +159,21 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 			if len(b.args) == 0 {
 				continue
 			}
+			if s.again = (rerun{}); len(s.reruns) > 0 {
+				s.comeAgain()
+			}
+		}
+		if s.start = 0; n > 0 && s.replies == repliesOn && pipeline[used-n] == '*' { // an inline command is parsed where it lies
+			s.start = 1 + b.start + used - n
 		}
 		row := s.execute(b)
+		if s.travelled {
+			s.travelled = false
+			if s.after != more {
+				return used, s.after
+			}
+			continue
+		}
 		switch {
 		case s.after == leave:
 			s.postponed, s.uncounted = true, n // it is still the first in the query buffer
@@ -138,6 +193,7 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 			return used, s.after
 		}
 	}
+	s.leaveOff(b)
 	return used, hangUp
 }
 
@@ -179,21 +235,41 @@ func (s *session) execute(b *buffers) (ran *commands.Row) {
 	if s.waiter != nil {
 		return s.goOnWaiting(b)
 	}
-	row, err := s.admit(b)
+	if s.origin != nil && (s.away || s.engine == nil) {
+		s.decline(b)
+		return nil
+	}
+	row, err := s.lookUp(b)
+	here := !s.away || s.arrival.err != nil || s.again.err != nil || !s.travels(row, b.args, err)
+	if here && s.link.isBusy() {
+		s.postpone(reach)
+		return nil
+	}
+	if s.again.err != nil {
+		s.giveUp(b)
+		return nil
+	}
+	if here && err == nil {
+		err = s.admit(row, b.args)
+	}
 	s.last = row
 	if err == nil {
 		err = s.arrival.err
 	}
-	if err != nil {
+	if err != nil && here {
 		s.reject(b, row, err)
 		s.arrival.drop(s)
 		return nil
 	}
-	if s.server.paused.Load() != nil && s.mustWait(row) {
+	if s.server.paused.Load() != nil && row != nil && s.mustWait(row) {
 		s.postpone(await)
 		return nil
 	}
 	defer s.arrival.drop(s) // what nobody has taken
+	if !here {
+		s.forward(b, row)
+		return nil
+	}
 	h := s.server.handlers[row]
 	switch {
 	case s.multi && (h == nil || !h.atOnce):
@@ -208,7 +284,7 @@ func (s *session) execute(b *buffers) (ran *commands.Row) {
 	default:
 		b.call.Row, b.call.Seen, b.call.Wrote, b.call.Hurried = row, 0, false, s.hurried
 		if h.run(s, b, b.args); !s.postponed && s.after != leave {
-			b.hold(b.call.Seen, b.call.Wrote)
+			b.holdData(b.call.Seen, b.call.Wrote, h.looks && s.mustLead(&b.call))
 		}
 	}
 	return row
@@ -227,8 +303,8 @@ func isQuick(h *handler) bool { return h == nil || h.quick || h.inside }
 // postpone has the command at hand run later.
 func (s *session) postpone(until next) { s.postponed, s.after = true, until }
 
-// admit looks the command up and decides whether it may run at all.
-func (s *session) admit(b *buffers) (*commands.Row, error) {
+// lookUp finds the command's row, and decides whether the client may run it at all.
+func (s *session) lookUp(b *buffers) (*commands.Row, error) {
 	row, err := s.server.opts.Table.Resolve(b.args)
 	switch {
 	case err != nil:
@@ -242,15 +318,25 @@ func (s *session) admit(b *buffers) (*commands.Row, error) {
 	case s.multi && row.Flags.Has(commands.FlagNoMulti):
 		return row, commands.ErrNotInMulti
 	}
+	return row, nil
+}
+
+// admit decides whether a command may run now.
+func (s *session) admit(row *commands.Row, args [][]byte) error {
+	if s.away && s.multi && !row.Session {
+		if err := s.movedTo(row, args); err != nil {
+			return err
+		}
+	}
 	if s.needsRoom(row) {
 		if err := s.engine.Data.Room(); err != nil {
-			return row, err
+			return err
 		}
 	}
 	if s.lacksReplicas(row) {
-		return row, errFewReplicas
+		return errFewReplicas
 	}
-	return row, nil
+	return nil
 }
 
 // needsRoom tells whether a row may be refused because there is too much data. A queue takes memory, whatever is in it.
@@ -305,8 +391,14 @@ func (s *session) do(b *buffers, row *commands.Row) {
 	s.staged = s.arrival.take()
 	call.Row, call.Args, call.Staged, call.DB, call.W = row, b.args, s.staged, s.db, &b.out
 	call.NoTouch, call.Hurried, call.Ready = s.flags&peerNoTouch != 0, s.hurried, s.wake
+	start := b.out.Len()
 	switch err := s.engine.Data.Do(call); err {
 	case nil:
+		if call.Refused && s.engine.Cluster != nil {
+			b.out.Truncate(start)
+			s.leadNoMore(b)
+			return
+		}
 		if call.Parked != nil {
 			s.beginWait(call.Parked)
 			return
@@ -317,7 +409,10 @@ func (s *session) do(b *buffers, row *commands.Row) {
 	default:
 		s.broken(b, err)
 	}
-	b.hold(call.Seen, call.Wrote)
+	b.holdData(call.Seen, call.Wrote, s.mustLead(call))
+	if last := &b.marks[len(b.marks)-1]; last.leads {
+		last.at = s.start
+	}
 }
 
 // broken is the reply to an error that is none of the client's business: the store is damaged in a way that has no name, or closed; then

@@ -73,6 +73,8 @@ func (s *socket) abort() {
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
+	case s.fd < 0: // a bare stream
+		s.handle.Close()
 	case s.handle == nil:
 		syscall.Shutdown(s.fd, syscall.SHUT_RDWR)
 	default:

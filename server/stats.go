@@ -25,6 +25,7 @@ type stats struct {
 	connections atomic.Uint64
 	rejected    atomic.Uint64
 	panics      atomic.Uint64
+	links       atomic.Int64  // streams to the leader
 	inDoubt     atomic.Uint64 // replies that became -INDOUBT
 	tryAgain    atomic.Uint64 // replies that became -TRYAGAIN
 	cutShort    atomic.Uint64 // replies that ended in the middle, with their connection

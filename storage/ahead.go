@@ -45,8 +45,11 @@ func (s *Store) aheadLoop() {
 	}
 }
 
-// readAhead obeys the cache's rule as a command does: it has noted how many generations were retired before it asks Badger. What a generation has
-// of these records is found before what the cache has. An error is left to the command that will meet it.
+// aheadAtOnce is how many neighbours are read without looking whether a generation was retired: then they are read again.
+const aheadAtOnce = 32
+
+// readAhead reads what the cache lacks. What a generation has of these records is found before what the cache has. An error is left to the command
+// that will meet it.
 func (s *Store) readAhead(keys [][]byte) {
 	missing := keys[:0]
 	for _, key := range keys {
@@ -55,22 +58,32 @@ func (s *Store) readAhead(keys [][]byte) {
 		}
 	}
 	s.stats.Fetched.Add(uint64(len(missing)))
-	retired := s.retired.Load()
-	fill := func(key, value []byte) { s.cache.fill(s.hash(key), key, value, retired, &s.retired) }
 	for n := 0; len(missing) > 0; missing = missing[n:] {
-		if n = neighbours(missing); n > 1 {
-			s.gate.enter(true)
-			err := s.disk.getNeighbours(missing[:n], fill)
-			s.gate.leave()
-			if err != nil {
-				return
-			}
-			continue
+		n = min(neighbours(missing), aheadAtOnce)
+		kept, err := s.fetch(missing[:n])
+		if !kept && err == nil { // once more: who finds some of what it asked for in memory takes it that all is
+			_, err = s.fetch(missing[:n])
 		}
-		value, err := s.disk.get(missing[0], newest)
 		if err != nil {
 			return
 		}
-		fill(missing[0], value)
 	}
+}
+
+// fetch brings neighbours, or one record, into the cache. It obeys the cache's rule as a command does: if a generation was retired after it had asked
+// Badger, what came is not kept.
+func (s *Store) fetch(keys [][]byte) (kept bool, err error) {
+	retired := s.retired.Load()
+	fill := func(key, value []byte) { s.cache.fill(s.hash(key), key, value, retired, &s.retired) }
+	if len(keys) > 1 {
+		s.gate.enter(true)
+		err = s.disk.getNeighbours(keys, fill)
+		s.gate.leave()
+	} else {
+		var value []byte
+		if value, err = s.disk.get(keys[0], newest); err == nil {
+			fill(keys[0], value)
+		}
+	}
+	return s.retired.Load() == retired, err
 }

@@ -1,6 +1,9 @@
 package storage
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // part is a piece of a large batch that waits for its last piece: its bytes, or, beyond heldBytes of them, its index in the log.
 type part struct {
@@ -53,11 +56,18 @@ func (s *Store) Apply(index, term uint64, entry []byte) error {
 
 // accept notes an entry that takes effect. A batch whose last part is missing when a speculation begins never gets it.
 func (s *Store) accept(index uint64, h entryHead) {
-	s.accepted = h.Chain
+	s.accepted, s.effect = h.Chain, index
 	s.applied = point{index, max(h.TimeMs, s.applied.TimeMs), h.Chain}
 	if h.is(flagFirst) {
 		s.held = s.held[:0]
 	}
+}
+
+// LastEffect is the index of the last entry that took effect: a barrier that covers it covers everything up to now.
+func (s *Store) LastEffect() uint64 {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	return s.effect
 }
 
 // isProposed takes the oldest of our proposals off the list if the entry is it, and the speculation it belongs to is alive.
@@ -164,6 +174,9 @@ func (s *Store) putEffect(g *generation, e logged, pos uint64) (err error) {
 		}
 	}
 	g.put(found, hash, e.key, value, pos, s.views.newest.Load())
+	if s.observed.is(e.key) {
+		s.observed.tell(value)
+	}
 	if keyspace, t, ok := decodeTally(e.key, value); ok {
 		s.tallies[keyspace] = counter{t, pos}
 	}
@@ -201,8 +214,55 @@ func (s *Store) Lead(term uint64) {
 	t.mu.Unlock()
 	s.evaluating, s.serving = true, true
 	if s.OnLead != nil {
-		s.OnLead()
+		s.OnLead(s.lastMs)
 	}
+}
+
+// Serve lets readers in on a node that does not lead: what it has applied is at least what Badger holds. Lead does so by itself.
+func (s *Store) Serve() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = !s.closed
+}
+
+// Rest ends evaluation without dropping anything: it returns when all that was evaluated is committed and the speculation has ended. If the log
+// does not manage that in time, evaluation goes on.
+func (s *Store) Rest(ctx context.Context) error {
+	s.mu.Lock()
+	pos, evaluated := s.pos, s.evaluating
+	s.evaluating = false
+	s.mu.Unlock()
+	if !evaluated {
+		return ErrNotEvaluating
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Wait(pos) }() // ends with the speculation at the latest
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err == nil {
+		s.Yield()
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	s.evaluating = s.tail.alive && !s.closed
+	return err
+}
+
+// Applied is the index of the last entry handed over by the log.
+func (s *Store) Applied() uint64 { return s.appliedIdx.Load() }
+
+// Newest is the newest version in Badger: what this node has made sure of, whatever becomes of its log.
+func (s *Store) Newest() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return max(s.inBadger, s.flush.point.Index)
 }
 
 // Evaluating tells whether this node evaluates commands, or is closed and will not any more.
@@ -250,7 +310,12 @@ func (s *Store) yield(reason string) {
 	dropped := len(t.proposed) + len(t.batches)
 	t.buf, t.batches, t.changed, t.proposed = t.buf[:0], t.batches[:0], t.changed[:0], t.proposed[:0]
 	t.mu.Unlock()
-	s.opts.Logger.Warn("speculation ended", "reason", reason, "dropped", dropped, "applied", s.applied.Index)
+	if dropped > 0 {
+		s.opts.Logger.Warn("writes that were not committed yet are dropped: their clients are told that they are in doubt", "why", reason, "dropped", dropped,
+			"applied", s.applied.Index)
+	} else {
+		s.opts.Logger.Debug("evaluation ends", "why", reason, "applied", s.applied.Index)
+	}
 	s.stats.Yields.Add(1)
 
 	failedTo := s.pos
@@ -284,17 +349,21 @@ func (s *Store) rebuild() error {
 	s.loadTallies()
 	s.held = s.held[:0]
 	target, accepted := s.applied, s.accepted
-	s.accepted = from.Chain
+	s.accepted, s.effect = from.Chain, from.Index
 	s.lastMs = max(s.lastMs, from.TimeMs)
-	for index := from.Index + 1; index <= target.Index; index++ {
+	for index := s.behind(from); index <= target.Index; index++ {
 		if err := s.reapply(index); err != nil {
 			return err
 		}
 	}
 	invariant(s.accepted == accepted, "rebuilt up to chain %v, was %v", s.accepted, accepted)
 	s.applied = target
+	s.tellObserver()
 	return nil
 }
+
+// behind is the first entry behind a point that may have an effect. What came with a copy the log need not have.
+func (s *Store) behind(p point) uint64 { return max(p.Index, s.barrier.copied) + 1 }
 
 func (s *Store) reapply(index uint64) error {
 	term, entry, err := s.log.Read(index)

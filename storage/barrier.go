@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -22,6 +23,7 @@ import (
 // the log may forget what lies below.
 type barrier struct {
 	durable point         // guarded by Store.mu
+	copied  uint64        // of durableRecord; changes with Store.dir
 	bytes   atomic.Uint64 // log bytes written when the last barrier began
 	running sync.Mutex    // one barrier at a time
 	files   []badgerFile  // as the last barrier found them; guarded by running, but for Open and Close
@@ -30,6 +32,11 @@ type barrier struct {
 	stop    chan struct{}
 	done    chan struct{}
 }
+
+// noRoomError is a barrier that has no room for its note. The next one tries again.
+type noRoomError struct{ error }
+
+func (e noRoomError) Unwrap() error { return e.error }
 
 const (
 	durableFile   = "durable"
@@ -43,6 +50,7 @@ type durableRecord struct {
 	TimeMs int64
 	Term   uint64
 	Number uint64
+	Copied uint64       `json:",omitempty"` // everything up to this entry came with a copy: this node's log may never have had it
 	Files  []badgerFile // what Badger's own start would cut off silently
 }
 
@@ -70,7 +78,10 @@ func (s *Store) barrierLoop() {
 		if reply != nil {
 			reply <- err
 		}
-		if err != nil {
+		switch full := errors.As(err, new(noRoomError)); {
+		case full:
+			s.opts.Logger.Error("the disk is full: what is in Badger is not noted as durable, and the log stays", "dir", s.dir(), "err", err)
+		case err != nil:
 			s.opts.Fatal(fmt.Errorf("making Badger durable: %w", err))
 			return
 		}
@@ -119,22 +130,24 @@ func (s *Store) barrierInUse(always bool) error {
 		return nil
 	}
 	if planted("durable-before-barrier") {
-		if err := writeDurable(s.opts.FS, s.dir, p, nil); err != nil {
+		if err := s.writeDurable(p, nil); err != nil {
 			return err
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	files, err := noteBadgerFiles(s.dir, s.barrier.files)
+	files, err := noteBadgerFiles(s.dir(), s.barrier.files)
 	if err != nil {
 		return err
 	}
-	if err := syncBadger(s.dir); err != nil {
+	if err := syncBadger(s.dir()); err != nil {
 		return err
 	}
 	if s.opts.OnBarrier != nil {
-		s.opts.OnBarrier(s.dir)
+		s.opts.OnBarrier(s.dir())
 	}
-	if err := writeDurable(s.opts.FS, s.dir, p, files); err != nil {
+	if err := s.writeDurable(p, files); errors.Is(err, syscall.ENOSPC) {
+		return noRoomError{err} // and the old note stays: replay begins there
+	} else if err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -149,13 +162,11 @@ func (s *Store) barrierInUse(always bool) error {
 	return nil
 }
 
-// moveDiscard lets Badger's compactions drop what no reader at or above can see.
+// moveDiscard lets Badger's compactions drop what no reader at or above can see. It never goes back: PictureAt relies on that.
 func (s *Store) moveDiscard(durable uint64) {
-	s.setDiscard(s.views.oldestBase(durable))
-}
-
-func (s *Store) setDiscard(version uint64) {
-	s.reclaim.discardTs.Store(version)
+	s.views.mu.Lock()
+	s.reclaim.discardTs.Store(max(s.DiscardTs(), s.views.oldestBase(durable)))
+	s.views.mu.Unlock()
 	s.tellDiscard()
 }
 
@@ -197,23 +208,26 @@ func syncPath(name string) error {
 	return f.Sync()
 }
 
-func writeDurable(fsys FS, dir string, p point, files []badgerFile) error {
+func (s *Store) writeDurable(p point, files []badgerFile) error {
+	return writeDurable(s.opts.FS, s.dir(), p, s.barrier.copied, files)
+}
+
+func writeDurable(fsys FS, dir string, p point, copied uint64, files []badgerFile) error {
 	return writeChecked(fsys, filepath.Join(dir, durableFile), durableRecord{
-		Format: durableFormat, Index: p.Index, TimeMs: p.TimeMs, Term: p.Chain.Term, Number: p.Chain.Number, Files: files,
+		Format: durableFormat, Index: p.Index, TimeMs: p.TimeMs, Term: p.Chain.Term, Number: p.Chain.Number, Copied: copied, Files: files,
 	})
 }
 
-// readDurable returns the durable point; a missing file is the point before the first entry.
-func readDurable(fsys FS, dir string) (p point, files []badgerFile, err error) {
-	var r durableRecord
+// readDurable returns what is durable; a missing file is the point before the first entry.
+func readDurable(fsys FS, dir string) (r durableRecord, err error) {
 	ok, err := readChecked(fsys, filepath.Join(dir, durableFile), &r)
 	if err != nil || !ok {
-		return p, nil, err
+		return durableRecord{}, err
 	}
 	if r.Format > durableFormat {
-		return p, nil, refused("%s has format %d, this build knows %d: start a newer sett", filepath.Join(dir, durableFile), r.Format, durableFormat)
+		return durableRecord{}, refused("%s has format %d, this build knows %d: start a newer sett", filepath.Join(dir, durableFile), r.Format, durableFormat)
 	}
-	return r.point(), r.Files, nil
+	return r, nil
 }
 
 func (r *durableRecord) point() point { return point{r.Index, r.TimeMs, chain{r.Term, r.Number}} }

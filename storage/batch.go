@@ -19,8 +19,9 @@ import (
 const (
 	// FormatEntry is the version of this layout. A node that meets a higher one stops instead of guessing.
 	FormatEntry = 1
-	// FeatureLevel is the highest level of effects that this node understands and writes.
-	FeatureLevel = 3
+	// FeatureLevel is the highest level of effects that this node understands and writes. At 4 there are settings on which a cluster agrees: a node
+	// that passed them over would lead by its own; and lists that say how many of their elements are taken.
+	FeatureLevel = 4
 
 	entryHeaderBytes = 40
 )
@@ -91,6 +92,12 @@ func decodeHead(e []byte) (h entryHead, err error) {
 	h.Chain = chain{binary.LittleEndian.Uint64(e[8:]), binary.LittleEndian.Uint64(e[16:])}
 	h.TimeMs = int64(binary.LittleEndian.Uint64(e[24:]))
 	return h, nil
+}
+
+// EntryTime is when an entry of the log was made.
+func EntryTime(entry []byte) (timeMs int64, err error) {
+	h, _, err := decodeEntry(entry)
+	return h.TimeMs, err
 }
 
 // decodeEntry checks an entry and takes it apart; the payload points into it.

@@ -1,5 +1,7 @@
 package storage
 
+import "sync/atomic"
+
 // Budget divides one number, memory_budget, over everything that grows. Memory means RssAnon: Badger's tables are mapped and belong to the
 // page cache.
 type Budget struct {
@@ -14,7 +16,11 @@ type Budget struct {
 	Clients    int64 // buffers of connections
 	Buffer     int64 // … and of each of those: what is larger is given up after its use
 	Access     int64 // when keys were used
+	Raft       int64 // in a cluster: the log's end, and entries on their way between nodes
 }
+
+// fit is what generations and batches have at most, so that every node of a cluster has room for them.
+type fit struct{ generation, batchMax atomic.Int64 }
 
 // MinMemoryBudget is the smallest memory_budget.
 const MinMemoryBudget = 128 << 20
@@ -38,7 +44,7 @@ func (b Budget) Mapped() int64 { return b.Cache }
 // BudgetFor divides m bytes.
 //
 //	recent writes 1/4 (a generation 1/32, at most 32 MiB; a batch 1/16) · Badger 1/4 (a memtable 1/32 within 4–64 MiB, a table 1/128 within
-//	1–16 MiB) · clients 1/8 · log and raft 1/16 · record cache 9/32 of what is above 128 MiB, at least 5/32 · filter 1/32 · when keys were used
+//	1–16 MiB) · clients 1/8 · raft 1/16, at most 32 MiB · record cache 9/32 of what is above 128 MiB, at least 5/32 · filter 1/32 · when keys were used
 //	1/256 · the rest is Go's own and air for the collector
 func BudgetFor(m int64) Budget {
 	m = max(m, MinMemoryBudget)
@@ -55,5 +61,6 @@ func BudgetFor(m int64) Budget {
 		Clients:    m / 8,
 		Buffer:     min(max(m/1024, 64<<10), 2<<20),
 		Access:     m / 256,
+		Raft:       min(m/16, 32<<20),
 	}
 }

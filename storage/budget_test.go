@@ -17,7 +17,7 @@ func TestBudgetFits(t *testing.T) {
 		b := BudgetFor(m)
 		badger := memTables*b.MemTable*13/10 + builders*2*b.BaseTable
 		sum := b.Recent + b.Cache + b.Filter + b.Clients + b.Access + badger
-		if sum > m*15/16 {
+		if sum > m*15/16 || sum+b.Raft > m*31/32 {
 			t.Errorf("%d MiB: the shares add up to %d MiB", m>>20, sum>>20)
 		}
 		if n := int64(b.Level0) * b.MemTable; n < level0Bytes && b.Level0 < mostLevel0 || b.Level0 > mostLevel0 {
@@ -35,7 +35,7 @@ func TestBudgetTable(t *testing.T) {
 	for _, m := range []int64{128 << 20, 256 << 20, 1 << 30, 4 << 30} {
 		b := BudgetFor(m)
 		row := fmt.Sprintf("| %s |", mebi(m))
-		for _, share := range []int64{b.Recent, b.Generation, b.BatchMax, b.Cache, b.Filter, b.Clients, b.Access, b.MemTable, b.BaseTable} {
+		for _, share := range []int64{b.Recent, b.Generation, b.BatchMax, b.Cache, b.Filter, b.Clients, b.Access, b.Raft, b.MemTable, b.BaseTable} {
 			row += fmt.Sprintf(" %s |", mebi(share))
 		}
 		row += fmt.Sprintf(" %d |", b.Level0)

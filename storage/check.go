@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,7 @@ import (
 type Checks struct {
 	// Log reads the whole log in dir. The file system it is given cannot write.
 	Log func(fsys FS, dir string, seed [16]byte, known LogKnown) ([]Finding, error)
-	// Records looks into the records. seed is nil if FORMAT cannot tell it.
+	// Records looks into the records. seed, of the hash in keys, is nil if FORMAT or node.json cannot tell it.
 	Records func(seed *[16]byte) RecordChecker
 }
 
@@ -26,6 +27,7 @@ type LogKnown struct {
 	Durable  uint64 // the log may begin behind this entry
 	Applied  uint64 // the log must reach this entry
 	CleanEnd uint64 // the log's last entry at a clean stop; 0: there was none
+	Copied   uint64 // up to this entry everything came as a copy: the log may end before it
 }
 
 // RecordChecker knows what records must look like, and what they say about each other.
@@ -85,12 +87,14 @@ type checker struct {
 	fs     FS
 	path   string
 	report *Report
-	seed   *[16]byte
+	seed   *[16]byte // of the log
+	hashes *[16]byte // of the hash in keys
 	clean  uint64
 
 	badger       string // Badger's directory, "" if CURRENT cannot tell
 	durable      point
 	durableKnown bool
+	copied       uint64
 	files        []badgerFile
 	applied      point
 
@@ -120,7 +124,7 @@ func Check(fsys FS, path string, checks Checks) (*Report, error) {
 	if err := c.systemFiles(); err != nil {
 		return nil, err
 	}
-	c.records = checks.Records(c.seed)
+	c.records = checks.Records(c.hashes)
 	if c.badger != "" {
 		if err := c.badgerFiles(); err != nil {
 			return nil, err
@@ -168,7 +172,7 @@ func (c *checker) note(at place, do, what string, args ...any) {
 func (c *checker) systemFiles() error {
 	var format formatRecord
 	switch ok := c.read(formatFile, &format, true); {
-	case ok && (format.Version != FormatVersion || format.Level > FeatureLevel):
+	case ok && (!knownFormat(format.Version) || format.Level > FeatureLevel):
 		return refused("%s has disk format %d and feature level %d, this build knows %d and %d: use the sett that wrote it",
 			c.path, format.Version, format.Level, FormatVersion, FeatureLevel)
 	case ok:
@@ -176,8 +180,9 @@ func (c *checker) systemFiles() error {
 		seed := d.Seed()
 		c.seed = &seed
 	}
-	var node nodeRecord
-	c.read(nodeFile, &node, true)
+	if err := c.node(format); err != nil {
+		return err
+	}
 	var clean cleanRecord
 	c.read(cleanFile, &clean, false)
 	c.clean = clean.LogEnd
@@ -189,11 +194,27 @@ func (c *checker) systemFiles() error {
 		if durable.Format > durableFormat {
 			return refused("%s was written by a newer sett: use that one", c.file(c.badger, durableFile))
 		}
-		c.durable, c.files, c.durableKnown = durable.point(), durable.Files, true
+		c.durable, c.copied, c.files, c.durableKnown = durable.point(), durable.Copied, durable.Files, true
 	} else if there, err := c.fs.Exists(c.file(c.badger, durableFile)); err != nil {
 		return err
 	} else {
 		c.durableKnown = !there // no barrier yet
+	}
+	return nil
+}
+
+// node checks node.json. In a cluster it knows what the hash in keys is seeded with.
+func (c *checker) node(format formatRecord) error {
+	var node nodeRecord
+	read := c.read(nodeFile, &node, true)
+	switch {
+	case read && node.Format > nodeFormat:
+		return refused("%s was written by a newer sett: use that one", c.file(nodeFile))
+	case format.Version == FormatVersion || read && node.ClusterID == "":
+		c.hashes = c.seed
+	case read:
+		c.hashes = new([16]byte)
+		hex.Decode(c.hashes[:], []byte(node.HashSeed))
 	}
 	return nil
 }
@@ -249,7 +270,7 @@ func (c *checker) log(checks Checks) {
 		c.note(place{logDir, -1}, doRestore, "the log was not checked, because FORMAT or durable is damaged")
 		return
 	}
-	known := LogKnown{c.durable.Index, c.applied.Index, c.clean}
+	known := LogKnown{c.durable.Index, c.applied.Index, c.clean, c.copied}
 	found, err := checks.Log(c.fs, c.file(logDir), *c.seed, known)
 	if err != nil {
 		c.damage(place{logDir, -1}, doRestore, "it cannot be read: %v", err)

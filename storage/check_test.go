@@ -234,11 +234,11 @@ func add(name string) func(*testing.T, string) {
 func forgetNotes(t *testing.T, dir string) {
 	t.Helper()
 	badger := filepath.Join(dir, badgerDir)
-	p, _, err := readDurable(OSFS{}, badger)
+	r, err := readDurable(OSFS{}, badger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeDurable(OSFS{}, badger, p, nil); err != nil {
+	if err := writeDurable(OSFS{}, badger, r.point(), 0, nil); err != nil {
 		t.Fatal(err)
 	}
 }

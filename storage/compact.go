@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // Badger's levels, as those see them who give space back: its tables, and what can be done to some of them while everybody goes on. What cannot
@@ -40,7 +42,7 @@ func (s *Store) Tables() (tables []Table) {
 	defer s.disk.inUse.RUnlock()
 	for _, t := range s.disk.db.Tables() {
 		tables = append(tables, Table{
-			ID: t.ID, Level: t.Level, First: userKey(t.Left), Last: userKey(t.Right), Records: int64(t.KeyCount), Bytes: int64(t.OnDiskSize), Version: t.MaxVersion,
+			ID: t.ID, Level: t.Level, First: userKey(t.Left), Last: userKey(t.Right), Records: int64(t.KeyCount), Bytes: tableBytes(t), Version: t.MaxVersion,
 		})
 	}
 	slices.SortStableFunc(tables, func(a, b Table) int {
@@ -51,6 +53,9 @@ func (s *Store) Tables() (tables []Table) {
 	})
 	return tables
 }
+
+// tableBytes is the size of a table's file. What Badger calls its size on disk contains what lies in the value log, which no compaction touches.
+func tableBytes(t badger.TableInfo) int64 { return int64(t.UncompressedSize) + int64(t.IndexSz) }
 
 // Rewritten is what a compaction did.
 type Rewritten struct {
@@ -163,7 +168,7 @@ func (s *Store) BytesWithin(t Table, r Range) (sum int64, err error) {
 	case t.Within(r):
 		return t.Bytes, nil
 	}
-	f, table, err := openTableFile(s.dir, t.ID)
+	f, table, err := openTableFile(s.dir(), t.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -182,7 +187,7 @@ func (s *Store) BytesWithin(t Table, r Range) (sum int64, err error) {
 
 // verifyTable reads a table and compares its checksums. A table that is gone was whole when Badger compacted it, or has been told of.
 func (s *Store) verifyTable(id uint64) error {
-	f, t, err := openTableFile(s.dir, id)
+	f, t, err := openTableFile(s.dir(), id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -27,6 +27,13 @@ type deletions struct {
 	ranges []RangeDeletions // in the order of keys, without gaps; never empty once used
 }
 
+// reset forgets what was counted.
+func (d *deletions) reset() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ranges = nil
+}
+
 // note counts deletions, whose keys come in order.
 func (d *deletions) note(keys [][]byte) {
 	if len(keys) == 0 {
@@ -102,7 +109,8 @@ func (s *Store) Compacted(before RangeDeletions) {
 	if len(key) == 0 {
 		key = []byte{0}
 	}
-	r := &s.deletions.ranges[s.deletions.find(0, key)]
+	at := s.deletions.find(0, key) // makes the first range
+	r := &s.deletions.ranges[at]
 	r.Deleted = max(0, r.Deleted-before.Deleted)
 	r.Skipped = max(0, r.Skipped-before.Skipped)
 	r.Returned = max(0, r.Returned-before.Returned)
@@ -187,7 +195,7 @@ func (l *liveIterator) Close() {
 func (s *Store) DeadShare(t Table, samples int) (share float64, err error) {
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
-	f, table, err := openTableFile(s.dir, t.ID)
+	f, table, err := openTableFile(s.dir(), t.ID)
 	if err != nil {
 		return 0, err
 	}

@@ -21,8 +21,11 @@ import (
 //	CURRENT     names the Badger directory in use
 //	CLEAN       the log's end, if the last stop was clean
 //	log/        the log's segments
-//	badger-<n>/ Badger's files, with the file durable
-//	node.json   this node's identity
+//	badger-<n>/ Badger's files, with the files durable and marker; those that neither CURRENT nor DIVERGED names are
+//	            leftovers of an Import
+//	node.json   this node's identity, and its cluster's
+//	DIVERGED    this node had what its cluster has not, and takes a copy of the cluster's data (diverged.go)
+//	votes.db    of a node in a cluster: raft's term and vote
 type Dir struct {
 	fs      FS
 	path    string
@@ -30,19 +33,23 @@ type Dir struct {
 	format  formatRecord
 	current string
 	clean   uint64
+	node    nodeState
 }
 
 const (
 	// FormatVersion is the version of everything on disk. An older or newer one is refused.
-	FormatVersion = 4
+	FormatVersion = 6
+	// clusterFormat is that of a directory that has joined a cluster: who knows only FormatVersion would take its keys and its log for his own.
+	clusterFormat = 7
 
 	formatFile  = "FORMAT"
 	lockFile    = "LOCK"
 	currentFile = "CURRENT"
 	cleanFile   = "CLEAN"
 	nodeFile    = "node.json"
-	logDir      = "log"
-	badgerDir   = "badger-1"
+
+	logDir    = "log"
+	badgerDir = "badger-1"
 )
 
 type formatRecord struct {
@@ -54,8 +61,6 @@ type formatRecord struct {
 type currentRecord struct{ Badger string }
 
 type cleanRecord struct{ LogEnd uint64 }
-
-type nodeRecord struct{ ID string }
 
 // OpenDir locks a data directory and checks what it is; a new or empty one is made into a data directory. When it refuses, nothing was
 // touched.
@@ -134,7 +139,7 @@ func (d *Dir) load() error {
 	if !ok {
 		return d.create()
 	}
-	if d.format.Version != FormatVersion {
+	if !knownFormat(d.format.Version) {
 		return refused("%s has disk format %d, this build reads %d: start the sett that wrote it, or copy the data over", d.path, d.format.Version, FormatVersion)
 	}
 	if d.format.Level > FeatureLevel {
@@ -156,14 +161,15 @@ func (d *Dir) load() error {
 		return err
 	}
 	d.clean = clean.LogEnd
-	return nil
+	return d.loadNode()
 }
+
+func knownFormat(version int) bool { return version == FormatVersion || version == clusterFormat }
 
 // create makes a new data directory; FORMAT comes last, so that an unfinished one is recognised.
 func (d *Dir) create() error {
-	var seed, id [16]byte
+	var seed [16]byte
 	rand.Read(seed[:])
-	rand.Read(id[:])
 	d.current = badgerDir
 	d.format = formatRecord{FormatVersion, FeatureLevel, hex.EncodeToString(seed[:])}
 	for _, dir := range []string{d.LogDir(), d.BadgerDir()} {
@@ -174,7 +180,7 @@ func (d *Dir) create() error {
 	if err := d.syncNames(); err != nil {
 		return err
 	}
-	if err := writeChecked(d.fs, d.file(nodeFile), nodeRecord{hex.EncodeToString(id[:])}); err != nil {
+	if err := d.writeNode(Node{ID: newNodeID()}); err != nil {
 		return err
 	}
 	if err := writeChecked(d.fs, d.file(currentFile), currentRecord{d.current}); err != nil {
@@ -198,8 +204,14 @@ func (d *Dir) syncNames() error {
 	return nil
 }
 
-// BeginUse removes CLEAN: from now on the log may grow.
+// BeginUse removes CLEAN, for from now on the log may grow, and what an import has left behind. Builds of a lower feature level are refused from now on.
 func (d *Dir) BeginUse() error {
+	if err := d.removeLeftovers(); err != nil {
+		return err
+	}
+	if err := d.raiseLevel(); err != nil {
+		return err
+	}
 	exists, err := d.fs.Exists(d.file(cleanFile))
 	if err != nil || !exists {
 		return err
@@ -208,6 +220,15 @@ func (d *Dir) BeginUse() error {
 		return err
 	}
 	return d.fs.SyncDir(d.path)
+}
+
+// raiseLevel has FORMAT say that what is written from now on may be of this build's level.
+func (d *Dir) raiseLevel() error {
+	if d.format.Level >= FeatureLevel {
+		return nil
+	}
+	d.format.Level = FeatureLevel
+	return writeChecked(d.fs, d.file(formatFile), d.format)
 }
 
 // MarkClean notes that all of the log up to its end was fsynced at a clean stop.
@@ -232,7 +253,7 @@ func (d *Dir) BadgerDir() string { return d.file(d.current) }
 // CleanEnd is the log's end that the last, clean stop noted; 0 if there is no such note.
 func (d *Dir) CleanEnd() uint64 { return d.clean }
 
-// Seed is the store's secret: it seeds the log's checksums and the hash in keys.
+// Seed is the directory's own secret: it seeds the log's checksums. The hash in keys has HashSeed.
 func (d *Dir) Seed() (seed [16]byte) {
 	hex.Decode(seed[:], []byte(d.format.Seed))
 	return seed
@@ -240,6 +261,13 @@ func (d *Dir) Seed() (seed [16]byte) {
 
 // Durable returns the index that replay starts behind.
 func (d *Dir) Durable() (uint64, error) {
-	p, _, err := readDurable(d.fs, d.BadgerDir())
-	return p.Index, err
+	r, err := readDurable(d.fs, d.BadgerDir())
+	return r.Index, err
+}
+
+// Copied returns the index up to which everything came with a copy of another node's data: the log may end before it, or begin behind it. 0: nothing
+// did.
+func (d *Dir) Copied() (uint64, error) {
+	r, err := readDurable(d.fs, d.BadgerDir())
+	return r.Copied, err
 }

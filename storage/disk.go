@@ -40,6 +40,11 @@ const newest = math.MaxUint64
 const recordCRCBytes = 4
 
 func openDisk(dir string, b Budget, settings *Options, n news) (db *badger.DB, err error) {
+	return openDiskWith(dir, b, settings, n, func(o badger.Options) badger.Options { return o })
+}
+
+// openDiskWith is openDisk with some options changed.
+func openDiskWith(dir string, b Budget, settings *Options, n news, change func(badger.Options) badger.Options) (db *badger.DB, err error) {
 	defer func() {
 		// A damaged table can make Badger panic while it opens.
 		if p := recover(); p != nil {
@@ -71,7 +76,7 @@ func openDisk(dir string, b Budget, settings *Options, n news) (db *badger.DB, e
 		WithValueThreshold(settings.ValueThreshold).
 		WithValueLogFileSize(settings.ValueLogBytes).
 		WithVLogPercentile(0)
-	if db, err = badger.OpenManaged(o); err != nil {
+	if db, err = badger.OpenManaged(change(o)); err != nil {
 		return nil, refused("Badger cannot open %s: %v: run `sett check`", dir, err)
 	}
 	return db, nil
@@ -186,6 +191,10 @@ func recordCRC(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
 
+func appendRecordCRC(dst, key, value []byte) []byte {
+	return binary.LittleEndian.AppendUint32(dst, recordCRC(key, value))
+}
+
 // loader writes a generation in the order it is given.
 type loader struct {
 	d       *disk
@@ -248,7 +257,7 @@ func (l *loader) sealed(key, value []byte) []byte {
 	}
 	start := len(l.slab)
 	l.slab = append(l.slab, value...)
-	l.slab = binary.LittleEndian.AppendUint32(l.slab, recordCRC(key, value))
+	l.slab = appendRecordCRC(l.slab, key, value)
 	return l.slab[start:len(l.slab):len(l.slab)]
 }
 

@@ -25,6 +25,8 @@ var (
 	ErrViewTooOld = errors.New("storage: the view is too old")
 	// ErrFlushPaused: PauseFlush holds the flusher back.
 	ErrFlushPaused = errors.New("storage: the flusher is paused")
+	// ErrReplaced: the data were replaced, by a copy of another node's.
+	ErrReplaced = errors.New("storage: the data were replaced")
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("storage: closed")
 )
@@ -45,12 +47,19 @@ type MisconfError struct{ Reason string }
 func (e *MisconfError) Error() string { return "storage: " + e.Reason }
 
 // RefusedError is data that the store will not open. Nothing was touched. Reason says what was found and what to do.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Reason string
+	Lost   bool // some of what was there is gone: other nodes of a cluster have it
+}
 
 func (e *RefusedError) Error() string { return e.Reason }
 
 func refused(format string, args ...any) error {
 	return &RefusedError{Reason: fmt.Sprintf(format, args...)}
+}
+
+func lost(format string, args ...any) error {
+	return &RefusedError{Reason: fmt.Sprintf(format, args...), Lost: true}
 }
 
 // InvariantError is the value of a panic that says the store's own rules are broken. The process must end: going on could lose data.

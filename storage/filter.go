@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,12 +81,14 @@ func (s *Store) buildFilter() {
 	b := newBloom(f.words)
 	f.left.Store(0)
 	f.next.Store(b)
-	defer f.next.Store(nil)
+	defer f.next.CompareAndSwap(b, nil)
 	start := time.Now()
 	for _, kind := range []byte{'m', 's'} {
 		for from := []byte{kind}; from != nil; {
 			var err error
-			if from, err = s.enterSome(b, from); err != nil {
+			if from, err = s.enterSome(b, from); errors.Is(err, ErrReplaced) {
+				return // it is due again
+			} else if err != nil {
 				s.opts.Logger.Warn("the filter of absent keys cannot be built: reads of them ask Badger", "err", err)
 				return
 			}
@@ -97,7 +100,21 @@ func (s *Store) buildFilter() {
 			start = time.Now()
 		}
 	}
-	f.now.Store(b)
+	s.disk.inUse.RLock()
+	defer s.disk.inUse.RUnlock()
+	if f.next.Load() == b { // else it is of data that are there no longer
+		f.now.Store(b)
+	}
+}
+
+// forget begins anew, with other data. disk.inUse is held, alone.
+func (f *filter) forget() {
+	f.now.Store(nil)
+	f.next.Store(nil)
+	select {
+	case f.due <- struct{}{}:
+	default:
+	}
 }
 
 const (
@@ -109,6 +126,9 @@ const (
 func (s *Store) enterSome(b *bloom, from []byte) (next []byte, err error) {
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
+	if s.filter.next.Load() != b {
+		return nil, ErrReplaced
+	}
 	defer s.disk.guard(from, &err)
 	txn := s.disk.db.NewTransactionAt(newest, false)
 	defer txn.Discard()

@@ -194,7 +194,11 @@ func (s *Store) retire(g *generation, beside *removal) {
 		}
 		e := p.at(slot.entry)
 		key := entryKey(e)
-		if key[0] == '!' {
+		switch key[0] {
+		case '!':
+			continue
+		case 'x': // found by walks, of which the cache knows nothing; hardly anybody asks for one
+			s.cache.forget(s.hash(key), key)
 			continue
 		}
 		hash, value := s.hash(key), versionValue(p.at(getRef(e, entryNewest)))

@@ -42,12 +42,12 @@ type forgottenRecord struct {
 func (s *Store) ForgottenValueLogs(ratio float64) (forgotten []ForgottenFile, err error) {
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
-	files := valueLogFiles(s.dir)
+	files := valueLogFiles(s.dir())
 	live, err := s.liveBytes()
 	if err != nil {
 		return nil, err
 	}
-	known := readDiscards(s.dir)
+	known := readDiscards(s.dir())
 	for _, f := range files[:max(0, len(files)-1)] { // without the one that is being written
 		dead := f.size - live[f.id]
 		if f.size <= recordFileHeader {
@@ -62,7 +62,7 @@ func (s *Store) ForgottenValueLogs(ratio float64) (forgotten []ForgottenFile, er
 
 // NoteForgotten has the next start tell Badger.
 func (s *Store) NoteForgotten(files []ForgottenFile) error {
-	return writeChecked(s.opts.FS, filepath.Join(s.dir, forgottenFile), forgottenRecord{forgottenFormat, files})
+	return writeChecked(s.opts.FS, filepath.Join(s.dir(), forgottenFile), forgottenRecord{forgottenFormat, files})
 }
 
 // enterForgotten tells Badger, which is about to open.
@@ -188,7 +188,7 @@ func (s *Store) readTables(visit func([]openedTable) error) error {
 func (s *Store) readTablesOnce(infos []badger.TableInfo, visit func([]openedTable) error) error {
 	var opened []openedTable
 	for _, info := range infos {
-		f, t, err := openTableFile(s.dir, info.ID)
+		f, t, err := openTableFile(s.dir(), info.ID)
 		if errors.Is(err, fs.ErrNotExist) {
 			return errTablesMoved
 		}

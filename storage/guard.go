@@ -22,6 +22,7 @@ type guard struct {
 	full       atomic.Bool
 	waiting    atomic.Bool            // the flusher waits for room
 	blind      atomic.Bool            // statfs fails
+	hurry      atomic.Bool            // Hurry
 	refusal    atomic.Pointer[string] // RefuseWrites
 }
 
@@ -74,18 +75,21 @@ func (s *Store) checkDisk(deletesOnly bool) error {
 	}
 	if free >= enough {
 		if g.full.CompareAndSwap(true, false) {
-			s.opts.Logger.Info("disk space is back: writes are accepted again", "dir", s.dir, "free", free, "needed", enough)
+			s.opts.Logger.Info("disk space is back: writes are accepted again", "dir", s.dir(), "free", free, "needed", enough)
 		}
 		return nil
 	}
 	if g.full.CompareAndSwap(false, true) {
-		s.opts.Logger.Error("disk is full: writes are refused, deletes pass; free some space or lower disk_reserve", "dir", s.dir, "free", free, "needed", enough)
+		s.opts.Logger.Error("disk is full: writes are refused, deletes pass; free some space or lower disk_reserve", "dir", s.dir(), "free", free, "needed", enough)
 	}
 	if deletesOnly && free >= promised-g.compaction.Load()/2 {
 		return nil
 	}
-	return &MisconfError{fmt.Sprintf("disk of %s is full: %d MiB free, %d MiB needed (disk_reserve and what is promised already)", s.dir, free>>20, enough>>20)}
+	return &MisconfError{fmt.Sprintf("disk of %s is full: %d MiB free, %d MiB needed (disk_reserve and what is promised already)", s.dir(), free>>20, enough>>20)}
 }
+
+// Full tells whether writes are refused for want of disk space.
+func (s *Store) Full() bool { return s.guard.full.Load() }
 
 // promised is what may be written without anybody being asked again: each recent write to a table, and once more when that is compacted; what is
 // in the memtables; compactions; two log segments.
@@ -105,18 +109,18 @@ func (s *Store) roomToFlush(g *generation) bool {
 	free, need := s.guard.free.Load(), 2*int64(g.bytes())+2*s.budget.MemTable+s.guard.compaction.Load()
 	switch short := free < need; {
 	case short && s.guard.waiting.CompareAndSwap(false, true):
-		s.opts.Logger.Error("disk is full: recent writes stay in memory and in the log; free some space", "dir", s.dir, "free", free, "needed", need)
+		s.opts.Logger.Error("disk is full: recent writes stay in memory and in the log; free some space", "dir", s.dir(), "free", free, "needed", need)
 	case !short && s.guard.waiting.CompareAndSwap(true, false):
-		s.opts.Logger.Info("disk space is back: recent writes are flushed again", "dir", s.dir, "free", free, "needed", need)
+		s.opts.Logger.Info("disk space is back: recent writes are flushed again", "dir", s.dir(), "free", free, "needed", need)
 	}
 	return free >= need
 }
 
 // roomToStart refuses a start that would end in a crash: Badger writes what its memtable logs hold into tables.
 func (s *Store) roomToStart() error {
-	free, err := freeBytes(s.dir)
+	free, err := freeBytes(s.dir())
 	if need := 4 * s.budget.MemTable; err == nil && free < need {
-		return fmt.Errorf("disk of %s is full: %d MiB free, a start needs %d MiB: free some space", s.dir, free>>20, need>>20)
+		return fmt.Errorf("disk of %s is full: %d MiB free, a start needs %d MiB: free some space", s.dir(), free>>20, need>>20)
 	}
 	return nil
 }
@@ -125,10 +129,10 @@ func (s *Store) lookAtDisk() {
 	g := &s.guard
 	free, err := g.pretend.Load(), error(nil)
 	if free < 0 {
-		free, err = freeBytes(s.dir)
+		free, err = freeBytes(s.dir())
 	}
 	if failed := err != nil; g.blind.Swap(failed) != failed && failed {
-		s.opts.Logger.Warn("cannot tell how much disk space is free; the last answer stands", "dir", s.dir, "err", err)
+		s.opts.Logger.Warn("cannot tell how much disk space is free; the last answer stands", "dir", s.dir(), "err", err)
 	}
 	if err != nil {
 		return
@@ -141,7 +145,7 @@ func (s *Store) lookAtDisk() {
 	levels := s.disk.db.Levels()
 	room := compactionRoom(levels)
 	if g.full.Load() || free < room+s.diskNeed()-g.compaction.Load() {
-		room = max(0, room-tablesInMotion(s.dir, levels)) // worth a look into the directory
+		room = max(0, room-tablesInMotion(s.dir(), levels)) // worth a look into the directory
 	}
 	g.compaction.Store(room)
 }
@@ -242,9 +246,12 @@ func (s *Store) wait(dirty int64) error {
 	return nil
 }
 
+// Hurry has Apply wait for nothing any more: the log is about to stop, and would wait for Apply.
+func (s *Store) Hurry() { s.guard.hurry.Store(true) }
+
 // waitForRoom makes replay and followers wait for the flusher; the log waits with them.
 func (s *Store) waitForRoom() {
-	for s.dirty.Load() >= s.budget.Recent {
+	for s.dirty.Load() >= s.budget.Recent && !s.guard.hurry.Load() {
 		s.mu.RLock()
 		flushed, closed := s.flush.flushed, s.closed
 		s.mu.RUnlock()

@@ -117,9 +117,13 @@ func (i *Iterator) Close() {
 		i.txn.Discard()
 		i.it, i.txn = nil, nil
 		i.v.s.gate.leave()
-		if !i.v.locked {
-			i.v.s.disk.inUse.RUnlock()
-		}
+		i.unlock()
+	}
+}
+
+func (i *Iterator) unlock() {
+	if !i.v.locked {
+		i.v.s.disk.inUse.RUnlock()
 	}
 }
 
@@ -139,6 +143,11 @@ func (i *Iterator) open(key []byte) (err error) {
 		i.v.s.disk.inUse.RLock()
 	}
 	i.v.s.gate.enter(!i.v.locked)
+	if i.v.dead.Load() { // since usable was asked, and Badger may have other data now
+		i.v.s.gate.leave()
+		i.unlock()
+		return ErrInDoubt
+	}
 	i.gens = i.v.generations() // before base is read
 	i.txn = i.v.s.disk.db.NewTransactionAt(i.v.base.Load(), false)
 	i.it = newLiveIterator(i.txn, &i.v.s.deletions, commonPrefix(i.lower, i.upper))

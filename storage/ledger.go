@@ -60,7 +60,7 @@ func (l *ledger) opened(db *badger.DB, hold func() func()) {
 	if db != nil {
 		l.keepSpare()
 		for _, t := range db.Tables() {
-			l.seen[t.ID] = made{int64(t.KeyCount), int64(t.OnDiskSize)}
+			l.seen[t.ID] = made{int64(t.KeyCount), tableBytes(t)}
 		}
 	}
 	close(l.opening)
@@ -112,7 +112,7 @@ func (l *ledger) look() {
 	tables := l.db.Tables()
 	present := make(map[uint64]made, len(tables))
 	for _, t := range tables {
-		m := made{int64(t.KeyCount), int64(t.OnDiskSize)}
+		m := made{int64(t.KeyCount), tableBytes(t)}
 		present[t.ID] = m
 		if _, old := l.seen[t.ID]; !old {
 			l.fresh[t.ID] = m
@@ -217,8 +217,8 @@ func (s *Store) tablesLost(a *account) {
 		sum += n
 	}
 	err := fmt.Errorf("a compaction of Badger's has lost %d records: it could not write %d of %d tables, and does not say why (no file descriptor? no memory to "+
-		"map it? the disk?). What was merged is still in %s; the next start refuses: restore a copy", sum, len(a.missing), len(a.expected), s.dir)
-	if failed := writeChecked(s.opts.FS, filepath.Join(s.dir, lostFile), lostRecord{lostFormat, a.missing}); failed != nil {
+		"map it? the disk?). What was merged is still in %s; the next start refuses: restore a copy", sum, len(a.missing), len(a.expected), s.dir())
+	if failed := writeChecked(s.opts.FS, filepath.Join(s.dir(), lostFile), lostRecord{lostFormat, a.missing}); failed != nil {
 		s.opts.Logger.Error("… and that cannot be noted", "err", failed)
 	}
 	s.opts.Fatal(err)

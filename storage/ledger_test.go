@@ -19,7 +19,7 @@ func strays(t *testing.T, s *Store) (remove func()) {
 	}
 	var names []string
 	for id := highest + 1; id < highest+30; id++ {
-		name := filepath.Join(s.dir, tableName(id))
+		name := filepath.Join(s.dir(), tableName(id))
 		must(t, os.Mkdir(name, 0o700))
 		names = append(names, name)
 	}
@@ -81,7 +81,7 @@ func TestLedger(t *testing.T) {
 				t.Error(*fatal.Load())
 			}
 			for _, table := range merged {
-				if _, err := os.Stat(filepath.Join(s.dir, tableName(table.ID))); err != nil {
+				if _, err := os.Stat(filepath.Join(s.dir(), tableName(table.ID))); err != nil {
 					t.Error("what was merged is gone: ", err)
 				}
 			}
@@ -91,7 +91,8 @@ func TestLedger(t *testing.T) {
 			if err == nil {
 				d.Close()
 			}
-			again := &Store{opts: small().withDefaults(&Dir{fs: OSFS{}}), dir: s.dir}
+			again := &Store{opts: small().withDefaults(&Dir{fs: OSFS{}})}
+			again.setDir(s.dir())
 			var refused *RefusedError
 			if err := again.openBadger(); !errors.As(err, &refused) || !strings.Contains(err.Error(), lostFile) {
 				t.Errorf("the next start says %v", err)

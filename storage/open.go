@@ -13,13 +13,17 @@ import (
 
 // Open opens Badger in a data directory. The store serves nobody before Begin, the log's replay, and Lead.
 func Open(d *Dir, o Options) (*Store, error) {
-	s := &Store{opts: o.withDefaults(d), dir: d.BadgerDir(), seed: maphash.MakeSeed()}
+	s := &Store{opts: o.withDefaults(d), data: d, seed: maphash.MakeSeed()}
+	s.setDir(d.BadgerDir())
 	s.budget = s.opts.budget()
+	s.fit.generation.Store(s.budget.Generation)
+	s.fit.batchMax.Store(s.budget.BatchMax)
 	s.cache = newCache(int(s.budget.Cache))
 	s.disk = &disk{threshold: int(s.opts.ValueThreshold), valueLogFile: s.opts.ValueLogBytes, logger: s.opts.Logger}
 	s.ledger.lost = s.tablesLost
 	s.guard.pretend.Store(-1)
 	s.guard.reserve.Store(s.opts.DiskReserve)
+	s.copyRate.Store(s.opts.CopyRate)
 	s.filter.init(s.budget.Filter)
 	s.writer.init()
 	s.ahead.init()
@@ -34,6 +38,9 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.lookAtDisk()
 	return s, nil
 }
+
+// EntryBytes is how much goes into an entry of the log: a batch that has more than twice as much is cut into several.
+const EntryBytes = 256 << 10
 
 func (o Options) withDefaults(d *Dir) Options {
 	if o.FS == nil {
@@ -54,13 +61,14 @@ func (o Options) withDefaults(d *Dir) Options {
 		}
 	}
 	set(&o.MemoryBudget, 1<<30)
+	set(&o.CopyRate, 32<<20)
 	set(&o.ValueThreshold, 32<<10)
 	set(&o.ValueLogBytes, 64<<20)
 	if o.GenerationRecords == 0 {
 		o.GenerationRecords = 200_000
 	}
 	if o.EntryBytes == 0 {
-		o.EntryBytes = 256 << 10
+		o.EntryBytes = EntryBytes
 	}
 	if o.FlushInterval == 0 {
 		o.FlushInterval = 2 * time.Second
@@ -87,33 +95,35 @@ func (o Options) budget() Budget {
 
 // openBadger opens Badger and sets the store to what is durable in it.
 func (s *Store) openBadger() error {
-	if err := checkLost(s.opts.FS, s.dir); err != nil {
+	if err := checkLost(s.opts.FS, s.dir()); err != nil {
 		return err
 	}
-	durable, files, err := readDurable(s.opts.FS, s.dir)
+	noted, err := readDurable(s.opts.FS, s.dir())
 	if err != nil {
 		return err
 	}
-	if err := checkBadgerFiles(s.dir, files, durable.Index); err != nil {
+	durable, files := noted.point(), noted.Files
+	s.barrier.copied = noted.Copied
+	if err := checkBadgerFiles(s.dir(), files, durable.Index); err != nil {
 		return err
 	}
-	if err := cutValueLogs(s.dir, files); err != nil {
+	if err := cutValueLogs(s.dir(), files); err != nil {
 		return err
 	}
 	// Badger replaces these files when it opens, perhaps under the same names.
-	if err := writeDurable(s.opts.FS, s.dir, durable, nil); err != nil {
+	if err := s.writeDurable(durable, nil); err != nil {
 		return err
 	}
-	if err := removeEmpty(s.dir); err != nil {
+	if err := removeEmpty(s.dir()); err != nil {
 		return err
 	}
-	if err := enterForgotten(s.opts.FS, s.dir); err != nil {
+	if err := enterForgotten(s.opts.FS, s.dir()); err != nil {
 		return err
 	}
 	s.ledger.open()
-	if s.disk.db, err = openDisk(s.dir, s.budget, &s.opts, news{s.valuesWritten, s.collects, s.valuesMoved, &s.ledger}); err != nil {
+	if s.disk.db, err = openDisk(s.dir(), s.budget, &s.opts, news{s.valuesWritten, s.collects, s.valuesMoved, &s.ledger}); err != nil {
 		s.ledger.opened(nil, nil)
-		return errors.Join(err, writeDurable(s.opts.FS, s.dir, durable, files))
+		return errors.Join(err, s.writeDurable(durable, files))
 	}
 	s.reachBadger()
 	if err := s.loadBadger(durable); err != nil {
@@ -140,23 +150,24 @@ func (s *Store) reachBadger() {
 func (s *Store) loadBadger(durable point) error {
 	value, err := s.disk.getLocked([]byte(appliedKey), newest)
 	if err != nil {
-		return refused("the applied record in %s is damaged (%v): run `sett check`", s.dir, err)
+		return refused("the applied record in %s is damaged (%v): run `sett check`", s.dir(), err)
 	}
 	applied, ok := decodePoint(value)
 	if !ok && value != nil {
-		return refused("the applied record in %s is malformed: run `sett check`", s.dir)
+		return refused("the applied record in %s is malformed: run `sett check`", s.dir())
 	}
 	if applied.Index < durable.Index {
-		return refused("Badger in %s has lost data: it was durable up to entry %d and now ends at %d. Restore a copy, or run `sett check`", s.dir, durable.Index, applied.Index)
+		return lost("Badger in %s has lost data: it was durable up to entry %d and now ends at %d. Restore a copy, or run `sett check`", s.dir(), durable.Index, applied.Index)
 	}
 	s.inBadger = applied.Index
 	if durable.Index > 0 {
-		s.setDiscard(durable.Index)
+		s.reclaim.discardTs.Store(durable.Index)
+		s.tellDiscard()
 	}
 	if s.system, err = s.disk.system(durable.Index); err != nil {
-		return refused("system records in %s are damaged (%v): run `sett check`", s.dir, err)
+		return refused("system records in %s are damaged (%v): run `sett check`", s.dir(), err)
 	}
-	s.applied, s.accepted, s.usedTerm = durable, durable.Chain, durable.Chain
+	s.applied, s.accepted, s.usedTerm, s.effect = durable, durable.Chain, durable.Chain, durable.Index
 	s.flush.point, s.barrier.durable = durable, durable
 	s.appliedIdx.Store(durable.Index)
 	s.lastMs = durable.TimeMs
@@ -165,6 +176,7 @@ func (s *Store) loadBadger(durable point) error {
 	s.dirty.Store(int64(fresh.bytes()))
 	s.tallies = make(map[uint32]counter)
 	s.loadTallies()
+	s.tellObserver()
 	return nil
 }
 
@@ -198,9 +210,9 @@ func (s *Store) Begin(log Log, first, last uint64) error {
 	durable := s.applied.Index
 	switch end := max(last, durable); {
 	case s.inBadger > end:
-		return refused("the log of %s has lost data: Badger has entries up to %d, the log ends at %d. Restore a copy, or run `sett check`", s.dir, s.inBadger, end)
-	case last >= first && first > durable+1:
-		return refused("the log of %s has a gap: it begins at entry %d, Badger is durable up to %d. Restore a copy, or run `sett check`", s.dir, first, durable)
+		return lost("the log of %s has lost data: Badger has entries up to %d, the log ends at %d. Restore a copy, or run `sett check`", s.dir(), s.inBadger, end)
+	case last >= first && first > max(durable, s.barrier.copied)+1:
+		return lost("the log of %s has a gap: it begins at entry %d, Badger is durable up to %d. Restore a copy, or run `sett check`", s.dir(), first, durable)
 	}
 	s.log, s.replayTo = log, last
 	s.filter.done.Add(1)
@@ -229,7 +241,13 @@ func (s *Store) Close(flush bool) error {
 	var err error
 	if flush && s.begun {
 		s.PauseFlush(false)
-		if err = s.Flush(); err != nil && s.cannotFlush() {
+		err = s.Flush()
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrNotEvaluating) && !s.noRoom():
+			s.opts.Logger.Info("what has come since the last flush point stays in the log, and the next start replays it: the leader says where one is")
+			err = nil
+		case s.cannotFlush():
 			s.opts.Logger.Warn("stopping without a flush: the log has everything, and the next start replays it", "err", err)
 			err, flush = nil, false
 		}
@@ -246,6 +264,7 @@ func (s *Store) Close(flush bool) error {
 	s.waits.closed = true
 	s.waits.mu.Unlock()
 	s.fail(s.pos)
+	s.views.closePictures()
 	if s.begun {
 		close(s.writer.stop)
 		<-s.writer.done
@@ -262,12 +281,16 @@ func (s *Store) Close(flush bool) error {
 		<-s.barrier.done
 	}
 	err = errors.Join(err, s.closeBadger(flush))
+	s.leftovers.Wait()
 	s.cache.close()
 	return err
 }
 
-// cannotFlush tells that a flush has to wait for space on a disk: the log's, or Badger's.
+// cannotFlush tells that a flush has to wait: for space on a disk, the log's or Badger's, or because it is not this node that evaluates.
 func (s *Store) cannotFlush() bool { return !s.Evaluating() || s.guard.waiting.Load() }
+
+// noRoom tells that the log's disk, or Badger's, is full.
+func (s *Store) noRoom() bool { return s.guard.refusal.Load() != nil || s.guard.waiting.Load() }
 
 // closeBadger closes Badger; at a clean stop what its own closing wrote is made durable too. One that has met damage is left as it is: a read
 // of a damaged value log keeps its lock for ever, and closing would wait for it. The last barrier covers what there is to keep.
@@ -290,15 +313,15 @@ func (s *Store) closeBadger(clean bool) (err error) {
 
 // noteDurable writes durable anew, with Badger's files as they are now.
 func (s *Store) noteDurable() error {
-	files, err := noteBadgerFiles(s.dir, nil)
+	files, err := noteBadgerFiles(s.dir(), nil)
 	if err != nil {
 		return err
 	}
-	if err := syncBadger(s.dir); err != nil {
+	if err := syncBadger(s.dir()); err != nil {
 		return err
 	}
 	s.barrier.files = files
-	return writeDurable(s.opts.FS, s.dir, s.barrier.durable, files)
+	return s.writeDurable(s.barrier.durable, files)
 }
 
 // Reload does what a restart does: everything is flushed and made durable, the recent writes and the cache are forgotten, Badger is closed
@@ -357,7 +380,7 @@ func (s *Store) reopen() error {
 		s.opts.Fatal(err)
 		return err
 	}
-	for index := s.applied.Index + 1; index <= applied.Index; index++ {
+	for index := s.behind(s.applied); index <= applied.Index; index++ {
 		if err := s.reapply(index); err != nil {
 			s.opts.Fatal(err)
 			return err
@@ -386,7 +409,7 @@ func (s *Store) Status() Status {
 	s.mu.RLock()
 	st := Status{
 		Durable: s.barrier.durable.public(), Flushed: s.flush.point.public(), Generations: len(s.gens),
-		Position: s.pos, Evaluating: s.evaluating,
+		Position: s.pos, Evaluating: s.evaluating, Serving: s.readable() == nil,
 	}
 	s.mu.RUnlock()
 	st.Applied = s.appliedIdx.Load()
@@ -401,13 +424,25 @@ func (s *Store) Status() Status {
 	return st
 }
 
-func (p point) public() Point { return Point{p.Index, p.TimeMs} }
+func (p point) public() Point { return Point{p.Index, p.TimeMs, p.Chain.Term} }
 
 // Stats counts what happened since the start.
 func (s *Store) Stats() *Stats { return &s.stats }
 
-// Budget is how memory_budget is divided.
-func (s *Store) Budget() Budget { return s.budget }
+// Budget is how memory_budget is divided. What a generation and a batch may have depends on other nodes, too, and may change: see Fit.
+func (s *Store) Budget() Budget {
+	b := s.budget
+	b.Generation, b.BatchMax = s.fit.generation.Load(), s.fit.batchMax.Load()
+	return b
+}
+
+// Fit has generations and batches fit into the memory of others as well, of whom the smallest has a memory_budget of so many bytes: they take over
+// whole what this node evaluates.
+func (s *Store) Fit(memory int64) {
+	b := BudgetFor(memory)
+	s.fit.generation.Store(min(s.budget.Generation, b.Generation))
+	s.fit.batchMax.Store(min(s.budget.BatchMax, b.BatchMax))
+}
 
 // Damage is the first damage that was met, "" if none was.
 func (s *Store) Damage() string {

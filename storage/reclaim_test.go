@@ -313,7 +313,7 @@ func TestCollectedFilesStayUntilTheirValuesAreDurable(t *testing.T) {
 	}
 	settleValues(t, s)
 	// From here on only the collection's own barriers run, with nothing flushed since the last.
-	before := len(valueLogFiles(s.dir))
+	before := len(valueLogFiles(s.dir()))
 	barriers := s.stats.Barriers.Load()
 	n, err := s.collectSome(0.5, nil)
 	if err != nil || n == 0 {
@@ -326,7 +326,7 @@ func TestCollectedFilesStayUntilTheirValuesAreDurable(t *testing.T) {
 		t.Errorf("%d of %d files were left in %s when what had lived in them was not durable yet", atBarrier, before, dir)
 	}
 	s.gate.clear(clearLimit)
-	if after := len(valueLogFiles(s.dir)); after > before-n+1 {
+	if after := len(valueLogFiles(s.dir())); after > before-n+1 {
 		t.Errorf("%d files of %d after %d were collected", after, before, n)
 	}
 }
@@ -338,15 +338,15 @@ func TestDamagedValueLogIsNotCollected(t *testing.T) {
 		putBlob(t, s, id+1, 4)
 	}
 	flushAndSync(t, s)
-	first := filepath.Join(s.dir, valueLogName(valueLogFiles(s.dir)[0].id))
+	first := filepath.Join(s.dir(), valueLogName(valueLogFiles(s.dir())[0].id))
 	for id := uint64(1); id <= 40; id++ {
 		if id%4 != 0 {
 			removeKeys(t, s, headerKey(id), chunkKey(id, 0), chunkKey(id, 1), chunkKey(id, 2), chunkKey(id, 3))
 		}
 	}
 	settleValues(t, s)
-	for _, f := range valueLogFiles(s.dir) { // Badger begins with the one of which most is dead
-		flipBit(t, filepath.Join(s.dir, valueLogName(f.id)), 5000)
+	for _, f := range valueLogFiles(s.dir()) { // Badger begins with the one of which most is dead
+		flipBit(t, filepath.Join(s.dir(), valueLogName(f.id)), 5000)
 	}
 	n, err := s.CollectValues(0.5, nil)
 	var damage *CorruptError
@@ -416,7 +416,7 @@ func TestForgottenValueLog(t *testing.T) {
 		t.Fatalf("nothing is forgotten yet: %v, %v", f, err)
 	}
 	// What a process leaves that dies at the wrong moment: no statistics.
-	overwrite(t, filepath.Join(s.dir, discardName), make([]byte, discardBytes))
+	overwrite(t, filepath.Join(s.dir(), discardName), make([]byte, discardBytes))
 	if err := s.Reload(); err != nil {
 		t.Fatal(err)
 	}
@@ -425,7 +425,7 @@ func TestForgottenValueLog(t *testing.T) {
 	}
 	forgotten, err := s.ForgottenValueLogs(0.5)
 	if err != nil || len(forgotten) < 5 {
-		t.Fatalf("found %d forgotten files of %d: %v", len(forgotten), len(valueLogFiles(s.dir)), err)
+		t.Fatalf("found %d forgotten files of %d: %v", len(forgotten), len(valueLogFiles(s.dir())), err)
 	}
 	if err := s.NoteForgotten(forgotten); err != nil {
 		t.Fatal(err)
@@ -437,7 +437,7 @@ func TestForgottenValueLog(t *testing.T) {
 	if err != nil || n < len(forgotten) {
 		t.Errorf("%d files noted, %d collected: %v", len(forgotten), n, err)
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, forgottenFile)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(s.dir(), forgottenFile)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the note is still there: %v", err)
 	}
 	for id := uint64(6); id <= 60; id += 6 {

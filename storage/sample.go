@@ -39,7 +39,7 @@ func (s *Store) Sample(blocks int, fate Fate) (bytes [Causes]int64, err error) {
 	defer s.disk.inUse.RUnlock()
 	infos, total := s.disk.db.Tables(), int64(0)
 	for _, t := range infos {
-		total += int64(t.OnDiskSize)
+		total += tableBytes(t)
 	}
 	if total == 0 {
 		return bytes, nil
@@ -63,7 +63,7 @@ func draw(infos []badger.TableInfo, total int64, blocks int) (of map[int]int) {
 	for range blocks {
 		at := rand.Int64N(total)
 		for i, t := range infos {
-			if at -= int64(t.OnDiskSize); at < 0 {
+			if at -= tableBytes(t); at < 0 {
 				of[i]++
 				break
 			}
@@ -88,7 +88,7 @@ func (s *Store) weigh(fate Fate) *weighing {
 
 // table reads some blocks of a table. A compaction may have removed it meanwhile.
 func (w *weighing) table(id uint64, blocks int) error {
-	f, t, err := openTableFile(w.s.dir, id)
+	f, t, err := openTableFile(w.s.dir(), id)
 	if err != nil {
 		return w.s.damagedTable(id, err)
 	}
@@ -158,7 +158,7 @@ type Files struct {
 
 // Files looks at Badger's directory.
 func (s *Store) Files() (f Files) {
-	entries, err := os.ReadDir(s.dir)
+	entries, err := os.ReadDir(s.dir())
 	if err != nil {
 		return f
 	}
@@ -175,7 +175,7 @@ func (s *Store) Files() (f Files) {
 			continue
 		}
 		var st unix.Stat_t
-		if unix.Stat(filepath.Join(s.dir, e.Name()), &st) == nil { // or it went meanwhile
+		if unix.Stat(filepath.Join(s.dir(), e.Name()), &st) == nil { // or it went meanwhile
 			*size += st.Blocks * 512
 		}
 	}

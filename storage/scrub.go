@@ -35,9 +35,9 @@ type scrubFile struct {
 func (s *Store) NewScrub() *Scrub {
 	c := &Scrub{s: s}
 	for _, t := range s.badgerTables() {
-		c.files = append(c.files, scrubFile{id: t.ID, bytes: int64(t.OnDiskSize)})
+		c.files = append(c.files, scrubFile{id: t.ID, bytes: tableBytes(t)})
 	}
-	logs := valueLogFiles(s.dir)
+	logs := valueLogFiles(s.dir())
 	for _, f := range logs[:max(0, len(logs)-1)] {
 		c.files = append(c.files, scrubFile{id: uint64(f.id), values: true, bytes: f.size})
 	}
@@ -80,7 +80,7 @@ func (c *Scrub) Next() (bytes int64, err error) {
 
 // table reads some blocks of a table.
 func (c *Scrub) table(scrubbed *scrubFile) (bytes int64, through bool, err error) {
-	f, t, err := openTableFile(c.s.dir, scrubbed.id)
+	f, t, err := openTableFile(c.s.dir(), scrubbed.id)
 	if err != nil {
 		return 0, true, c.s.damagedTable(scrubbed.id, err)
 	}
@@ -107,7 +107,7 @@ func (s *Store) damagedTable(id uint64, why error) error {
 // valueLog reads some records of a value log file.
 func (c *Scrub) valueLog(scrubbed *scrubFile) (bytes int64, through bool, err error) {
 	name := valueLogName(uint32(scrubbed.id))
-	f, err := os.Open(filepath.Join(c.s.dir, name))
+	f, err := os.Open(filepath.Join(c.s.dir(), name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, true, nil
 	}

@@ -57,7 +57,7 @@ func flipAt(t *testing.T, path string, offset int64) {
 
 func TestScrubOfWhatIsWhole(t *testing.T) {
 	s := toScrub(t)
-	logs := valueLogFiles(s.dir)
+	logs := valueLogFiles(s.dir())
 	if len(logs) < 3 {
 		t.Fatalf("%d files of the value log", len(logs))
 	}
@@ -78,7 +78,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	for kind, ext := range map[string]string{"table": "*.sst", "value log": "*.vlog"} {
 		t.Run(kind, func(t *testing.T) {
 			s := toScrub(t)
-			names, _ := filepath.Glob(filepath.Join(s.dir, ext))
+			names, _ := filepath.Glob(filepath.Join(s.dir(), ext))
 			flipAt(t, names[0], 1000)
 			_, err := scrubbed(s)
 			var corrupt *CorruptError
@@ -98,13 +98,13 @@ func TestScrubOfWhatHasGone(t *testing.T) {
 	c := s.NewScrub()
 	for _, f := range c.files {
 		if f.values && f.id%2 == 0 {
-			if err := os.Truncate(filepath.Join(s.dir, valueLogName(uint32(f.id))), 0); err != nil {
+			if err := os.Truncate(filepath.Join(s.dir(), valueLogName(uint32(f.id))), 0); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	c.files = append(c.files, scrubFile{id: 4711}, scrubFile{id: 4711, values: true})
-	if err := os.WriteFile(filepath.Join(s.dir, tableName(4712)), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(s.dir(), tableName(4712)), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c.files = append(c.files, scrubFile{id: 4712})

@@ -39,7 +39,14 @@ type history struct {
 	dir   string
 	next  int // id of the next batch
 	held  []heldReply
-	alien chain // of the other leader's last entry
+	alien chain  // of the other leader's last entry
+	heard string // … of the observed record
+}
+
+const observedKey = "!observed"
+
+func (h *history) observe() {
+	h.s.Observe([]byte(observedKey), func(value []byte) { h.heard = string(value) })
 }
 
 // heldReply is a client that waits: its batch wrote the record "id<id>".
@@ -64,9 +71,13 @@ func runHistory(t *testing.T, seed uint64) (err error) {
 	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 7)), l: &memLog{manual: true}, o: o, dir: t.TempDir()}
 	h.s = openStore(t, h.dir, o, h.l)
 	defer h.s.Close(false)
+	h.observe()
 	for range 40 + h.rng.IntN(120) {
 		if err := h.event(); err != nil {
 			return err
+		}
+		if is := get(h.t, h.s, observedKey); h.heard != is {
+			return fmt.Errorf("%q was heard of a record that is %q", h.heard, is)
 		}
 	}
 	h.l.refuse = false
@@ -132,6 +143,9 @@ func (h *history) write() error {
 			}
 		}
 		tx.Count(uint32(h.rng.IntN(2)), Tally{Keys: 1})
+		if h.rng.IntN(4) == 0 {
+			tx.Put([]byte(observedKey), fmt.Appendf(nil, "%d", id))
+		}
 		tx.Put(fmt.Appendf(nil, "id%d-end", id), []byte("1"))
 		return nil
 	}))
@@ -204,6 +218,9 @@ func (h *history) alienEntry() {
 		e.Flags |= flagClose
 	}
 	payload := appendPut(nil, fmt.Appendf(nil, "k%d", h.rng.IntN(20)), fmt.Appendf(nil, "alien%d", h.rng.IntN(1000)))
+	if h.rng.IntN(3) == 0 {
+		payload = appendPut(payload, []byte(observedKey), fmt.Appendf(nil, "alien%d", h.rng.IntN(1000)))
+	}
 	h.l.entries = append(h.l.entries, memEntry{h.l.term, encodeEntry(nil, e, payload, nil)})
 	h.l.term++ // we never evaluate in its term
 }
@@ -227,6 +244,7 @@ func (h *history) restart() error {
 	h.l.term++
 	h.l.manual = true
 	h.s = reopen(h.t, h.s, h.dir, h.l)
+	h.observe()
 	h.held = h.held[:0]
 	return h.compare("after a restart")
 }
@@ -314,7 +332,7 @@ func (h *history) replies(when string, model map[string]string) error {
 }
 
 func keysOf(batches int) map[string]bool {
-	keys := map[string]bool{}
+	keys := map[string]bool{observedKey: true}
 	for i := range 20 {
 		keys[fmt.Sprint("k", i)] = true
 	}

@@ -27,6 +27,7 @@ type Options struct {
 	StallTimeout      time.Duration // how long a write waits for memory before it is refused
 	ViewMaxAge        time.Duration // older views end with an error
 	LogSegmentBytes   int64         // what the log takes at a time
+	CopyRate          int64         // bytes that a copy for another node reads in a second, while others write; 0 = 32 MiB
 	DiskReserve       int64         // free space below which writes are refused, on top of what is promised already
 	EntryBytes        int           // largest log entry (0: 256 KiB)
 
@@ -51,8 +52,10 @@ const (
 // Locks are taken in this order: proposing, applying, mu, tail.mu, waits.mu; views.mu last of all.
 type Store struct {
 	opts   Options
-	dir    string // Badger's
+	data   *Dir
+	place  atomic.Pointer[string] // Badger's directory; Replace changes it
 	budget Budget
+	fit    fit
 	log    Log
 	seed   maphash.Seed
 	disk   *disk // Badger
@@ -70,10 +73,11 @@ type Store struct {
 	closed     bool
 	lastMs     int64 // time of the last batch
 
-	// applying serialises Apply, Lead and Yield; it guards the next four.
+	// applying serialises Apply, Lead, Yield and Replace; it guards the next five.
 	applying sync.Mutex
 	applied  point  // last entry handed to Apply, whether it took effect or not
 	accepted chain  // last entry that took effect
+	effect   uint64 // its index
 	usedTerm chain  // highest number met in the newest term
 	held     []part // parts of a large batch whose last part has not come yet
 
@@ -103,8 +107,14 @@ type Store struct {
 	filter    filter
 	ahead     ahead
 
-	// OnLead is called under the lock when this node has begun to evaluate. Set before Lead.
-	OnLead func()
+	observed observed
+
+	copyRate  atomic.Int64   // Options.CopyRate, as it is now
+	importing atomic.Bool    // there is an Import
+	leftovers sync.WaitGroup // directories are being removed
+
+	// OnLead is called under the lock when this node has begun to evaluate, with the time of the last batch in ms since 1970. Set before Lead.
+	OnLead func(lastMs int64)
 	// OnYield is called under the lock when a speculation has ended. Set before Lead.
 	OnYield func()
 }
@@ -139,6 +149,7 @@ type Stats struct {
 type Point struct {
 	Index  uint64
 	TimeMs int64
+	Term   uint64 // the log's, for this entry; 0 at the very beginning
 }
 
 // Status is the store's state for INFO, metrics and logs.
@@ -153,10 +164,16 @@ type Status struct {
 	Views                  int
 	Position, Committed    uint64
 	Evaluating             bool
+	Serving                bool   // the data may be read: replay has passed what this node had
 	Damage                 string // the first damage that a read met, "" if none
 	Refusal                string // why writes are refused, "" if they are not
 	LogRefused             bool   // the log does not take them
 }
+
+// dir is Badger's directory.
+func (s *Store) dir() string { return *s.place.Load() }
+
+func (s *Store) setDir(dir string) { s.place.Store(&dir) }
 
 func (s *Store) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
 
@@ -192,13 +209,14 @@ func (s *Store) submit(t *Txn) error {
 	before := g.bytes()
 	s.lastMs = max(s.lastMs, t.timeMs)
 
+	observed := false
 	s.tail.mu.Lock()
 	start := len(s.tail.buf)
 	for i := range t.effects {
 		e := &t.effects[i]
 		key := t.key(i)
-		if len(t.effects) > 1 && t.find(e.hash, key) != i {
-			continue // a later effect of this batch replaces it
+		if e.same || len(t.effects) > 1 && t.find(e.hash, key) != i {
+			continue // there is nothing to write, or a later effect of this batch replaces it
 		}
 		value := t.value(i)
 		if i == 1 && pos%8 == 0 && planted("close-inside-batch") {
@@ -218,14 +236,18 @@ func (s *Store) submit(t *Txn) error {
 			s.tail.buf = appendChange(s.tail.buf, key, old, value)
 		}
 		g.put(found, uint32(e.hash), key, value, pos, keep)
+		observed = observed || s.observed.is(key)
 	}
 	s.tail.push(queued{pos: pos, start: start, end: len(s.tail.buf), timeMs: s.lastMs}, s.count(g, t, pos))
 	s.tail.mu.Unlock()
 
 	g.lastPos = pos
+	if observed {
+		s.tellObserver()
+	}
 	s.dirty.Add(int64(g.bytes() - before))
 	s.stats.Batches.Add(1)
-	if g.count >= s.opts.GenerationRecords || int64(g.bytes()) >= s.budget.Generation {
+	if g.count >= s.opts.GenerationRecords || int64(g.bytes()) >= s.fit.generation.Load() {
 		s.closeActive()
 	}
 	return nil

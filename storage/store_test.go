@@ -192,6 +192,40 @@ func TestBatchTooLarge(t *testing.T) {
 	}
 }
 
+// TestFit: what a node evaluates has to fit into the memory of a smaller one, and of itself.
+func TestFit(t *testing.T) {
+	o := small()
+	o.MemoryBudget, o.GenerationRecords, o.FlushInterval = 1<<30, 1<<20, time.Hour
+	s := openStore(t, t.TempDir(), o, &memLog{})
+	var tx Txn
+	put := func(bytes int64) error {
+		return s.Update(&tx, step(func() error {
+			for i := range bytes >> 14 {
+				tx.Put(fmt.Append(nil, "k", i), make([]byte, 1<<14))
+			}
+			return nil
+		}))
+	}
+	all, smallest := BudgetFor(o.MemoryBudget), BudgetFor(MinMemoryBudget)
+	s.Fit(MinMemoryBudget)
+	if b := s.Budget(); b.Generation != smallest.Generation || b.BatchMax != smallest.BatchMax || b.Recent != all.Recent {
+		t.Errorf("beside a small node: %+v", b)
+	}
+	if err := put(smallest.BatchMax); err != ErrTooLarge {
+		t.Errorf("a batch that a small node has no room for: %v", err)
+	}
+	before := s.gensClosed()
+	must(t, put(smallest.Generation))
+	if s.gensClosed() != before+1 {
+		t.Error("a generation became larger than a small node's")
+	}
+	s.Fit(4 << 30)
+	if b := s.Budget(); b != all {
+		t.Errorf("beside a larger node: %+v", b)
+	}
+	must(t, put(smallest.BatchMax))
+}
+
 // TestModel runs random batches, reads, views, flushes, reloads and replays against a plain map.
 func TestModel(t *testing.T) {
 	for seed := range uint64(4) {
@@ -323,5 +357,30 @@ func checkView(t *testing.T, o openView, rng *rand.Rand) {
 		if v, err := o.v.Get([]byte(k)); err != nil || string(v) != o.then[k] {
 			t.Fatalf("view at %d: %q = %q, want %q (%v)", o.v.pos, k, v, o.then[k], err)
 		}
+	}
+}
+
+// TestTouch: a record that is touched is among the effects of its batch, and is not written; unless the batch has changed it before.
+func TestTouch(t *testing.T) {
+	s := openStore(t, t.TempDir(), small(), &memLog{})
+	a, b := metaKey(0, 0, "a"), metaKey(0, 0, "b")
+	set(t, s, a, "is")
+	var tx Txn
+	must(t, s.Update(&tx, step(func() error {
+		tx.Touch([]byte(a), []byte("is not"))
+		tx.Put([]byte(b), []byte("changes"))
+		tx.Touch([]byte(b), []byte("changes"))
+		n := 0
+		if tx.Effects(func([]byte) { n++ }); n != 3 {
+			t.Errorf("%d effects", n)
+		}
+		return nil
+	})))
+	if get(t, s, a) != "is" || get(t, s, b) != "changes" {
+		t.Errorf("a is %q, b is %q", get(t, s, a), get(t, s, b))
+	}
+	must(t, s.Flush())
+	if get(t, s, a) != "is" || get(t, s, b) != "changes" {
+		t.Errorf("in Badger a is %q, b is %q", get(t, s, a), get(t, s, b))
 	}
 }

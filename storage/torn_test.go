@@ -30,15 +30,15 @@ func TestTornValueLogFiles(t *testing.T) {
 	if err := os.CopyFS(after, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	torn := valueLogFiles(s.dir)[2]
-	flipBit(t, filepath.Join(after, filepath.Base(s.dir), valueLogName(torn.id)), torn.size/2)
+	torn := valueLogFiles(s.dir())[2]
+	flipBit(t, filepath.Join(after, filepath.Base(s.dir()), valueLogName(torn.id)), torn.size/2)
 
 	s = openStore(t, after, o, &memLog{entries: slices.Clone(l.entries)})
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range valueLogFiles(s.dir) {
-		if end, err := wholeValueLog(filepath.Join(s.dir, valueLogName(f.id))); err != nil {
+	for _, f := range valueLogFiles(s.dir()) {
+		if end, err := wholeValueLog(filepath.Join(s.dir(), valueLogName(f.id))); err != nil {
 			t.Errorf("file %d can never be collected: %v at %d", f.id, err, end)
 		}
 	}
@@ -64,7 +64,7 @@ func TestTornLengthKeepsNobodyFromClosing(t *testing.T) {
 	if err := os.CopyFS(after, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	flipBit(t, filepath.Join(after, filepath.Base(s.dir), valueLogName(valueLogFiles(s.dir)[0].id)), lengthOffset)
+	flipBit(t, filepath.Join(after, filepath.Base(s.dir()), valueLogName(valueLogFiles(s.dir())[0].id)), lengthOffset)
 
 	s = openStore(t, after, o, &memLog{entries: slices.Clone(l.entries)})
 	if key := []byte(chunkKey(0, 0)); s.disk.holds(key, []byte(chunkValue(0)), newest) {

@@ -27,7 +27,8 @@ type effect struct {
 	keyLen   int32
 	valueLen int32 // -1: deleted
 	older    int32 // next older effect of the bucket, + 1
-	named    bool  // the value is the one before but for what splice says
+	same     bool  // the value is the one before
+	named    bool  // … but for what splice says
 	splice   spliced
 }
 
@@ -92,6 +93,25 @@ func (t *Txn) Append(dst, key []byte) ([]byte, error) {
 	return t.Reader.Append(dst, key)
 }
 
+// Unchanged tells whether nothing was written to a record since a view was taken, this Txn's own effects included: it is then what the view has seen,
+// and nobody need read it. false may also mean that this is not known any more: what was written since has begun to go to Badger.
+func (t *Txn) Unchanged(v *View, key []byte) bool {
+	hash := t.s.hash(key)
+	if v.dead.Load() || t.find(hash, key) >= 0 {
+		return false
+	}
+	gens := t.s.gens
+	for i := len(gens) - 1; i >= 0; i-- {
+		if ver := gens[i].get(uint32(hash), key); ver != nil {
+			return versionPosition(ver) <= v.pos
+		}
+		if gens[i].firstPos <= v.pos+1 {
+			return true // all that is older the view has seen
+		}
+	}
+	return false
+}
+
 // Need makes sure that records are in memory: one round fetches all that are not.
 func (t *Txn) Need(keys ...[]byte) error {
 	for _, key := range keys {
@@ -114,6 +134,14 @@ func (t *Txn) Put(key, value []byte) {
 		invariant(false, "empty value for key %q", key) // boxing key would cost an allocation each time
 	}
 	t.add(key, value, int32(len(value)))
+}
+
+// Touch is Put of the value that a record has: those who look at the effects of the batch see it as any other, but there is nothing to write.
+func (t *Txn) Touch(key, value []byte) {
+	first := t.find(t.s.hash(key), key) < 0 // else it replaces an effect, which is not written either
+	if t.Put(key, value); !t.tooMuch {
+		t.effects[len(t.effects)-1].same = first
+	}
 }
 
 // Delete removes a record, whether it exists or not.
@@ -149,7 +177,7 @@ func (t *Txn) add(key, value []byte, valueLen int32) {
 // fits tells whether the batch has room for an effect.
 func (t *Txn) fits(key []byte, valueBytes int) bool {
 	invariant(len(key) > 0 && len(key) <= MaxKeyBytes, "key of %d bytes", len(key))
-	t.tooMuch = t.tooMuch || int64(len(t.buf)+len(key)+valueBytes) > t.s.budget.BatchMax
+	t.tooMuch = t.tooMuch || int64(len(t.buf)+len(key)+valueBytes) > t.s.fit.batchMax.Load()
 	return !t.tooMuch
 }
 

@@ -3,6 +3,8 @@ package storage
 import (
 	"bytes"
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -46,7 +48,7 @@ func TestLargeFlushUnderReaders(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
-	for _, f := range valueLogFiles(s.dir) {
+	for _, f := range valueLogFiles(s.dir()) {
 		if f.size > 2*o.ValueLogBytes {
 			t.Errorf("value log file %d has %d bytes: its mapping was moved", f.id, f.size)
 		}
@@ -54,6 +56,27 @@ func TestLargeFlushUnderReaders(t *testing.T) {
 	for n := range 4 * perFlush {
 		if got := get(t, s, key(n)); got != value(n) {
 			t.Fatalf("value %d is wrong", n)
+		}
+	}
+}
+
+// A table is as large as its file, whatever it refers to in the value log: that is what a compaction reads and writes.
+func TestTablesWithoutTheirValues(t *testing.T) {
+	s := openStore(t, t.TempDir(), small(), &memLog{})
+	for n := range 200 {
+		set(t, s, "b"+string(binary.BigEndian.AppendUint64(nil, uint64(n)))+"\x00\x00\x00\x00", string(make([]byte, 40<<10)))
+	}
+	must(t, s.Flush())
+	must(t, s.Rotate(nil))
+	tables := s.Tables()
+	if len(tables) == 0 {
+		t.Fatal("there is no table")
+	}
+	for _, table := range tables {
+		info, err := os.Stat(filepath.Join(s.dir(), tableName(table.ID)))
+		must(t, err)
+		if off := info.Size() - table.Bytes; off < 0 || off > 4<<10 {
+			t.Errorf("table %d: %d bytes, its file has %d", table.ID, table.Bytes, info.Size())
 		}
 	}
 }

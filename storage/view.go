@@ -26,6 +26,9 @@ type views struct {
 	mu     sync.Mutex
 	open   map[*View]struct{}
 	newest atomic.Uint64 // highest position of an open view, 0 if none is open
+
+	pictures map[*Picture]struct{}
+	reading  sync.RWMutex // held, shared, while a picture reads from Badger
 }
 
 // View takes a picture at this moment. It must be closed.
@@ -111,12 +114,13 @@ func (v *View) Close() {
 	}
 }
 
-// oldestBase is the oldest version of Badger that a view may still read, or limit.
+// oldestBase is the oldest version of Badger that a view or picture may still read, or limit. mu is held.
 func (vs *views) oldestBase(limit uint64) uint64 {
-	vs.mu.Lock()
-	defer vs.mu.Unlock()
 	for v := range vs.open {
 		limit = min(limit, v.base.Load())
+	}
+	for p := range vs.pictures {
+		limit = min(limit, p.at.Index)
 	}
 	return limit
 }
@@ -184,7 +188,11 @@ func (v *View) Get(key []byte) ([]byte, error) {
 	if key[0] == '!' {
 		invariant(false, "system record %q read through a view", key)
 	}
-	return v.fromDisk(key)
+	value, err := v.fromDisk(key)
+	if v.dead.Load() { // perhaps since before Badger was asked, and it has other data now
+		return nil, ErrInDoubt
+	}
+	return value, err
 }
 
 func (v *View) fromDisk(key []byte) ([]byte, error) {

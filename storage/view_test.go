@@ -61,3 +61,48 @@ func TestWaitingViewLetsGo(t *testing.T) {
 		}
 	}
 }
+
+// TestUnchanged: who has seen a record in a view need not read it again, as long as all that was written since is known.
+func TestUnchanged(t *testing.T) {
+	t.Parallel()
+	o := small()
+	o.FlushInterval = time.Hour
+	s := openStore(t, t.TempDir(), o, &memLog{})
+	set(t, s, "old", "1")
+	set(t, s, "gone", "1")
+	must(t, s.Flush())
+	set(t, s, "k", "1")
+	set(t, s, "same", "1")
+	v, err := s.View()
+	must(t, err)
+	defer v.Close()
+	set(t, s, "k", "2")
+	set(t, s, "new", "1")
+	del(t, s, "gone")
+	check := func(when string, want map[string]bool) {
+		t.Helper()
+		var txn Txn
+		must(t, s.Update(&txn, step(func() error {
+			txn.Put([]byte("own"), []byte("1"))
+			for key, want := range want {
+				if got := txn.Unchanged(v, []byte(key)); got != want {
+					t.Errorf("%s: %s unchanged: %v", when, key, got)
+				}
+			}
+			return nil
+		})))
+	}
+	check("at once", map[string]bool{"old": true, "same": true, "never": true, "k": false, "new": false, "gone": false, "own": false})
+	s.CloseGeneration()
+	set(t, s, "same", "2")
+	check("a generation later", map[string]bool{"old": true, "same": false, "k": false, "new": false, "gone": false, "own": false})
+	must(t, s.Flush())
+	check("when it is in Badger", map[string]bool{"old": false, "never": false, "k": false})
+	w, err := s.View()
+	must(t, err)
+	defer w.Close()
+	v = w
+	check("seen anew", map[string]bool{"old": true, "k": true, "gone": true, "own": false})
+	w.dead.Store(true)
+	check("what it saw may be undone", map[string]bool{"old": false})
+}

@@ -103,7 +103,7 @@ func (s *Store) valuesWritten() {
 		select {} // the pointers must not be written
 	}
 	if s.opts.OnValuesSynced != nil && !planted("collect-without-sync") {
-		s.opts.OnValuesSynced(s.dir)
+		s.opts.OnValuesSynced(s.dir())
 	}
 	s.reclaim.synced.Add(1)
 }
@@ -112,15 +112,15 @@ func (s *Store) syncValueLog(from uint32) error {
 	if planted("collect-without-sync") {
 		return nil
 	}
-	for _, f := range valueLogFiles(s.dir) {
+	for _, f := range valueLogFiles(s.dir()) {
 		if f.id < from {
 			continue
 		}
-		if err := syncPath(filepath.Join(s.dir, valueLogName(f.id))); err != nil {
+		if err := syncPath(filepath.Join(s.dir(), valueLogName(f.id))); err != nil {
 			return err
 		}
 	}
-	return syncPath(s.dir)
+	return syncPath(s.dir())
 }
 
 // valuesMoved is called before Badger deletes a file, or would.
@@ -134,7 +134,7 @@ func (s *Store) collects(file uint32) {
 	s.reclaim.checked.Add(1)
 	s.reclaim.movedAt.Store(s.reclaim.synced.Load())
 	name := valueLogName(file)
-	if end, err := wholeValueLog(filepath.Join(s.dir, name)); err != nil {
+	if end, err := wholeValueLog(filepath.Join(s.dir(), name)); err != nil {
 		panic(damagedFile{s.disk.damage([]byte(name), fmt.Sprintf("%v at offset %d: the file is not collected", err, end))})
 	}
 }
@@ -201,7 +201,7 @@ func wholeValueLog(path string) (end int64, err error) {
 // keepValueLog keeps Badger from deleting files of the value log until release is called, and has it write pointers to durable values only.
 // disk.inUse is held.
 func (s *Store) keepValueLog() (release func()) {
-	all := valueLogFiles(s.dir)
+	all := valueLogFiles(s.dir())
 	s.reclaim.syncFrom.Store(all[len(all)-1].id)
 	s.gate.enter(false)
 	txn := s.disk.db.NewTransactionAt(newest, false)
@@ -228,7 +228,7 @@ func (s *Store) ValueLogFileBytes() int64 { return s.opts.ValueLogBytes }
 
 // ValueLog is what the files of the value log take of the disk.
 func (s *Store) ValueLog() (files int, bytes int64) {
-	for _, f := range valueLogFiles(s.dir) {
+	for _, f := range valueLogFiles(s.dir()) {
 		files++
 		bytes += f.bytes
 	}

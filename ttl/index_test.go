@@ -2,6 +2,7 @@ package ttl
 
 import (
 	"bytes"
+	"math"
 	"testing"
 )
 
@@ -30,6 +31,20 @@ func TestDecodeRowRefusesOtherKeys(t *testing.T) {
 	for _, key := range []string{"", "x", "m\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"} {
 		if row, ok := DecodeRow([]byte(key)); ok {
 			t.Errorf("%q decoded as %+v", key, row)
+		}
+	}
+}
+
+func TestRowValues(t *testing.T) {
+	for _, size := range []int64{NotLight, 0, 1, 127, 128, 1 << 40, math.MaxInt64} {
+		value := AppendRowValue(nil, size)
+		if got, ok := DecodeRowValue(value); got != size || !ok || len(value) == 0 {
+			t.Errorf("%d becomes %q, and that %d, %v", size, value, got, ok)
+		}
+	}
+	for _, value := range []string{"", "\x00", "\x02", "\x01\x01", "\x03\x01", "\x02\x80", "\x02\x01\x01", "\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"} {
+		if size, ok := DecodeRowValue([]byte(value)); ok {
+			t.Errorf("%q is taken for the value of a row: %d", value, size)
 		}
 	}
 }

@@ -16,10 +16,10 @@ type SweeperOptions struct {
 	Clock     *Clock
 	Keyspaces func() ([]uint32, error) // those to sweep
 
-	// Remove deletes the keys, or the fields of hashes, of due expiry rows, as one batch, after looking at their meta records again. It returns
-	// how many rows it is done with – from the first one on that it is not, they are to come again – and how long it kept others from the lock:
-	// most of its time it reads those records, which disturbs nobody.
-	Remove func(rows [][]byte) (done int, locked time.Duration, err error)
+	// Remove deletes the keys, or the fields of hashes, of due expiry rows, as one batch, if the rows are as the view saw them, or else their meta
+	// records say so. It returns how many rows it is done with – from the first one on that it is not, they are to come again – and how long it kept
+	// others from the lock: it may have had to read records, which disturbs nobody.
+	Remove func(view *storage.View, rows []Due) (done int, locked time.Duration, err error)
 
 	// Hold, if set, tells that nothing may be removed now: CLIENT PAUSE, DEBUG PAUSE-CRON.
 	Hold func() bool
@@ -28,7 +28,8 @@ type SweeperOptions struct {
 	Took func(job string, took time.Duration)
 
 	Interval  time.Duration // between looks at the rows: 100 ms
-	BatchKeys int           // rows that one look takes, and most keys in a batch: 256
+	BatchKeys int           // most keys in a batch: 256
+	LookKeys  int           // rows that one look takes: 8 × BatchKeys
 	Log       *slog.Logger
 }
 
@@ -43,6 +44,9 @@ type Sweeper struct {
 	opts   SweeperOptions
 	paused atomic.Bool
 	fits   int // keys in a batch that takes batchTime; sweeper goroutine only
+
+	rows []Due  // of the last look; sweeper goroutine only, as the next
+	text []byte // what they point into
 
 	mu        sync.Mutex
 	positions map[uint32]position // per keyspace; guarded by mu
@@ -94,6 +98,9 @@ func NewSweeper(opts SweeperOptions) *Sweeper {
 	}
 	if opts.BatchKeys == 0 {
 		opts.BatchKeys = 256
+	}
+	if opts.LookKeys == 0 {
+		opts.LookKeys = 8 * opts.BatchKeys
 	}
 	if opts.Took == nil {
 		opts.Took = func(string, time.Duration) {}
@@ -164,16 +171,16 @@ func (s *Sweeper) start(keyspace uint32) int64 {
 }
 
 // found notes what a look has found.
-func (s *Sweeper) found(keyspace uint32, rows [][]byte) {
+func (s *Sweeper) found(keyspace uint32, rows []Due) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.positions[keyspace]
 	p.due, p.rows, p.density = 0, len(rows), 0
 	if len(rows) > 0 {
-		oldest, _ := DecodeRow(rows[0])
-		newest, _ := DecodeRow(rows[len(rows)-1])
+		oldest, _ := DecodeRow(rows[0].Key)
+		newest, _ := DecodeRow(rows[len(rows)-1].Key)
 		p.due = oldest.ExpireAtMs
-		if len(rows) == s.opts.BatchKeys {
+		if len(rows) == s.opts.LookKeys {
 			p.density = float64(len(rows)) / float64(newest.ExpireAtMs-oldest.ExpireAtMs+1)
 		}
 	}
@@ -252,47 +259,55 @@ func (s *Sweeper) Sweep(keyspace uint32) error {
 
 // watch looks at a keyspace and removes nothing.
 func (s *Sweeper) watch(keyspace uint32) (more bool, err error) {
-	_, err = s.due(keyspace)
+	err = s.with(keyspace, func(*storage.View, []Due) error { return nil })
 	return false, err
 }
 
 // look removes rows of a keyspace that are due, batch by batch, as many as it reads at once. more tells that others are.
 func (s *Sweeper) look(keyspace uint32) (more bool, err error) {
-	rows, err := s.due(keyspace)
-	more = len(rows) == s.opts.BatchKeys
-	for err == nil && len(rows) > 0 {
-		if s.held() {
-			return false, nil
-		}
-		var stopped bool
-		due := len(rows)
-		if rows, stopped, err = s.batch(keyspace, rows); stopped {
-			return false, err
-		}
-		if err == nil && len(rows) == due {
-			return true, nil // a hash has more fields that are due than a batch removes: others have their turn before the next
-		}
-	}
-	if err == nil && !more {
-		s.found(keyspace, nil)
-	}
+	err = s.with(keyspace, func(view *storage.View, rows []Due) (err error) {
+		more, err = s.remove(keyspace, view, rows)
+		return err
+	})
 	return more && err == nil, err
 }
 
+// remove removes rows that a look has found. more tells that others are due.
+func (s *Sweeper) remove(keyspace uint32, view *storage.View, rows []Due) (more bool, err error) {
+	more = len(rows) == s.opts.LookKeys
+	for len(rows) > 0 {
+		if s.held() {
+			return false, nil
+		}
+		left, stopped, err := s.batch(keyspace, view, rows)
+		if err != nil || stopped {
+			return false, err
+		}
+		if len(left) == len(rows) {
+			return true, nil // a hash has more fields that are due than a batch removes: others have their turn before the next
+		}
+		rows = left
+	}
+	if !more {
+		s.found(keyspace, nil)
+	}
+	return more, nil
+}
+
 // batch removes the first of some rows, and rests.
-func (s *Sweeper) batch(keyspace uint32, rows [][]byte) (left [][]byte, stopped bool, err error) {
-	oldest, _ := DecodeRow(rows[0])
+func (s *Sweeper) batch(keyspace uint32, view *storage.View, rows []Due) (left []Due, stopped bool, err error) {
+	oldest, _ := DecodeRow(rows[0].Key)
 	late := time.Duration(s.opts.Clock.Now()-oldest.ExpireAtMs) * time.Millisecond
 	n := min(len(rows), s.fits)
 	start := time.Now()
-	done, locked, err := s.opts.Remove(rows[:n])
+	done, locked, err := s.opts.Remove(view, rows[:n])
 	if err != nil {
 		return nil, false, err
 	}
 	took := time.Since(start)
 	s.opts.Took(TookSweep, took)
 	s.fit(done, locked)
-	next, _ := DecodeRow(rows[min(done, len(rows)-1)])
+	next, _ := DecodeRow(rows[min(done, len(rows)-1)].Key)
 	s.advance(keyspace, next.ExpireAtMs, len(rows)-done)
 	return rows[done:], s.sleep(rest(late, took, locked)), nil
 }
@@ -303,28 +318,37 @@ func (s *Sweeper) fit(done int, locked time.Duration) {
 	s.fits = int(min(max(1, fits, float64(s.fits)/2), 2*float64(s.fits), float64(s.opts.BatchKeys)))
 }
 
-// due returns the keys of up to BatchKeys rows whose time is past, oldest first.
-func (s *Sweeper) due(keyspace uint32) (rows [][]byte, err error) {
+// with calls do with the rows of up to LookKeys keys whose time is past, oldest first, if there are any, and with the view that has seen them. They are
+// valid until it returns.
+func (s *Sweeper) with(keyspace uint32, do func(view *storage.View, rows []Due) error) error {
 	from, nowMs := s.start(keyspace), s.opts.Clock.Now()
 	if from >= nowMs {
-		return nil, nil
+		return nil
 	}
-	lower, upper := appendBound(nil, keyspace, from), appendBound(nil, keyspace, nowMs)
 	view, err := s.opts.View()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer view.Close()
+	if err := s.read(view, appendBound(nil, keyspace, from), appendBound(nil, keyspace, nowMs)); err != nil {
+		return err
+	}
+	s.found(keyspace, s.rows)
+	return do(view, s.rows)
+}
+
+// read sets rows to the first LookKeys of a range.
+func (s *Sweeper) read(view *storage.View, lower, upper []byte) error {
+	s.rows, s.text = s.rows[:0], s.text[:0]
 	it := view.Iterate(lower, upper)
 	defer it.Close()
-	for ok := it.Seek(lower); ok && len(rows) < s.opts.BatchKeys; ok = it.Next() {
-		rows = append(rows, append([]byte(nil), it.Key()...))
+	for ok := it.Seek(lower); ok && len(s.rows) < s.opts.LookKeys; ok = it.Next() {
+		n := len(s.text)
+		s.text = append(append(s.text, it.Key()...), it.Value()...)
+		key := n + len(it.Key())
+		s.rows = append(s.rows, Due{Key: s.text[n:key:key], Value: s.text[key:len(s.text):len(s.text)]})
 	}
-	if err := it.Err(); err != nil {
-		return nil, err
-	}
-	s.found(keyspace, rows)
-	return rows, nil
+	return it.Err()
 }
 
 // reset makes the next pass start at the beginning of every keyspace.

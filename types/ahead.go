@@ -51,13 +51,13 @@ func (s *ListValue) leavesAhead(l *Ledger, left bool) {
 		at, from, to = s.c.count-1-near, s.c.count-far, s.c.count
 	}
 	p := &peek{Reader: l.txn, txn: l.txn}
-	if s.tree.holds(p, at) {
+	if s.tree.holds(p, s.inTree(at)) {
 		return
 	}
 	l.txn.Ahead(func() [][]byte {
 		p.unknown = p.unknown[:0]
 		// Of what is damaged those are told who come to it.
-		keys, _ := s.tree.gather(make([][]byte, 0, 2*aheadLeaves), p, s.tree.height, s.tree.root, 0, from, to, true)
+		keys, _ := s.tree.gather(make([][]byte, 0, 2*aheadLeaves), p, s.tree.height, s.tree.root, -s.inTree(0), from, to, true)
 		keys = append(keys, p.unknown...)
 		slices.SortFunc(keys, bytes.Compare)
 		return keys

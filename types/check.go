@@ -126,7 +126,7 @@ func (c *Checker) Record(key, value []byte) string {
 	case elementPrefix:
 		return c.element(key, value)
 	case 'x':
-		return c.row(key)
+		return c.row(key, value)
 	case notedPrefix:
 		if len(key) > 1 && key[1] == deadPrefix {
 			return c.deadRecord(key[1:], value)
@@ -217,12 +217,12 @@ func (c *Checker) meta(key, value []byte) string {
 	if m.ExpireAtMs != 0 {
 		s.found.Expires++
 		c.key = AppendRowOfMeta(c.key[:0], key, ttl.KindKey, m.ExpireAtMs)
-		s.rows += xxhash.Sum64(c.key)
+		s.rows += xxhash.Sum64(ttl.AppendRowValue(c.key, m.light(key)))
 	}
 	if at := m.FieldsExpireAtMs(); at != 0 {
 		s.found.Mortal++
 		c.key = AppendRowOfMeta(c.key[:0], key, ttl.KindFields, at)
-		s.rows += xxhash.Sum64(c.key)
+		s.rows += xxhash.Sum64(ttl.AppendRowValue(c.key, ttl.NotLight))
 	}
 	return c.own(key, &m, c.dead[keyspace])
 }
@@ -370,12 +370,13 @@ func (k *checkedCollection) meet(named bitmap, i int) {
 	}
 }
 
-func (c *Checker) row(key []byte) string {
+func (c *Checker) row(key, value []byte) string {
 	row, ok := ttl.DecodeRow(key)
-	if !ok {
+	if _, sound := ttl.DecodeRowValue(value); !ok || !sound {
 		return "malformed expiry row"
 	}
-	c.space(row.Keyspace).rows -= xxhash.Sum64(key)
+	c.key = append(append(c.key[:0], key...), value...)
+	c.space(row.Keyspace).rows -= xxhash.Sum64(c.key)
 	return ""
 }
 

@@ -32,7 +32,7 @@ func soundRecords(keys *Keys) (records []checkedRecord, tallies map[uint32]stora
 		key := keys.AppendMeta(nil, 3, []byte(m.name))
 		put(key, AppendMetaRecord(nil, &m.Meta))
 		if m.ExpireAtMs != 0 {
-			put(ttl.AppendRow(nil, 3, m.ExpireAtMs, ttl.KindKey, key[placeOffset:]), ttl.RowValue)
+			put(ttl.AppendRow(nil, 3, m.ExpireAtMs, ttl.KindKey, key[placeOffset:]), ttl.AppendRowValue(nil, m.light(key)))
 		}
 	}
 	for _, blob := range []uint64{7, 8} {
@@ -86,6 +86,15 @@ func TestChecker(t *testing.T) {
 		{"expiry row missing", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
 			return slices.DeleteFunc(records, is('x'))
 		}, "expiry index"},
+		{"expiry row of another size", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			i := slices.IndexFunc(records, func(r checkedRecord) bool { return r.key[0] == 'x' && len(r.value) > 1 })
+			records[i].value = ttl.AppendRowValue(nil, 3)
+			return records
+		}, "expiry index"},
+		{"expiry row of no form", func(records []checkedRecord, _ map[uint32]storage.Tally) []checkedRecord {
+			records[slices.IndexFunc(records, is('x'))].value = []byte{3}
+			return records
+		}, "malformed expiry row"},
 		{"counter missing", func(records []checkedRecord, tallies map[uint32]storage.Tally) []checkedRecord {
 			clear(tallies)
 			return records

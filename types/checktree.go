@@ -41,13 +41,13 @@ func newCheckedTree(m *Meta) (t *checkedTree, wrong string) {
 		_, shape, _ = takeTable(shape) // whoever looks at the table says what is wrong with that
 	}
 	var tr tree
-	if !tr.open(kind, c.id, shape, c.bytes) {
+	if !tr.open(kind, c.id, shape, c.treeBytes()) {
 		return nil, "the root of its tree is malformed; reading it answers -CORRUPT"
 	}
 	t = newCheckedNodes(&tr)
 	sums, ok := t.children(tr.height, tr.root)
-	if !ok || sums.count != c.count || sums.bytes != tr.bytes {
-		wrong = fmt.Sprintf("the root of its tree has %d elements of %d bytes, its meta record says %d of %d", sums.count, sums.bytes, c.count, tr.bytes)
+	if !ok || sums.count != c.treeCount() || sums.bytes != tr.bytes {
+		wrong = fmt.Sprintf("the root of its tree has %d elements of %d bytes, its meta record says %d of %d", sums.count, sums.bytes, c.treeCount(), tr.bytes)
 	}
 	return t, wrong
 }

@@ -10,9 +10,10 @@ import (
 // stays so:
 //
 //	format packed  payload: state(1) count(uvarint) · cap(uvarint), if it has one · soonest(8), if flagged · elements, one behind the other
-//	format spread  payload: state(1) count(uvarint) · cap(uvarint), if it has one · soonest(8), if flagged · collection id(8) bytes(uvarint) · shape
+//	format spread  payload: state(1) count(uvarint) · cap(uvarint), if it has one · soonest(8) or taken, if flagged · collection id(8) bytes(uvarint) · shape
 //
-// soonest is when the first field of a hash dies, in ms; see fieldtimes.go.
+// soonest is when the first field of a hash dies, in ms; see fieldtimes.go. taken is of a list: elements(uvarint) bytes(uvarint) of its left and of its
+// right end, each.
 // An element is made of datums (datum.go). The shape says where a spread collection's elements are found: table.go has that of names (hash,
 // set), tree.go that of an order (list), and a sorted set has both.
 const (
@@ -21,10 +22,11 @@ const (
 
 	stateConverted  = 1 << 0 // Redis would have given up the smaller encoding, which it never takes back
 	stateMortal     = 1 << 1 // a hash some of whose fields die by themselves
+	stateTaken      = 1 << 2 // a list whose leaves still hold elements that were popped
 	stateNewestLast = 1 << 6 // of a list: elements were pushed behind the others, not before them, when some were pushed last
 	stateCapped     = 1 << 7
 
-	knownStates = stateConverted | stateMortal | stateNewestLast | stateCapped
+	knownStates = stateConverted | stateMortal | stateTaken | stateNewestLast | stateCapped
 )
 
 // collection is the payload of a collection's meta record taken apart.
@@ -35,14 +37,35 @@ type collection struct {
 	cap        int64  // how many it keeps (caps.go), 0: all
 	soonest    int64  // when the first field of a hash dies; 0: none does
 	packed     []byte // the elements, if they are packed
+	taken      [2]taken
 	id         uint64 // of a spread one
 	bytes      int64  // of a spread one's elements
 	shape      []byte // of a spread one
 }
 
+// taken are elements at the left or the right end of a spread list that were popped. They stay in their leaf as long as others do: so a pop writes
+// the meta record and nothing else.
+type taken struct{ count, bytes int64 }
+
+const (
+	leftEnd  = 0
+	rightEnd = 1
+)
+
+// treeBytes is bytes with those of taken elements.
+func (c *collection) treeBytes() int64 {
+	return c.bytes + c.taken[leftEnd].bytes + c.taken[rightEnd].bytes
+}
+
+// treeCount is count with the taken elements.
+func (c *collection) treeCount() int64 {
+	return c.count + c.taken[leftEnd].count + c.taken[rightEnd].count
+}
+
 func (m *Meta) validCollection() bool {
 	_, ok := parseCollection(m.Format, m.Payload)
-	return ok && m.Encoding == Natural && !m.OwnsBlobs && (m.Type == Hash || m.Payload[0]&stateMortal == 0)
+	return ok && m.Encoding == Natural && !m.OwnsBlobs && (m.Type == Hash || m.Payload[0]&stateMortal == 0) &&
+		(m.Type == List && m.Format == formatSpread || m.Payload[0]&stateTaken == 0)
 }
 
 // collection takes the payload apart. DecodeMeta has seen that it can be.
@@ -78,6 +101,12 @@ func parseCollection(format byte, payload []byte) (c collection, ok bool) {
 		}
 		rest = rest[timeBytes:]
 	}
+	if payload[0]&stateTaken != 0 {
+		var ok bool
+		if c.taken, rest, ok = splitTaken(rest); !ok {
+			return c, false
+		}
+	}
 	switch format {
 	case formatPacked:
 		c.packed = rest
@@ -97,6 +126,19 @@ func parseCollection(format byte, payload []byte) (c collection, ok bool) {
 	return c, false
 }
 
+func splitTaken(b []byte) (t [2]taken, rest []byte, ok bool) {
+	for end := range t {
+		for _, number := range [...]*int64{&t[end].count, &t[end].bytes} {
+			v, n := binary.Uvarint(b)
+			if n <= 0 || v > 1<<60 {
+				return t, nil, false
+			}
+			*number, b = int64(v), b[n:]
+		}
+	}
+	return t, b, t != [2]taken{}
+}
+
 // appendPayload appends the payload of a collection's meta record to dst.
 func (c *collection) appendPayload(dst []byte) []byte {
 	state := byte(0)
@@ -112,12 +154,20 @@ func (c *collection) appendPayload(dst []byte) []byte {
 	if c.soonest != 0 {
 		state |= stateMortal
 	}
+	if c.taken != [2]taken{} {
+		state |= stateTaken
+	}
 	dst = binary.AppendUvarint(append(dst, state), uint64(c.count))
 	if c.cap != 0 {
 		dst = binary.AppendUvarint(dst, uint64(c.cap))
 	}
 	if c.soonest != 0 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(c.soonest))
+	}
+	if c.taken != [2]taken{} {
+		for _, t := range c.taken {
+			dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(t.count)), uint64(t.bytes))
+		}
 	}
 	if c.id == 0 {
 		return append(dst, c.packed...)

@@ -33,11 +33,11 @@ func TestFate(t *testing.T) {
 		key, value := meta(keyspace, 0)
 		check(want, key, value)
 		row := ttl.AppendRow(nil, keyspace, 2000, ttl.KindKey, key[5:])
-		check(want, row, ttl.RowValue)
+		check(want, row, ttl.AppendRowValue(nil, ttl.NotLight))
 	}
 	key, value := meta(0, 999)
 	check(storage.Expired, key, value)
-	check(storage.Expired, ttl.AppendRow(nil, 0, 999, ttl.KindKey, key[5:]), ttl.RowValue)
+	check(storage.Expired, ttl.AppendRow(nil, 0, 999, ttl.KindKey, key[5:]), ttl.AppendRowValue(nil, ttl.NotLight))
 	key, value = meta(0, 1000)
 	check(storage.Live, key, value)
 	check(storage.DeadCollection, appendBucket(nil, 7, 0), nil)

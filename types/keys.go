@@ -23,7 +23,7 @@ import (
 //	blob chunk   b blob(8) chunk(4)                                          bytes
 //	expiry       x keyspace(4) expireAt(8) kind(1) slot hash form userkey    1; of the key, or of a hash's fields; encoded in ttl/index.go
 //	dead         d kind(1) id(8)                                             state(1): reclaim or staged
-//	system       ! name                                                      replicated: !keyspaces and !caps here, others in storage
+//	system       ! name                                                      replicated: !keyspaces, !caps and !settings here, others in storage
 //	local        ~ name                                                      of this node only
 //
 // A *place* is slot and hash: SCAN's order. slot is Redis Cluster's, CRC16 of the hash tag; hash is 32 bits of a keyed hash of the name,

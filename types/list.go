@@ -43,10 +43,10 @@ func (s *ListValue) Open(m *Meta) error {
 		return nil
 	}
 	s.c = m.collection()
-	if s.c.id != 0 && !s.tree.open(&listTree, s.c.id, s.c.shape, s.c.bytes) {
+	if s.c.id != 0 && !s.tree.open(&listTree, s.c.id, s.c.shape, s.c.treeBytes()) {
 		return s.tree.corrupt(0, 0)
 	}
-	s.tree.total = s.c.count
+	s.tree.total = s.c.treeCount()
 	return nil
 }
 
@@ -61,7 +61,7 @@ func (s *ListValue) Edit(r *Record) error {
 func (s *ListValue) Save(l *Ledger) {
 	if s.c.id != 0 {
 		s.shape = s.tree.appendShape(s.shape[:0])
-		s.c.shape, s.c.bytes = s.shape, s.tree.bytes+s.tree.apart
+		s.c.shape, s.c.bytes = s.shape, s.tree.bytes+s.tree.apart-s.c.taken[leftEnd].bytes-s.c.taken[rightEnd].bytes
 	}
 	l.putCollection(s.record, List, &s.c)
 }
@@ -102,8 +102,11 @@ func (s *ListValue) load(g Getter, i int64) error {
 	if err != nil {
 		return err
 	}
-	skipped, ok := listTree.skip(entries, i-first)
-	if !ok {
+	skipped, ok := int(s.c.taken[leftEnd].bytes), true
+	if i > 0 || first != -s.inTree(0) {
+		skipped, ok = listTree.skip(entries, i-first)
+	}
+	if !ok || skipped > len(entries) {
 		return s.corrupt()
 	}
 	s.run, s.runAt = entries[skipped:], i
@@ -117,9 +120,12 @@ func (s *ListValue) leaf(g Getter, i int64) (entries []byte, first int64, err er
 	if s.c.id == 0 {
 		return s.c.packed, 0, nil
 	}
-	err = s.tree.seek(g, i)
-	return s.tree.levels[0].entries, s.tree.levels[0].first, err
+	err = s.tree.seek(g, s.inTree(i))
+	return s.tree.levels[0].entries, s.tree.levels[0].first - s.inTree(0), err
 }
+
+// inTree is the place of element i in the tree: those that were taken come before it.
+func (s *ListValue) inTree(i int64) int64 { return i + s.c.taken[leftEnd].count }
 
 // Prev passes the element before the cursor; ok is false if there is none.
 func (s *ListValue) Prev(g Getter) (ok bool, err error) {
@@ -204,7 +210,7 @@ func (s *ListValue) Fetch(r Reader, err error, i, j int64) error {
 	if err != storage.ErrMiss || s.c.id == 0 || j-i == 1 && s.tree.apart == 0 { // who came to the leaf of one element has asked for it
 		return err
 	}
-	if err := s.tree.need(r, i, j, true); err != nil || s.tree.apart == 0 {
+	if err := s.tree.need(r, s.inTree(i), s.inTree(j), true); err != nil || s.tree.apart == 0 {
 		return cmp.Or(err, storage.ErrMiss)
 	}
 	var keys [][]byte
@@ -233,7 +239,7 @@ func (s *ListValue) FetchAhead(r Reader, err error, backward bool) error {
 	if backward {
 		from, to = max(0, s.at-ahead), s.at
 	}
-	return cmp.Or(s.tree.need(r, from, to, true), err)
+	return cmp.Or(s.tree.need(r, s.inTree(from), s.inTree(to), true), err)
 }
 
 // perLeaf is about how many elements are in a leaf.
@@ -281,15 +287,25 @@ func (s *ListValue) splice(l *Ledger, i, j int64, values [][]byte, reversed bool
 		return s.splicePacked(l, i, j, values, reversed)
 	}
 	apart := s.encode(l, s.insert[:0], values, reversed)
-	err := s.tree.splice(l, s.c.count, i, j, s.insert, int64(len(values)), false)
+	from, to := s.inTree(i), s.inTree(j)
+	if i == 0 { // what was taken there goes, too
+		from, s.c.taken[leftEnd] = 0, taken{}
+	}
+	if j == s.c.count {
+		to, s.c.taken[rightEnd] = s.tree.total, taken{}
+	}
+	err := s.tree.splice(l, s.tree.total, from, to, s.insert, int64(len(values)), false)
 	s.tree.apart += apart
 	s.c.count += int64(len(values)) - (j - i)
 	s.slim()
 	return err
 }
 
-// Pop removes the elements [i, j), which are at an end of the list.
+// Pop removes the elements [i, j), which are at an end of the list, and which the cursor has passed.
 func (s *ListValue) Pop(l *Ledger, i, j int64) error {
+	if s.take(i, j) {
+		return nil
+	}
 	if err := s.splice(l, i, j, nil, false); err != nil || s.c.id == 0 || s.c.count == 0 {
 		return err
 	}
@@ -298,6 +314,42 @@ func (s *ListValue) Pop(l *Ledger, i, j int64) error {
 	}
 	s.partsAhead(l, i == 0)
 	return nil
+}
+
+// take is Pop for elements in whose leaf others stay. What lies apart has to go at once, so there must be none of it.
+func (s *ListValue) take(i, j int64) bool {
+	if s.c.id == 0 || s.tree.apart > 0 || j-i == s.c.count {
+		return false
+	}
+	leaf, from, to := &s.tree.levels[0], s.inTree(i), s.inTree(j)
+	switch {
+	case i == 0 && leaf.first == 0 && to < leaf.count: // else there is none, or all of it goes
+		size, ok := s.sizeBefore(leaf, to)
+		if ok {
+			s.c.taken[leftEnd], s.c.count = taken{to, int64(size)}, s.c.count-j
+			s.MoveTo(0)
+		}
+		return ok
+	case j == s.c.count && leaf.first < from && leaf.first+leaf.count == s.tree.total:
+		size, ok := s.sizeBefore(leaf, from-leaf.first)
+		if ok {
+			s.c.taken[rightEnd], s.c.count = taken{s.tree.total - from, int64(len(leaf.entries) - size)}, i
+			s.MoveTo(0)
+		}
+		return ok
+	}
+	return false
+}
+
+// sizeBefore is how many bytes the first elements of a leaf have. The cursor, which has come by, knows most often.
+func (s *ListValue) sizeBefore(leaf *treeLevel, elements int64) (int, bool) {
+	switch {
+	case s.tree.offset.element == elements:
+		return s.tree.offset.at, true
+	case s.runAt == leaf.first+elements-s.inTree(0):
+		return len(leaf.entries) - len(s.run), true
+	}
+	return listTree.skip(leaf.entries, elements)
 }
 
 // slim gives up scratch that only an unusually large change needs.
@@ -414,7 +466,7 @@ func (s *ListValue) rebuild(l *Ledger, i, j int64) error {
 		}
 		s.packed = l.appendDatum(s.packed, id, value, inlineMaxBytes, false)
 	}
-	s.c.id, s.c.count = id, j-i
+	s.c.id, s.c.count, s.c.taken = id, j-i, [2]taken{}
 	s.tree.begin(&listTree, id)
 	err := s.tree.splice(l, 0, 0, 0, s.packed, s.c.count, false)
 	s.tree.apart = apart
@@ -522,7 +574,7 @@ func (s *ListValue) NodesAround(g Getter, places []int64, goes []byte) ([]uint64
 	default:
 		size = datumBytes(len(goes))
 	}
-	return s.tree.around(nil, g, s.tree.height, s.tree.root, 0, places, int64(size))
+	return s.tree.around(nil, g, s.tree.height, s.tree.root, -s.inTree(0), places, int64(size))
 }
 
 // Need asks for nodes.
@@ -594,7 +646,7 @@ func (s *ListValue) dropDatum(l *Ledger) {
 func (s *ListValue) replace(l *Ledger, i, j, kept int64) error {
 	s.MoveTo(0)
 	if s.c.id != 0 {
-		err := s.tree.rewrite(l, s.c.count, i, j, s.insert, kept)
+		err := s.tree.rewrite(l, s.tree.total, s.inTree(i), s.inTree(j), s.insert, kept)
 		s.c.count -= j - i - kept
 		return err
 	}

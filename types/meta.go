@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"sett/storage"
@@ -172,6 +173,7 @@ type Ledger struct {
 	options Options
 	key     []byte // scratch for keys of rows, dead records and blobs
 	value   []byte // scratch for records
+	row     []byte // scratch for values of rows
 	payload []byte // scratch for the payload of a collection's
 	shape   []byte // … and for its shape
 	edit    Edit
@@ -273,21 +275,31 @@ func (l *Ledger) Open(key, name []byte) (Record, error) {
 func (l *Ledger) Put(r *Record, m Meta) {
 	l.Changes++
 	m.Exists, m.name = true, l.nameOf(r)
-	d := storage.Tally{Bytes: m.bytes()}
+	was, is := r.Meta.holdings(), m.holdings()
+	d := storage.Tally{Bytes: is.bytes}
 	if r.Exists {
-		d.Bytes -= r.Meta.bytes()
-		l.release(&r.Meta, &m)
+		d.Bytes -= was.bytes
+		l.release(was, is)
 	} else {
 		d.Keys = 1
 		d.Bytes += m.nameBytes(r.Key)
 	}
-	d.Expires, d.Mortal = l.reschedule(r, m.ExpireAtMs, m.FieldsExpireAtMs())
+	d.Expires, d.Mortal = l.reschedule(r, &m)
 	if d != (storage.Tally{}) {
 		l.txn.Count(MetaKeyspace(r.Key), d)
 	}
 	l.value = AppendMetaRecord(l.value[:0], &m)
-	l.txn.Put(r.Key, l.value)
+	if was.collection != 0 && r.Meta.isSame(&m) { // an element has changed, and neither their number nor their length
+		l.txn.Touch(r.Key, l.value)
+	} else {
+		l.txn.Put(r.Key, l.value)
+	}
 	r.Meta = m
+}
+
+func (m *Meta) isSame(now *Meta) bool {
+	return m.Type == now.Type && m.Format == now.Format && m.OwnsBlobs == now.OwnsBlobs && m.ExpireAtMs == now.ExpireAtMs && m.Encoding == now.Encoding &&
+		m.name == now.name && bytes.Equal(m.Payload, now.Payload)
 }
 
 // SetExpire changes nothing but the time at which the key dies; 0: never.
@@ -304,7 +316,7 @@ func (l *Ledger) Remove(r *Record) {
 }
 
 func (l *Ledger) remove(r *Record) {
-	l.release(&r.Meta, &Meta{})
+	l.release(r.Meta.holdings(), holdings{})
 	l.drop(r)
 }
 
@@ -317,48 +329,89 @@ func (l *Ledger) Move(from, to *Record) {
 
 func (l *Ledger) drop(r *Record) {
 	d := storage.Tally{Keys: -1, Bytes: -r.Meta.bytes() - r.Meta.nameBytes(r.Key)}
-	d.Expires, d.Mortal = l.reschedule(r, 0, 0)
+	d.Expires, d.Mortal = l.reschedule(r, &Meta{})
 	l.txn.Count(MetaKeyspace(r.Key), d)
 	l.txn.Delete(r.Key)
 	l.dropName(&r.Meta)
 	r.Meta = Meta{}
 }
 
-// reschedule replaces the expiry rows of the key and of its fields, and returns by how much the number of keys with one changes.
-func (l *Ledger) reschedule(r *Record, keyMs, fieldsMs int64) (keys, mortal int64) {
-	keys = l.replaceRow(r.Key, ttl.KindKey, r.ExpireAtMs, keyMs)
-	return keys, l.replaceRow(r.Key, ttl.KindFields, r.FieldsExpireAtMs(), fieldsMs)
+// RemoveLight removes a key that is past its time and light, of which nothing is known but its row: that is there, and so are the key and its time.
+func (l *Ledger) RemoveLight(row ttl.Row, rowKey []byte, size int64) {
+	l.txn.Count(row.Keyspace, storage.Tally{Keys: -1, Expires: -1, Bytes: -size})
+	l.key = AppendMetaOfRow(l.key[:0], row)
+	l.txn.Delete(l.key)
+	l.txn.Delete(rowKey)
+	l.Expired++
 }
 
-func (l *Ledger) replaceRow(key []byte, kind byte, old, expireAtMs int64) (change int64) {
-	if old == expireAtMs {
+// reschedule replaces the expiry rows of the key and of its fields by those that it has with m, and returns by how much the number of keys with one
+// changes.
+func (l *Ledger) reschedule(r *Record, m *Meta) (keys, mortal int64) {
+	if r.ExpireAtMs != 0 || m.ExpireAtMs != 0 {
+		keys = l.replaceRow(r.Key, ttl.KindKey, expiry{r.ExpireAtMs, r.light(r.Key)}, expiry{m.ExpireAtMs, m.light(r.Key)})
+	}
+	return keys, l.replaceRow(r.Key, ttl.KindFields, expiry{r.FieldsExpireAtMs(), ttl.NotLight}, expiry{m.FieldsExpireAtMs(), ttl.NotLight})
+}
+
+// expiry is what a row says. There is none if atMs is 0.
+type expiry struct{ atMs, size int64 }
+
+func (l *Ledger) replaceRow(key []byte, kind byte, old, now expiry) (change int64) {
+	if old.atMs == now.atMs && (old.size == now.size || now.atMs == 0) {
 		return 0
 	}
-	if old != 0 {
-		l.key = AppendRowOfMeta(l.key[:0], key, kind, old)
-		l.txn.Delete(l.key)
+	if old.atMs != 0 {
 		change--
 	}
-	if expireAtMs != 0 {
-		l.key = AppendRowOfMeta(l.key[:0], key, kind, expireAtMs)
-		l.txn.Put(l.key, ttl.RowValue)
+	if old.atMs != 0 && old.atMs != now.atMs {
+		l.key = AppendRowOfMeta(l.key[:0], key, kind, old.atMs)
+		l.txn.Delete(l.key)
+	}
+	if now.atMs != 0 {
+		l.key = AppendRowOfMeta(l.key[:0], key, kind, now.atMs)
+		l.row = ttl.AppendRowValue(l.row[:0], now.size)
+		l.txn.Put(l.key, l.row)
 		change++
-		if expireAtMs < l.nowMs && (l.Due == 0 || expireAtMs < l.Due) {
-			l.Due = expireAtMs
+		if now.atMs < l.nowMs && (l.Due == 0 || now.atMs < l.Due) {
+			l.Due = now.atMs
 		}
 	}
 	return change
 }
 
-// release writes the dead records of what old owns, unless now owns it too.
-func (l *Ledger) release(old, now *Meta) {
-	blob, collection := old.owned()
-	keptBlob, keptCollection := now.owned()
-	if blob != 0 && blob != keptBlob {
-		l.putDead(DeadBlob, blob, Reclaim)
+// light is what the row of a key says of it: the bytes that it counts for, if it is a string in its meta record, or ttl.NotLight. Small collections
+// could be light as well, but their rows would have to be written with every element.
+func (m *Meta) light(key []byte) int64 {
+	if m.Type != String || m.Format != formatInline || !m.InKey() {
+		return ttl.NotLight
 	}
-	if collection != 0 && collection != keptCollection {
-		l.putDead(DeadCollection, collection, Reclaim)
+	return m.bytes() + m.nameBytes(key)
+}
+
+// holdings are how many bytes a value has, and what its meta record owns: 0 is none.
+type holdings struct {
+	bytes            int64
+	blob, collection uint64
+}
+
+func (m *Meta) holdings() (h holdings) {
+	if m.Exists && m.Type != String {
+		c := m.collection() // once: this is done for each record that is written
+		return holdings{bytes: c.valueBytes(), collection: c.id}
+	}
+	h.bytes = m.bytes()
+	h.blob, h.collection = m.owned()
+	return h
+}
+
+// release writes the dead records of what was owned and is no more.
+func (l *Ledger) release(was, is holdings) {
+	if was.blob != 0 && was.blob != is.blob {
+		l.putDead(DeadBlob, was.blob, Reclaim)
+	}
+	if was.collection != 0 && was.collection != is.collection {
+		l.putDead(DeadCollection, was.collection, Reclaim)
 	}
 }
 

@@ -20,7 +20,7 @@ func (m *Meta) Shape() (s Shape, err error) {
 	var t tree
 	ok := false
 	if m.Type == List {
-		ok = t.open(&listTree, c.id, c.shape, c.bytes)
+		ok = t.open(&listTree, c.id, c.shape, c.treeBytes())
 	} else {
 		var names table
 		var rest []byte

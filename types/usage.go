@@ -7,10 +7,10 @@ import "sett/ttl"
 func Usage(r Reader, key []byte, m *Meta, samples int) (bytes int64, err error) {
 	bytes = int64(len(key) + len(AppendMetaRecord(nil, m)))
 	if m.ExpireAtMs != 0 {
-		bytes += int64(len(AppendRowOfMeta(nil, key, ttl.KindKey, m.ExpireAtMs)) + len(ttl.RowValue))
+		bytes += int64(len(AppendRowOfMeta(nil, key, ttl.KindKey, m.ExpireAtMs)) + len(ttl.AppendRowValue(nil, m.light(key))))
 	}
 	if at := m.FieldsExpireAtMs(); at != 0 {
-		bytes += int64(len(AppendRowOfMeta(nil, key, ttl.KindFields, at)) + len(ttl.RowValue))
+		bytes += int64(len(AppendRowOfMeta(nil, key, ttl.KindFields, at)) + len(ttl.AppendRowValue(nil, ttl.NotLight)))
 	}
 	if !m.InKey() {
 		n, err := blobUsage(r, m.name.id, m.name.length)
@@ -74,11 +74,11 @@ func fieldTimesUsage(r Reader, m *Meta, samples int) (int64, error) {
 func treeUsage(r Reader, m *Meta, kind *treeKind, shape []byte, samples int) (bytes int64, err error) {
 	c := m.collection()
 	var t tree
-	if !t.open(kind, c.id, shape, c.bytes) {
+	if !t.open(kind, c.id, shape, c.treeBytes()) {
 		return 0, t.corrupt(0, 0)
 	}
 	nodes, err := t.usage(r, samples)
-	return c.bytes + (t.apart+partBytes-1)/partBytes*partKeyBytes + nodes, err
+	return c.treeBytes() + (t.apart+partBytes-1)/partBytes*partKeyBytes + nodes, err
 }
 
 // usage is what the nodes take beside the elements. It reads those above the leaves, or the first samples of each level, and takes the others

@@ -79,7 +79,8 @@ func TestScriptsCold(t *testing.T) {
 
 // unscripted are commands that no script can call.
 var unscripted = map[string]string{"shutdown": "ends the server", "sync": "Redis would become a master", "psync": "Redis would become a master",
-	"replconf": "between servers", "client|help": "names what sett has", "bgsave": "Redis would write a file", "bgrewriteaof": "Redis would write a file", "monitor": "never ends"}
+	"replconf": "between servers", "client|help": "names what sett has", "bgsave": "Redis would write a file", "bgrewriteaof": "Redis would write a file", "monitor": "never ends",
+	"sentinel": "Redis knows it as a Sentinel only"}
 
 // TestEveryCommandHasAScript looks for each command and subcommand of sett in the scripts.
 func TestEveryCommandHasAScript(t *testing.T) {
@@ -100,7 +101,8 @@ func TestEveryCommandHasAScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, item := range list.items {
-		if !seen[item.body] && unscripted[item.body] == "" {
+		command, _, _ := strings.Cut(item.body, "|")
+		if !seen[item.body] && unscripted[item.body] == "" && unscripted[command] == "" {
 			t.Errorf("%s is in no script", item.body)
 		}
 	}

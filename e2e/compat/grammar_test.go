@@ -309,7 +309,7 @@ var notInPrograms = map[string]string{
 	"failover": "the same error always", "info": "is each server's own", "lastsave": "the time", "latency": "is each server's own", "lolwut": "art",
 	"memory": "is each server's own", "module": "fixed", "monitor": "ends the connection's replies", "pfselftest": "takes seconds",
 	"psync": "ends the connection's replies", "quit": "ends the connection", "readonly": "fixed", "readwrite": "fixed", "replconf": "replication",
-	"replicaof": "replication", "role": "fixed", "save": "the disk", "sett": "Redis does not have it", "shutdown": "ends the server", "slaveof": "replication", "slowlog": "is each server's own",
+	"replicaof": "replication", "role": "fixed", "save": "the disk", "sentinel": "Redis knows it as a Sentinel only", "sett": "Redis does not have it", "shutdown": "ends the server", "slaveof": "replication", "slowlog": "is each server's own",
 	"blmove": "waits: scripts", "bzmpop": "waits: scripts", "bzpopmax": "waits: scripts", "bzpopmin": "waits: scripts", "blmpop": "waits: scripts", "blpop": "waits: scripts", "brpop": "waits: scripts", "brpoplpush": "waits: scripts",
 	"sync": "ends the connection's replies", "time": "the time", "wait": "fixed", "waitaof": "Redis 7.0 does not have it",
 	"hexpire": "Redis 7.0 does not have it", "hexpireat": "Redis 7.0 does not have it", "hexpiretime": "Redis 7.0 does not have it",

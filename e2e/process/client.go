@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,7 +15,8 @@ import (
 
 // Client is one connection. Its replies are string, int64, nil, []any, or ReplyError.
 type Client struct {
-	W *bufio.Writer // for what Send cannot say
+	W        *bufio.Writer // for what Send cannot say
+	Patience time.Duration // how long Flush and what is received after it may take
 
 	conn net.Conn
 	r    *bufio.Reader
@@ -44,15 +46,22 @@ func (n *Node) Dial() *Client {
 
 // TryDial is Dial for servers that may have ended. The client is the caller's to close.
 func (n *Node) TryDial() (*Client, error) {
-	conn, err := net.Dial("tcp", "127.0.0.1:"+n.Port)
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(n.Host, n.Port), 5*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{W: bufio.NewWriterSize(conn, 64<<10), conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}, nil
+	return &Client{Patience: 3 * time.Minute, W: bufio.NewWriterSize(conn, 64<<10), conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}, nil
 }
 
 // Close ends the connection.
 func (c *Client) Close() { c.conn.Close() }
+
+// Ended tells whether the server has closed the connection, as pools look before they hand one out.
+func (c *Client) Ended() bool {
+	c.conn.SetReadDeadline(time.Now().Add(50 * time.Microsecond))
+	_, err := c.r.Peek(1)
+	return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
+}
 
 // Send adds a command to what Flush will send.
 func (c *Client) Send(args ...string) {
@@ -70,7 +79,7 @@ func (c *Client) Send(args ...string) {
 
 // Flush sends.
 func (c *Client) Flush() error {
-	c.conn.SetDeadline(time.Now().Add(3 * time.Minute))
+	c.conn.SetDeadline(time.Now().Add(c.Patience))
 	return c.W.Flush()
 }
 
@@ -124,7 +133,7 @@ func (c *Client) Do(args ...string) (any, error) {
 }
 
 // Must is Do for commands that have to succeed.
-func (c *Client) Must(t *testing.T, args ...string) any {
+func (c *Client) Must(t testing.TB, args ...string) any {
 	t.Helper()
 	reply, err := c.Do(args...)
 	if e, refused := reply.(ReplyError); refused {
@@ -137,7 +146,7 @@ func (c *Client) Must(t *testing.T, args ...string) any {
 }
 
 // Want is Do for commands whose reply is known.
-func (c *Client) Want(t *testing.T, want any, args ...string) {
+func (c *Client) Want(t testing.TB, want any, args ...string) {
 	t.Helper()
 	if n, ok := want.(int); ok {
 		want = int64(n)
@@ -148,7 +157,7 @@ func (c *Client) Want(t *testing.T, want any, args ...string) {
 }
 
 // Refused is Do for commands that have to be answered with an error.
-func (c *Client) Refused(t *testing.T, text string, args ...string) {
+func (c *Client) Refused(t testing.TB, text string, args ...string) {
 	t.Helper()
 	got, err := c.Do(args...)
 	if e, ok := got.(ReplyError); err != nil || !ok || !strings.Contains(string(e), text) {
@@ -190,7 +199,7 @@ func (c *Client) ScanOnce(cursor string, count int, see func(name string)) (next
 }
 
 // CountKeys compares DBSIZE with what SCAN shows; nobody writes meanwhile.
-func (c *Client) CountKeys(t *testing.T) int {
+func (c *Client) CountKeys(t testing.TB) int {
 	t.Helper()
 	names := map[string]bool{}
 	if _, err := c.Scan("0", 1000, func(name string) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,8 +35,8 @@ func Size(small, large int) int {
 	return small
 }
 
-// Main builds sett and runs a package's tests; call it from TestMain.
-func Main(m *testing.M) (exitCode int) {
+// Main builds sett, with some build tags, and runs a package's tests; call it from TestMain.
+func Main(m *testing.M, tags ...string) (exitCode int) {
 	dir, err := os.MkdirTemp("", "sett-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -43,11 +44,10 @@ func Main(m *testing.M) (exitCode int) {
 	}
 	defer os.RemoveAll(dir)
 	Binary = filepath.Join(dir, "sett")
-	args := []string{"build", "-o", Binary}
 	if os.Getenv("SETT_PLANTED") != "" {
-		args = append(args, "-tags", "planted")
+		tags = append(tags, "planted")
 	}
-	build := exec.Command("go", append(args, "sett")...)
+	build := exec.Command("go", "build", "-o", Binary, "-tags", strings.Join(tags, ","), "sett")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building sett: %v\n%s", err, out)
 		return 1
@@ -58,12 +58,15 @@ func Main(m *testing.M) (exitCode int) {
 // Node is a server that is started, killed and started again on one data directory.
 type Node struct {
 	Dir     string
+	Host    string // where it is reached; 127.0.0.1 unless it lives in a network of its own
 	Port    string
+	Through []string      // a command that runs the server, such as ip netns exec; nil: none
+	Env     []string      // NAME=value, beside the test's own
 	Started time.Duration // how long the last start took
 	Exited  chan struct{} // closed when the process has ended; Code is set
 	Code    int
 
-	t    *testing.T
+	t    testing.TB
 	sets []string
 	cmd  *exec.Cmd
 	pid  atomic.Int64 // of cmd; WatchMemory reads it while the server is started again
@@ -103,8 +106,8 @@ func (s *transcript) tail() string {
 }
 
 // New describes a server with a small memory and frequent flushes; later sets win.
-func New(t *testing.T, dir string, sets ...string) *Node {
-	n := &Node{t: t, Dir: dir, Port: FreePort(t)}
+func New(t testing.TB, dir string, sets ...string) *Node {
+	n := &Node{t: t, Dir: dir, Host: "127.0.0.1", Port: FreePort(t)}
 	n.sets = append([]string{"dir=" + dir, "port=" + n.Port, "memory_budget=128MiB", "disk_reserve=1MiB", "enable_debug_command=local"}, sets...)
 	t.Cleanup(func() {
 		n.Kill()
@@ -116,7 +119,7 @@ func New(t *testing.T, dir string, sets ...string) *Node {
 }
 
 // FreePort is a port that nobody listens on.
-func FreePort(t *testing.T) string {
+func FreePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -136,17 +139,34 @@ func (n *Node) Start() {
 
 // TryStart is Start for servers that may refuse.
 func (n *Node) TryStart() error {
-	args := []string{"server"}
+	begin := time.Now()
+	if err := n.Launch(); err != nil {
+		return err
+	}
+	select {
+	case <-n.said.ready:
+		n.Started = time.Since(begin)
+		return nil
+	case <-n.Exited:
+		return fmt.Errorf("the server ended with code %d instead of serving:\n%s", n.Code, n.said.tail())
+	case <-time.After(2 * time.Minute):
+		return fmt.Errorf("the server is not ready after 2 minutes:\n%s", n.said.tail())
+	}
+}
+
+// Launch runs the server and does not wait until it serves.
+func (n *Node) Launch() error {
+	args := append(slices.Clone(n.Through), Binary, "server")
 	for _, set := range n.sets {
 		args = append(args, "--set", set)
 	}
-	n.cmd = exec.Command(Binary, args...)
+	n.cmd = exec.Command(args[0], args[1:]...)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	n.cmd.Env = append(os.Environ(), n.Env...)
 	out, err := n.cmd.StderrPipe()
 	if err != nil {
 		return err
 	}
-	begin := time.Now()
 	if err := n.cmd.Start(); err != nil {
 		return err
 	}
@@ -155,18 +175,12 @@ func (n *Node) TryStart() error {
 	n.said, n.Exited = said, exited
 	go func() {
 		said.read(out)
-		n.Code = ExitCode(cmd.Wait())
+		code := ExitCode(cmd.Wait())
+		n.pid.Store(0)
+		n.Code = code
 		close(exited)
 	}()
-	select {
-	case <-said.ready:
-		n.Started = time.Since(begin)
-		return nil
-	case <-exited:
-		return fmt.Errorf("the server ended with code %d instead of serving:\n%s", n.Code, said.tail())
-	case <-time.After(2 * time.Minute):
-		return fmt.Errorf("the server is not ready after 2 minutes:\n%s", said.tail())
-	}
+	return nil
 }
 
 // ExitCode is what Wait of a process says; -1: a signal.
@@ -205,6 +219,12 @@ func (n *Node) Stop() {
 		n.t.Fatalf("exit code %d after SIGTERM:\n%s", n.Code, n.said.tail())
 	}
 }
+
+// Signal sends a signal to the process: SIGSTOP and SIGCONT, for instance.
+func (n *Node) Signal(signal syscall.Signal) { n.cmd.Process.Signal(signal) }
+
+// Runs tells whether the process has been started and has not ended.
+func (n *Node) Runs() bool { return n.Pid() != 0 }
 
 // Alive fails the test if the server has ended by itself.
 func (n *Node) Alive() {
@@ -257,7 +277,7 @@ func (n *Node) WatchMemory() (highest func() int) {
 	}
 }
 
-// Pid is the number of the process.
+// Pid is the number of the process; 0: it has ended, or was never started.
 func (n *Node) Pid() int { return int(n.pid.Load()) }
 
 // Said are the last lines that the process has written.

@@ -48,6 +48,9 @@ func (l *Log) Append(entries ...Entry) error {
 		if e.Index != next+uint64(i) {
 			return fmt.Errorf("log: entry %d cannot be added, entry %d comes next", e.Index, next+uint64(i))
 		}
+		if e.Kind > MaxKind {
+			return fmt.Errorf("log: entry %d is of kind %d, the highest is %d", e.Index, e.Kind, MaxKind)
+		}
 		if len(e.Data) > MaxDataBytes {
 			return fmt.Errorf("log: entry %d has %d bytes, more than %d", e.Index, len(e.Data), MaxDataBytes)
 		}
@@ -69,6 +72,19 @@ func (l *Log) TrimSuffix(from uint64) error {
 		return fmt.Errorf("log: cannot trim from entry %d on, the log has entries %d to %d", from, first, next-1)
 	}
 	if err := l.add(kindTrim, []Entry{{Index: from}}); err != nil {
+		return err
+	}
+	return l.Sync()
+}
+
+// Reset takes away all entries, durably; the log goes on with index next, whatever its last one was.
+func (l *Log) Reset(next uint64) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if _, _, err := l.position(); err != nil {
+		return err
+	}
+	if err := l.add(kindReset, []Entry{{Index: next}}); err != nil {
 		return err
 	}
 	return l.Sync()
@@ -128,6 +144,9 @@ func (l *Log) layOut(b *batch, k kind, entries []Entry) error {
 		}
 		b.places = append(b.places, place{b.seg, b.end})
 		r := record{k, len(e.Data), b.seg.secret.sum(e.Data), number + uint64(i), e.Index, e.Term, mark}
+		if k == kindEntry {
+			r.kind = entryKind(e.Kind)
+		}
 		b.put(r, e.Data)
 	}
 	return nil
@@ -211,9 +230,12 @@ func (l *Log) publish(b *batch, k kind, entries []Entry) {
 		}
 		p.seg.dirty = true
 		l.nextNumber++
-		if k == kindTrim {
-			l.runs = cut(l.runs, entries[i].Index)
-			l.next = entries[i].Index
+		switch k {
+		case kindTrim:
+			l.runs, l.next = cut(l.runs, entries[i].Index), entries[i].Index
+			continue
+		case kindReset:
+			l.runs, l.next = nil, entries[i].Index
 			continue
 		}
 		l.runs = note(l.runs, p.seg, p.offset, entries[i].Index)

@@ -37,7 +37,7 @@ func newLayout(t *testing.T) *layout {
 	add := func(n int) {
 		last := log.Last()
 		for i := range n {
-			e := Entry{last + 1 + uint64(i), 3, bytes.Repeat([]byte{byte(last) + byte(i)}, 333-i)}
+			e := Entry{Index: last + 1 + uint64(i), Term: 3, Data: bytes.Repeat([]byte{byte(last) + byte(i)}, 333-i)}
 			l.entries = append(l.entries, e)
 			must(t, log.Append(e))
 		}
@@ -205,7 +205,7 @@ func TestKnownEnds(t *testing.T) {
 			continue
 		}
 		flip(t, l.fs, p.file, p.end-1, 1)
-		for _, known := range []Known{{l.known().Durable, last.Index}, {last.Index, 0}} {
+		for _, known := range []Known{{Durable: l.known().Durable, CleanEnd: last.Index}, {Durable: last.Index}} {
 			if got, d := l.opens(t, known); d == nil || d.Index != last.Index {
 				t.Fatalf("%+v: opened with %d, %v", known, got, d)
 			}
@@ -214,10 +214,10 @@ func TestKnownEnds(t *testing.T) {
 			t.Fatalf("opened with %d, %v", got, d)
 		}
 	}
-	if _, d := l.opens(t, Known{l.known().Durable, last.Index}); d == nil {
+	if _, d := l.opens(t, Known{Durable: l.known().Durable, CleanEnd: last.Index}); d == nil {
 		t.Fatal("a log that lacks its clean end was opened")
 	}
-	if _, d := l.opens(t, Known{l.known().Durable - 1, 0}); d == nil {
+	if _, d := l.opens(t, Known{Durable: l.known().Durable - 1}); d == nil {
 		t.Fatal("a log with a gap behind the durable entry was opened")
 	}
 }
@@ -257,7 +257,7 @@ func TestMissingFiles(t *testing.T) {
 	for _, file := range l.files {
 		must(t, l.fs.Remove(file))
 	}
-	if _, d := l.opens(t, Known{5, 9}); d == nil {
+	if _, d := l.opens(t, Known{Durable: 5, CleanEnd: 9}); d == nil {
 		t.Fatal("a log without files was opened")
 	}
 	// Two segments in each other's place.
@@ -297,6 +297,33 @@ func TestNewerVersionAndOtherSeed(t *testing.T) {
 	}
 }
 
+// A log of version 1 has no kinds of entries and no resets; otherwise it is the same.
+func TestVersion1(t *testing.T) {
+	l := newLayout(t)
+	for _, file := range l.files {
+		page, err := l.fs.ReadFile(file)
+		must(t, err)
+		h, reason := parseHeader(page[:headerBytes], l.o.Seed)
+		if reason != "" {
+			t.Fatal(reason)
+		}
+		h.version = 1
+		f, err := l.fs.Open(file)
+		must(t, err)
+		_, err = f.WriteAt(h.page(l.o.Seed), 0)
+		must(t, err)
+	}
+	log := mustOpen(t, l.o, l.known())
+	for _, e := range l.entries {
+		got, err := log.Read(e.Index)
+		if err != nil || got.Kind != 0 || !bytes.Equal(got.Data, e.Data) {
+			t.Fatalf("entry %d: %+v, %v", e.Index, got, err)
+		}
+	}
+	must(t, log.Append(Entry{Index: log.Last() + 1, Kind: MaxKind}))
+	must(t, log.Close())
+}
+
 // Damage that happens while the log is open is met by the read.
 func TestDamageUnderRead(t *testing.T) {
 	l := newLayout(t)
@@ -332,7 +359,7 @@ func TestImitation(t *testing.T) {
 		log.segs[0].header.secret([16]byte{}).put(b, record{kindEntry, 8, 0, number + 2, number + 2, 1, 1 << 40})
 		fakes = append(fakes, b...)
 	}
-	must(t, log.Append(Entry{1, 1, fakes}, Entry{2, 1, []byte("two")}))
+	must(t, log.Append(Entry{Index: 1, Term: 1, Data: fakes}, Entry{Index: 2, Term: 1, Data: []byte("two")}))
 	log.die(ErrClosed)
 	flip(t, fs, o.path(1), headerBytes+5, 1)
 	o.FS = fs.Kill()

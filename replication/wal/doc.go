@@ -16,7 +16,8 @@
 //	0      header, one page: magic, version, crc, id, reuse count, salt, size, next index when prepared
 //	4096   records, each at a multiple of 8:
 //	       0 tag(4) 4 header crc(4) 8 data crc(4) 12 kind(4 bits) length(28 bits) 16 number(8) 24 index(8) 32 term(8) 40 mark(8) 48 data
-//	       kinds: entry; trim (entries from index on are void, the next entry has this index)
+//	       kinds: entry, and seven more that mean something to its owner; trim (entries from index on are void, the next entry has this
+//	       index); reset (all entries are void, the next one has this index)
 //	...    whatever an earlier use left, or zeros
 //
 // The methods of a Log may be called by any goroutine. Append and TrimSuffix exclude each other; reads and syncs run beside them.

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	formatVersion = 1
+	formatVersion = 2         // 1 had neither resets nor kinds of entries; such a log is read as it is
 	headerBytes   = 4096      // of a segment
 	recordBytes   = 48        // before a record's data
 	pageBytes     = 4096      // segment sizes are multiples of it
@@ -20,7 +20,30 @@ type kind uint8
 const (
 	kindEntry kind = 1
 	kindTrim  kind = 2
+	kindReset kind = 3
+	kindOther kind = 8 // … with the entry's Kind, from 1 to MaxKind, added
 )
+
+// MaxKind is the highest Kind of an entry.
+const MaxKind = 7
+
+// entryKind is the kind of the record of an entry.
+func entryKind(k uint8) kind {
+	if k == 0 {
+		return kindEntry
+	}
+	return kindOther + kind(k)
+}
+
+func (k kind) isEntry() bool { return k == kindEntry || k > kindOther }
+
+// entry is the Kind of the entry whose record has kind k.
+func (k kind) entry() uint8 {
+	if k > kindOther {
+		return uint8(k - kindOther)
+	}
+	return 0
+}
 
 var (
 	magic      = []byte("settwal\n")
@@ -118,7 +141,7 @@ func (s secret) parse(b []byte) (record, bool) {
 	}
 	w := be.Uint32(b[12:])
 	r := record{kind(w >> 28), int(w & MaxDataBytes), be.Uint32(b[8:]), be.Uint64(b[16:]), be.Uint64(b[24:]), be.Uint64(b[32:]), be.Uint64(b[40:])}
-	return r, r.kind == kindEntry || r.kind == kindTrim
+	return r, r.kind.isEntry() || r.kind == kindTrim || r.kind == kindReset
 }
 
 func (s secret) sum(data []byte) uint32 { return crc32.Update(s.data, castagnoli, data) }

@@ -68,6 +68,7 @@ func (o Options) withDefaults() Options {
 // Entry is one entry of the log.
 type Entry struct {
 	Index, Term uint64
+	Kind        uint8 // at most MaxKind; the log keeps it for its owner
 	Data        []byte
 }
 

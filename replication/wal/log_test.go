@@ -45,7 +45,7 @@ func read(t testing.TB, l *Log) []Entry {
 }
 
 func entry(index uint64, n int) Entry {
-	return Entry{index, 1, bytes.Repeat([]byte{byte(index)}, n)}
+	return Entry{Index: index, Term: 1, Data: bytes.Repeat([]byte{byte(index)}, n)}
 }
 
 func small(fs storage.FS) Options {
@@ -54,7 +54,7 @@ func small(fs storage.FS) Options {
 
 func TestEmptyLogGoesOnBehindTheTables(t *testing.T) {
 	fs := crashfs.New()
-	for i, known := range []Known{{41, 0}, {41, 0}, {41, 41}} {
+	for i, known := range []Known{{Durable: 41}, {Durable: 41}, {Durable: 41, CleanEnd: 41}} {
 		o := small(fs)
 		if i == 0 {
 			if _, err := Open(o, known); !errors.As(err, new(*DamageError)) {
@@ -68,7 +68,7 @@ func TestEmptyLogGoesOnBehindTheTables(t *testing.T) {
 		}
 		must(t, l.Close())
 	}
-	l := mustOpen(t, small(fs), Known{41, 0})
+	l := mustOpen(t, small(fs), Known{Durable: 41, CleanEnd: 0})
 	if err := l.Append(entry(41, 1)); err == nil {
 		t.Fatal("a wrong index was taken")
 	}
@@ -84,14 +84,14 @@ func TestEmptyLogGoesOnBehindTheTables(t *testing.T) {
 		t.Fatalf("read after close: %v", err)
 	}
 	// Without entries, but for a log that had some: those are lost.
-	if _, err := Open(small(crashfs.New()), Known{3, 4}); !errors.As(err, new(*DamageError)) {
+	if _, err := Open(small(crashfs.New()), Known{Durable: 3, CleanEnd: 4}); !errors.As(err, new(*DamageError)) {
 		t.Fatalf("open: %v", err)
 	}
 	f, err := fs.Open(small(fs).path(1))
 	must(t, err)
 	_, err = f.WriteAt(make([]byte, minSegmentBytes-headerBytes), headerBytes)
 	must(t, err)
-	if _, err := Open(small(fs), Known{43, 0}); !errors.As(err, new(*DamageError)) {
+	if _, err := Open(small(fs), Known{Durable: 43, CleanEnd: 0}); !errors.As(err, new(*DamageError)) {
 		t.Fatalf("open: %v", err)
 	}
 }
@@ -344,7 +344,7 @@ func TestDiskFull(t *testing.T) {
 		must(t, l.Reserve())
 		must(t, l.Append(entry(last+2, 5000)))
 		must(t, l.Close())
-		l = mustOpen(t, o, Known{0, last + 2})
+		l = mustOpen(t, o, Known{Durable: 0, CleanEnd: last + 2})
 		if got := read(t, l); len(got) != int(last)+2 {
 			t.Fatalf("%d entries instead of %d", len(got), last+2)
 		}
@@ -559,4 +559,30 @@ func benchmark(b *testing.B, sync bool) {
 		b.ReportMetric(float64(m.FsyncSum.Microseconds())/float64(m.Fsyncs), "us/fsync")
 	}
 	must(b, l.Close())
+}
+
+// How many bytes lie behind an entry is known to a point's distance, across segments and after a trim.
+func TestBytesBehind(t *testing.T) {
+	o := small(crashfs.New())
+	o.SegmentBytes = 256 << 10
+	l := mustOpen(t, o, Known{})
+	const n, size = 400, 4000
+	for i := range uint64(n) {
+		must(t, l.Append(entry(i+1, size)))
+	}
+	if got := l.BytesBehind(n); got != 0 {
+		t.Errorf("behind the last entry: %d", got)
+	}
+	for _, index := range []uint64{0, 1, 63, 200, 399} {
+		want := int64(n-index) * space(size)
+		if got := l.BytesBehind(index); got < want || got > want+pointBytes+n/60*(headerBytes+size) {
+			t.Errorf("behind entry %d: %d bytes, there are %d", index, got, want)
+		}
+	}
+	must(t, l.Sync())
+	must(t, l.TrimPrefix(200))
+	if got, all := l.BytesBehind(7), l.BytesBehind(l.First()-1); got < all || got > all+headerBytes || all < 200*size {
+		t.Errorf("behind an entry that is gone: %d, behind the first: %d", got, all)
+	}
+	must(t, l.Close())
 }

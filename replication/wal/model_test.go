@@ -28,10 +28,12 @@ type model struct {
 	next    uint64
 	acked   uint64 // synced, as the log said
 	durable uint64 // what the store would say
+	filled  uint64 // … and up to where it was filled from elsewhere
 
 	// What a cut may have let happen or not.
 	trying  []Entry
 	trimTo  uint64 // TrimSuffix in flight; 0 = none
+	resetTo uint64 // Reset in flight; 0 = none
 	counts  map[string]int
 	payload []byte
 	even    bool // most entries have the same size: new records come to lie exactly where old ones were
@@ -98,7 +100,7 @@ func TestModel(t *testing.T) {
 				}
 			}
 			t.Logf("seeds up to %d: %v", seed, total)
-			for _, k := range []string{"append", "large", "failed append", "trim prefix", "trim suffix", "recycled", "cut", "kill", "cut lost entries", "cut in append", "cut in trim", "cut in open", "clean"} {
+			for _, k := range []string{"append", "large", "failed append", "trim prefix", "trim suffix", "reset", "cut in reset", "recycled", "cut", "kill", "cut lost entries", "cut in append", "cut in trim", "cut in open", "clean"} {
 				if total[k] == 0 && steps >= 20_000 {
 					t.Errorf("%q never happened", k)
 				}
@@ -119,8 +121,10 @@ func (m *model) step() {
 		m.check(m.log, false)
 	case p < 84:
 		m.trimPrefix()
-	case p < 88:
+	case p < 87:
 		m.trimSuffix()
+	case p < 88:
+		m.fill()
 	case p < 91:
 		m.failedAppend()
 	case p < 93:
@@ -164,7 +168,7 @@ func (m *model) entry(index uint64) Entry {
 	if n >= 8 {
 		be.PutUint64(data, m.r.Uint64()) // no two are alike: what was cut and comes back is seen
 	}
-	return Entry{index, m.r.Uint64N(5), data}
+	return Entry{index, m.r.Uint64N(5), uint8(m.r.UintN(MaxKind + 1)), data}
 }
 
 func (m *model) some() []Entry {
@@ -287,7 +291,7 @@ func (m *model) read() {
 func (m *model) compare(e Entry) {
 	m.Helper()
 	want, ok := m.entries[e.Index]
-	if !ok || want.Term != e.Term || !bytes.Equal(want.Data, e.Data) {
+	if !ok || want.Term != e.Term || want.Kind != e.Kind || !bytes.Equal(want.Data, e.Data) {
 		m.Fatalf("entry %d is wrong (known %v): term %d, %d bytes, not term %d, %d bytes", e.Index, ok, e.Term, len(e.Data), want.Term, len(want.Data))
 	}
 }
@@ -350,6 +354,34 @@ func (m *model) trimSuffix() {
 	m.trimTo = 0
 }
 
+// fill is what an installed snapshot means to the log.
+func (m *model) fill() {
+	m.durable += m.r.Uint64N(m.next - m.durable + 10)
+	m.filled = m.durable
+	if m.r.IntN(4) == 0 {
+		m.fs.CutAfter(m.r.IntN(12))
+		m.counts["armed"]++
+	}
+	m.reset()
+}
+
+func (m *model) reset() {
+	m.resetTo = m.filled + 1
+	if !m.fine("reset", m.log.Reset(m.resetTo)) {
+		return
+	}
+	m.counts["reset"]++
+	m.wasReset()
+	if first, last, synced := m.log.First(), m.log.Last(), m.log.Synced(); first != m.next || last != m.next-1 || synced != last {
+		m.Fatalf("reset to %d: the log has %d..%d, %d synced", m.next, first, last, synced)
+	}
+}
+
+func (m *model) wasReset() {
+	clear(m.entries)
+	m.next, m.acked, m.resetTo = m.resetTo, m.resetTo-1, 0
+}
+
 func (m *model) reopen() {
 	if !m.fine("close", m.log.Close()) {
 		return
@@ -398,7 +430,7 @@ func (m *model) leave() {
 
 // open opens what a stop of some kind has left, sometimes with another cut in the middle, and takes over what it finds if it is right.
 func (m *model) open(cleanEnd uint64) {
-	known := Known{m.durable, cleanEnd}
+	known := Known{Durable: m.durable, CleanEnd: cleanEnd, Installed: m.filled}
 	for {
 		m.o.FS = m.fs
 		if m.r.IntN(4) == 0 {
@@ -428,6 +460,9 @@ func (m *model) open(cleanEnd uint64) {
 		m.Fatalf("opened with entry %d of %d synced", m.log.Synced(), m.log.Last())
 	}
 	m.acked = m.next - 1
+	if m.log.Last() < m.filled { // its owner's first deed
+		m.reset()
+	}
 }
 
 func (m *model) noDamage(known Known) {
@@ -445,6 +480,13 @@ func (m *model) noDamage(known Known) {
 // settle decides what of that which was under way has happened, and forgets what is lost.
 func (m *model) settle(l *Log) {
 	last, least := l.Last(), m.acked
+	if m.resetTo != 0 && last == m.resetTo-1 && l.First() > last {
+		m.wasReset()
+		m.trying, m.trimTo = nil, 0
+		m.counts["cut behind reset"]++
+		return
+	}
+	m.resetTo = 0
 	if m.trimTo != 0 {
 		least = min(least, m.trimTo-1)
 	}

@@ -165,3 +165,46 @@ func (l *Log) recycle(s *segment) error {
 	l.mu.Unlock()
 	return nil
 }
+
+// BytesBehind is about how many bytes of segments lie behind an entry; of one that is gone it is all that there are.
+func (l *Log) BytesBehind(index uint64) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if index+1 >= l.next {
+		return 0
+	}
+	sum, from := int64(0), l.segs[0].id
+	if r, at, ok := find(l.runs, index+1); ok {
+		sum, from = -at.offset, r.seg.id
+	}
+	for i, s := range l.segs {
+		switch {
+		case s.id < from:
+		case i == len(l.segs)-1:
+			sum += l.end
+		default:
+			sum += s.size
+		}
+	}
+	return sum
+}
+
+// Behind returns the highest index with at least so many bytes of segments behind it, 0 if there is none: what may go if so much is to stay.
+func (l *Log) Behind(bytes int64) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := len(l.segs) - 1
+	for kept := l.end; at > 0 && kept < bytes; at-- {
+		kept += l.segs[at-1].size
+	}
+	if at < 0 || len(l.runs) == 0 {
+		return 0
+	}
+	index := l.runs[0].first - 1
+	for _, r := range l.runs {
+		if r.seg.id < l.segs[at].id {
+			index = r.last
+		}
+	}
+	return index
+}

@@ -18,6 +18,11 @@ func (l *Log) Read(index uint64) (Entry, error) {
 	return entries[0], nil
 }
 
+// ReadSome returns the entry at index, and those behind it that come with one read of so many bytes, verified. Their data is the caller's.
+func (l *Log) ReadSome(index uint64, bytes int) ([]Entry, error) {
+	return l.readSome(index, l.Last(), bytes, nil)
+}
+
 // Scan calls f for the entries from index to what is the last one now, verified and in order. An entry's data is valid until f returns. f may call
 // any method of the log. If entries are trimmed away meanwhile, Scan ends with ErrNoEntry.
 func (l *Log) Scan(from uint64, f func(Entry) error) error {
@@ -96,7 +101,7 @@ func (s *segment) parse(at point, first, last uint64, n int, buf []byte) (entrie
 			return entries, end, nil
 		}
 		off += int(r.space())
-		if r.kind != kindEntry {
+		if !r.kind.isEntry() {
 			continue
 		}
 		if r.index != index {
@@ -107,7 +112,7 @@ func (s *segment) parse(at point, first, last uint64, n int, buf []byte) (entrie
 			if s.secret.sum(data) != r.dataSum {
 				return nil, 0, damaged(begin-recordBytes, index, "the entry's data fails its checksum")
 			}
-			entries = append(entries, Entry{r.index, r.term, data})
+			entries = append(entries, Entry{r.index, r.term, r.kind.entry(), data})
 		}
 		index++
 	}

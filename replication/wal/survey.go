@@ -38,6 +38,10 @@ func (e *VersionError) Error() string {
 type Known struct {
 	Durable  uint64 // entries up to it are durable in Badger: the log was fsynced that far, and whole segments up to it may be gone
 	CleanEnd uint64 // the last entry at a clean stop; 0 = it was none
+
+	// Installed says that the store has all up to this entry from elsewhere. A log that ends before it is whole, and its owner resets it; one that
+	// begins behind it has no gap.
+	Installed uint64
 }
 
 const maxSpots = 100
@@ -225,12 +229,14 @@ func (sv *survey) meet(i int, offset int64, r record, whole bool) int64 {
 func (sv *survey) accept(s *segment, offset int64, r record) (reason string) {
 	begin := sv.nextNumber == 0
 	switch {
-	case r.kind == kindEntry && (begin || r.index == sv.next):
+	case r.kind.isEntry() && (begin || r.index == sv.next):
 		sv.runs = note(sv.runs, s, offset, r.index)
 		sv.next = r.index + 1
 	case r.kind == kindTrim && (begin || r.index <= sv.next):
 		sv.runs = cut(sv.runs, r.index)
 		sv.next = r.index
+	case r.kind == kindReset:
+		sv.runs, sv.next = nil, r.index
 	default:
 		return fmt.Sprintf("the record is for entry %d, but entry %d comes next", r.index, sv.next)
 	}
@@ -274,12 +280,12 @@ func (sv *survey) judge(known Known) *DamageError {
 		case sv.next <= known.CleanEnd:
 			at.Reason += fmt.Sprintf("; the log ended cleanly with entry %d", known.CleanEnd)
 			return at
-		case sv.next <= known.Durable:
+		case sv.next <= known.Durable && sv.next > known.Installed:
 			at.Reason += fmt.Sprintf("; the store's tables have all up to entry %d from it", known.Durable)
 			return at
 		}
 	}
-	if first := sv.first(); first > known.Durable+1 {
+	if first := sv.first(); first > max(known.Durable, known.Installed)+1 {
 		return &DamageError{Segment: sv.segs[0].id, Index: known.Durable + 1,
 			Reason: fmt.Sprintf("the log begins with entry %d; the store's tables have all up to entry %d", first, known.Durable)}
 	}
@@ -298,7 +304,7 @@ func (sv *survey) judgeEmpty(known Known) *DamageError {
 		at.Reason += "; earlier segments were trimmed, so there must be a record"
 	case known.CleanEnd > known.Durable:
 		at.Reason += fmt.Sprintf("; the log ended cleanly with entry %d", known.CleanEnd)
-	case s.base != known.Durable+1:
+	case s.base != known.Durable+1 && (known.Installed == 0 || s.base > known.Installed+1):
 		at.Reason += fmt.Sprintf("; the log was begun for entry %d, and the store's tables have all up to entry %d", s.base, known.Durable)
 	default:
 		return nil

@@ -100,6 +100,13 @@ func (f *FS) Kill() *FS {
 	return &FS{left: -1, back: f.back, root: f.root.copy(map[any]any{})}
 }
 
+// Copy returns the same file system once more, to be cut or killed, while the process that uses this one goes on.
+func (f *FS) Copy() *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &FS{left: -1, back: f.back, root: f.root.copy(map[any]any{})}
+}
+
 // sorted returns the names of a directory in order, so that a seed decides everything.
 func sorted(names map[string]any) []string {
 	list := make([]string, 0, len(names))
