@@ -67,12 +67,21 @@ func sett(t *testing.T, args ...string) *exec.Cmd {
 // start runs a server until it is ready.
 func start(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	p := launch(t, dir, args...)
+	ready, ok := <-p.stderr.ready
+	if !ok {
+		t.Fatalf("sett did not get ready:\n%s", &p.stderr.all)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
+	if want := fmt.Sprintf(`^sett ready port=%s dir=%s replayed=\d+$`, p.port, regexp.QuoteMeta(dir)); !regexp.MustCompile(want).MatchString(ready) {
+		t.Fatalf("the line is %q", ready)
+	}
+	return p
+}
+
+// launch runs a server.
+func launch(t *testing.T, dir string, args ...string) *process {
+	t.Helper()
+	port := strconv.Itoa(freePort(t))
 	p := &process{t: t, port: port, stderr: &lines{ready: make(chan string, 2), done: make(chan struct{})}}
 	p.cmd = sett(t, append([]string{"server", "--set", "port=" + port, "--set", "dir=" + dir, "--set", "disk_reserve=1MiB", "--set", "memory_budget=128MiB",
 		"--set", "metrics_listen="}, args...)...)
@@ -85,13 +94,6 @@ func start(t *testing.T, dir string, args ...string) *process {
 	}
 	go p.stderr.read(out)
 	t.Cleanup(func() { p.cmd.Process.Kill() })
-	ready, ok := <-p.stderr.ready
-	if !ok {
-		t.Fatalf("sett did not get ready:\n%s", &p.stderr.all)
-	}
-	if want := fmt.Sprintf(`^sett ready port=%s dir=%s replayed=\d+$`, port, regexp.QuoteMeta(dir)); !regexp.MustCompile(want).MatchString(ready) {
-		t.Fatalf("the line is %q", ready)
-	}
 	return p
 }
 
@@ -310,6 +312,26 @@ func TestLiveSettings(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	p.want("+OK", "SET k v")
+}
+
+// TestNoLogYet: what needs the log is refused while a new node looks for its cluster, and the rest is set.
+func TestNoLogYet(t *testing.T) {
+	t.Parallel()
+	own := fmt.Sprint("127.0.0.1:", freePort(t))
+	p := launch(t, filepath.Join(t.TempDir(), "data"), "--set", "cluster.listen="+own, "--set", "cluster.peers="+own+" 127.0.0.1:1 127.0.0.1:2",
+		"--set", "cluster.secret=none")
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("tcp", "127.0.0.1:"+p.port)
+		if err == nil {
+			c.Close()
+			break
+		}
+		if time.Since(begun) > time.Minute {
+			t.Fatal("nobody listens")
+		}
+	}
+	p.want("-ERR CONFIG SET failed (possibly related to argument 'appendfsync') - "+errNoLog.Error(), "CONFIG SET appendfsync always")
+	p.want("+OK", "CONFIG SET loglevel debug")
 }
 
 // TestMovingDoor has a server listen on another port, and on other addresses, while a client stays.

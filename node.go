@@ -61,6 +61,7 @@ type node struct {
 	tls           *server.TLS
 
 	replayed int
+	logging  atomic.Bool    // the log has started
 	halted   atomic.Bool    // DEBUG PAUSE-CRON: the sweeper rests
 	tidying  sync.WaitGroup // what runs when this node begins to evaluate
 	stops    chan bool      // SHUTDOWN was called; false: without flushing
@@ -128,6 +129,7 @@ func (n *node) start(fatal func(error)) error {
 	if n.replayed, err = n.log.Start(n.store); err != nil {
 		return n.orStartOver(err)
 	}
+	n.logging.Store(true)
 	for _, line := range cfg.Overruled() {
 		logger.Warn("the nodes of this cluster have agreed on another value by CONFIG SET", "setting", line)
 	}

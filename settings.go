@@ -190,6 +190,9 @@ func (n *node) registerData() {
 		if err != nil {
 			return err
 		}
+		if !n.logging.Load() {
+			return errNoLog
+		}
 		return n.log.SetFsync(level)
 	})
 	n.follow("scrub_interval", func(v config.Value) { n.keeper.SetScrubInterval(v.Duration()) })
@@ -198,6 +201,8 @@ func (n *node) registerData() {
 	n.follow("log.keep_bytes", func(v config.Value) { n.keepLog.Store(v.Bytes()) })
 	n.follow("disk_reserve", func(v config.Value) { n.store.SetDiskReserve(v.Bytes()) })
 }
+
+var errNoLog = errors.New("this node has no log yet: it is looking for its cluster, or loading its data")
 
 // registerShutdown is for the signals that end the process.
 func (n *node) registerShutdown() {

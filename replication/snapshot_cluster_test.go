@@ -159,18 +159,22 @@ func TestClusterCatchesUpByCopy(t *testing.T) {
 				ports.down(away)
 				tr.stop(away, round%2 == 0)
 				tr.fill(fmt.Sprint("round", round))
+				ports.mu.Lock()
 				sent := ports.sent
 				if round == 1 {
 					ports.limit = 30_000 // and that in the middle
 				}
+				ports.mu.Unlock()
 				tr.start(away)
 				ports.up(away)
 				tr.write("a", fmt.Sprint("after ", round))
 				tr.everywhere("a", fmt.Sprint("after ", round))
 				tr.alike()
+				ports.mu.Lock()
 				if ports.sent == sent {
 					t.Errorf("round %d: no copy was sent", round)
 				}
+				ports.mu.Unlock()
 				for next := range tr.nodes { // the next one may only be away while this one counts
 					if m := tr.nodes[(next+round+1)%3]; m.up {
 						away = m

@@ -48,7 +48,7 @@ const errDeclined = commands.Error("CLUSTERDOWN no leader has taken this; nothin
 
 // agreeAway has the leader agree to settings, and waits until this node has them too.
 func (s *session) agreeAway(ctx context.Context, pairs []string) error {
-	stream, err := s.engine.Cluster.DialLeader(ctx)
+	stream, err := s.server.dialLeader(ctx, s.engine.Cluster)
 	if err != nil {
 		return errDeclined
 	}
