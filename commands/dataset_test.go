@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sett/resp"
 	"sett/storage"
@@ -162,7 +163,7 @@ func TestCallRunsARowInsideAnother(t *testing.T) {
 }
 
 func TestSeenAndWrote(t *testing.T) {
-	h := newHouse(t, Options{})
+	h := newFlushingHouse(t, Options{}, time.Hour) // nobody waits for what is in Badger
 	c := h.client()
 	check := func(wrote, seen bool, words ...string) {
 		t.Helper()

@@ -91,6 +91,7 @@ type house struct {
 	dir   string
 	log   *memLog
 	hands *hands
+	flush time.Duration // how often a generation is written
 	opts  Options
 
 	home  *storage.Dir
@@ -99,7 +100,11 @@ type house struct {
 }
 
 func newHouse(t testing.TB, opts Options) *house {
-	h := &house{t: t, dir: t.TempDir(), log: &memLog{}, opts: opts, hands: &hands{wall: time.Now().Truncate(time.Millisecond)}}
+	return newFlushingHouse(t, opts, 5*time.Millisecond)
+}
+
+func newFlushingHouse(t testing.TB, opts Options, every time.Duration) *house {
+	h := &house{t: t, dir: t.TempDir(), log: &memLog{}, opts: opts, flush: every, hands: &hands{wall: time.Now().Truncate(time.Millisecond)}}
 	h.open()
 	t.Cleanup(func() { h.close() })
 	return h
@@ -112,7 +117,7 @@ func (h *house) open() {
 		h.t.Fatal(err)
 	}
 	h.store, err = storage.Open(h.home, storage.Options{
-		MemoryBudget: 128 << 20, GenerationRecords: 200, FlushInterval: 5 * time.Millisecond, BarrierInterval: 50 * time.Millisecond,
+		MemoryBudget: 128 << 20, GenerationRecords: 200, FlushInterval: h.flush, BarrierInterval: 50 * time.Millisecond,
 	})
 	if err != nil {
 		h.t.Fatal(err)

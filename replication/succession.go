@@ -33,6 +33,9 @@ type succession struct {
 	silent  int   // looks since
 	suspect bool  // a connection has ended since the leader was last known to be there
 	gone    bool  // its process has ended
+
+	votes uint64 // the term in which this node has asked for votes and not got them
+	since int    // looks since it was first seen to wait for them
 }
 
 const (
@@ -66,6 +69,9 @@ func (s *succession) look() {
 	if heardNs := s.c.trans.heardNs.Load(); heardNs != s.heardNs {
 		s.heardNs, s.silent, s.gone = heardNs, 0, false
 	}
+	if s.c.raft.State() == raft.Candidate {
+		s.lookAtVotes()
+	}
 	if s.c.raft.State() != raft.Follower || !s.mayStand() {
 		s.silent = 0
 		return
@@ -80,6 +86,21 @@ func (s *succession) look() {
 	}
 	if waited := time.Duration(s.silent) * s.every(); waited >= patience && waited >= patience+s.turn(leader) {
 		s.stand(leader)
+	}
+}
+
+// lookAtVotes has a candidate give up whom nobody has elected within a pledge: it may be that two stood in one term and each has voted for itself. Raft
+// would wait for an election timeout, which is as long as patience. Who stands without having been asked for votes yet has not voted either, and waits.
+func (s *succession) lookAtVotes() {
+	term := s.c.raft.CurrentTerm()
+	if s.c.trans.asked.Load() != term {
+		return
+	}
+	if s.votes != term {
+		s.votes, s.since = term, 0
+	}
+	if s.since++; time.Duration(s.since)*s.every() >= s.c.pledge() && s.c.trans.fallBack(term+1) {
+		s.c.o.Logger.Info("nobody was elected: this node asks again", "term", term)
 	}
 }
 
@@ -119,7 +140,10 @@ func (s *succession) stand(leader raft.ServerID) {
 		return
 	}
 	term := s.c.raft.CurrentTerm()
-	wanted := s.wanted(term+1, leader)
+	wanted, newest := s.wanted(term+1, leader)
+	if newest > term+1 { // nobody votes in a term that is over for him
+		s.c.trans.fallBack(newest)
+	}
 	s.mu.Lock()
 	yielded := time.Now().Before(s.yieldsTo)
 	s.mu.Unlock()
@@ -138,15 +162,15 @@ func (s *succession) yieldLocked(to time.Duration) {
 	}
 }
 
-// wanted asks all voters but the leader, and tells whether a majority would follow this node.
-func (s *succession) wanted(term uint64, leader raft.ServerID) bool {
+// wanted asks all voters but the leader, and tells whether a majority would follow this node, and what the newest term is of which it was told.
+func (s *succession) wanted(term uint64, leader raft.ServerID) (wanted bool, newest uint64) {
 	index, last, err := s.end()
 	if err != nil {
-		return false
+		return false, 0
 	}
 	req := &raft.RequestPreVoteRequest{RPCHeader: s.c.header(), Term: term, LastLogIndex: index, LastLogTerm: last}
 	servers := s.c.raft.GetConfiguration().Configuration().Servers
-	answers := make(chan bool, len(servers))
+	answers := make(chan raft.RequestPreVoteResponse, len(servers))
 	voters, asked := 0, 0
 	for _, v := range servers {
 		if v.Suffrage != raft.Voter {
@@ -158,27 +182,30 @@ func (s *succession) wanted(term uint64, leader raft.ServerID) bool {
 		asked++
 		s.c.loops.Go(func() {
 			var resp raft.RequestPreVoteResponse
-			err := s.c.trans.RequestPreVote(v.ID, v.Address, req, &resp)
-			answers <- err == nil && resp.Granted
+			if s.c.trans.RequestPreVote(v.ID, v.Address, req, &resp) != nil {
+				resp = raft.RequestPreVoteResponse{}
+			}
+			answers <- resp
 		})
 	}
 	late := time.After(s.c.pledge())
 	for votes := 1; votes <= voters/2; asked-- {
 		if asked == 0 {
-			return false
+			return false, newest
 		}
 		select {
-		case yes := <-answers:
-			if yes {
+		case a := <-answers:
+			newest = max(newest, a.Term)
+			if a.Granted {
 				votes++
 			}
 		case <-late:
-			return false
+			return false, newest
 		case <-s.c.stop:
-			return false
+			return false, newest
 		}
 	}
-	return true
+	return true, newest
 }
 
 // end is where this node's log ends.

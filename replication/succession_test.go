@@ -113,3 +113,31 @@ func TestClaims(t *testing.T) {
 		t.Error("a term that is over")
 	}
 }
+
+// Two that stand in one term, each with its own vote, do not wait for raft to try again. One that has missed a term learns of it.
+func TestSplitVote(t *testing.T) {
+	tr := newTrio(t, 3, ClusterOptions{Fsync: Everysec, Heartbeat: time.Minute})
+	tr.write("a", "1")
+	tr.everywhere("a", "1")
+	old := tr.leader()
+	var left []*member
+	for _, m := range tr.nodes {
+		if m != old {
+			left = append(left, m)
+			within(t, "it votes", func() bool { return !m.c.trans.closed.Load() })
+		}
+	}
+	term := left[0].c.raft.CurrentTerm()
+	tr.wires.isolate(left[0].addr)
+	tr.wires.isolate(left[1].addr)
+	tr.stop(old, false)
+	for _, m := range left {
+		within(t, "it stands", func() bool { return m.c.trans.standFor(term) })
+	}
+	within(t, "one gives up", func() bool { return left[0].c.raft.CurrentTerm() == term+2 })
+	within(t, "it is far ahead", func() bool { return left[0].c.trans.fallBack(term + 5) })
+	tr.wires.heal()
+	tr.write("a", "2")
+	tr.start(old)
+	tr.everywhere("a", "2")
+}

@@ -28,8 +28,9 @@ type transport struct {
 	handing atomic.Uint64 // the term in which this node hands over its leadership
 
 	heardNs atomic.Int64  // bootNs at which a leader was heard last, or this node led
-	stands  chan standing // to be taken up between two requests
-	early   atomic.Uint64 // the term for which this node stands because of that
+	turns   chan func()   // to be called between two requests
+	early   atomic.Uint64 // the term for which this node stands without its leader's leave
+	asked   atomic.Uint64 // the term in which it asked for votes last
 
 	stop chan struct{}
 	loop sync.WaitGroup
@@ -42,7 +43,7 @@ var (
 )
 
 func newTransport(inner *raft.NetworkTransport, c *Cluster, votes bool) *transport {
-	t := &transport{NetworkTransport: inner, c: c, rpcs: make(chan raft.RPC), stands: make(chan standing), stop: make(chan struct{})}
+	t := &transport{NetworkTransport: inner, c: c, rpcs: make(chan raft.RPC), turns: make(chan func()), stop: make(chan struct{})}
 	t.closed.Store(!votes)
 	return t
 }
@@ -63,8 +64,8 @@ func (t *transport) pass() {
 		var rpc raft.RPC
 		select {
 		case rpc = <-t.NetworkTransport.Consumer():
-		case s := <-t.stands:
-			s.done <- t.stand(s.term)
+		case f := <-t.turns:
+			f()
 			continue
 		case <-t.stop:
 			return
@@ -159,46 +160,65 @@ func (t *transport) voteNow(rpc raft.RPC, answer <-chan raft.RPCResponse, to cha
 	return true
 }
 
-// standing asks that raft stand for election in the term behind this one, unless its leader has been heard meanwhile.
-type standing struct {
-	term uint64
-	done chan bool
+// between has pass call f between two requests, and returns what f does; false if the transport has ended.
+func (t *transport) between(f func() bool) bool {
+	done := make(chan bool, 1)
+	select {
+	case t.turns <- func() { done <- f() }:
+	case <-t.stop:
+		return false
+	}
+	select {
+	case is := <-done:
+		return is
+	case <-t.stop:
+		return false
+	}
 }
 
-// standFor has raft stand for election in the term behind this one, if it has time and nobody has been heard meanwhile.
+// standFor has raft stand for election in the term behind this one, if it has time and nobody has been heard meanwhile. It is told what a leader says
+// that hands over its leadership.
 func (t *transport) standFor(term uint64) bool {
-	s := standing{term, make(chan bool, 1)}
-	select {
-	case t.stands <- s:
-	case <-t.stop:
-		return false
-	}
-	select {
-	case done := <-s.done:
-		return done
-	case <-t.stop:
-		return false
-	}
+	return t.between(func() bool {
+		stand := &raft.TimeoutNowRequest{RPCHeader: t.c.header()}
+		return t.c.raft.CurrentTerm() == term && t.c.raft.State() == raft.Follower && t.advance(term+1, stand)
+	})
 }
 
-// stand tells raft what a leader does that hands over its leadership. No heartbeat gets by until raft is in the new term, in which it refuses them.
-func (t *transport) stand(term uint64) bool {
+// fallBack has raft follow in this term, in which it has voted for nobody, if nobody has been heard meanwhile. It is told what a candidate says that
+// lacks all that is in its log.
+func (t *transport) fallBack(term uint64) bool {
+	return t.between(func() bool {
+		newer := &raft.RequestVoteRequest{RPCHeader: t.c.header(), Term: term, LeadershipTransfer: true}
+		return t.c.raft.CurrentTerm() < term && t.c.raft.State() != raft.Leader && t.advance(term, newer)
+	})
+}
+
+// advance tells raft something that brings it to a term. No heartbeat gets by until it is in that, in which it refuses those of older ones.
+func (t *transport) advance(term uint64, request any) bool {
 	t.voting.Lock()
 	defer t.voting.Unlock()
-	if t.closed.Load() || !t.free() || t.c.raft.CurrentTerm() != term || t.c.raft.State() != raft.Follower {
+	if t.closed.Load() || !t.free() {
 		return false
 	}
-	t.early.Store(term + 1)
+	t.early.Store(term)
 	answer := make(chan raft.RPCResponse, 1)
-	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.c.header()}, RespChan: answer}
 	select {
-	case t.rpcs <- rpc:
+	case t.rpcs <- raft.RPC{Command: request, RespChan: answer}:
 	case <-time.After(t.c.pledge() / turnsPerPledge): // its disk is slow, perhaps
 		return false
 	case <-t.stop:
 		return false
 	}
-	for t.c.raft.CurrentTerm() == term {
+	if _, vote := request.(*raft.RequestVoteRequest); vote {
+		select {
+		case <-answer:
+			return t.c.raft.CurrentTerm() >= term
+		case <-t.stop:
+			return false
+		}
+	}
+	for t.c.raft.CurrentTerm() < term { // it had answered before it began
 		select {
 		case <-time.After(time.Millisecond):
 		case <-t.stop:
@@ -214,6 +234,7 @@ func (t *transport) RequestVote(id raft.ServerID, addr raft.ServerAddress, req *
 	if req.Term == t.early.Load() {
 		of.LeadershipTransfer = false
 	}
+	t.asked.Store(req.Term)
 	return t.NetworkTransport.RequestVote(id, addr, &of, resp)
 }
 
