@@ -85,6 +85,10 @@ func misuse(stderr io.Writer, what string) int {
 	return exitUsage
 }
 
+// spareProcs is how many more goroutines may run at once than there are processors. Those that flush and compact hold their place for up to 10 ms, also
+// while they wait for a page of a mapped file; whose clients are there waits for a place meanwhile. The kernel shares processors out sooner than that.
+const spareProcs = 2
+
 // serve is sett server: it runs until a signal, SHUTDOWN, or a fatal error.
 func serve(args []string, stderr io.Writer) int {
 	file, sets, err := parseServer(args)
@@ -100,6 +104,9 @@ func serve(args []string, stderr io.Writer) int {
 	}
 	budget := cfg.Bytes("memory_budget")
 	debug.SetMemoryLimit(budget - storage.BudgetFor(budget).Mapped())
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
+	}
 	logger, err := openLogs(cfg, stderr)
 	if err != nil {
 		return misuse(stderr, err.Error())

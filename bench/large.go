@@ -21,6 +21,7 @@ func large(args []string) error {
 	addr := fs.String("addr", "127.0.0.1:6379", "the server")
 	mib := fs.Int("mib", 512, "length of the string, MiB")
 	slow := fs.Duration("slow", 30*time.Second, "how long a slow client takes to send or read it")
+	clients := fs.Bool("slow-clients", false, "only look at what others notice of slow clients")
 	fs.Parse(args)
 
 	pid, err := processID(*addr)
@@ -34,12 +35,12 @@ func large(args []string) error {
 	}
 	defer b.conn.Close()
 	b.r = bufio.NewReaderSize(b.conn, 1<<20)
-	for _, step := range []func() error{b.commands, b.slowClients} {
-		if err := step(); err != nil {
+	if !*clients {
+		if err := b.commands(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return b.slowClients()
 }
 
 type largeBench struct {
