@@ -68,6 +68,10 @@ func (s *stageBegin) Run() error {
 // Write adds the next bytes of the value. After an error the value is lost.
 func (s *Staging) Write(p []byte) error {
 	full := max(1, stageBatchBytes/s.d.opts.Values.ChunkBytes) * s.d.opts.Values.ChunkBytes
+	if s.buf == nil {
+		s.buf = make([]byte, 0, full)
+		s.txn.Keep(full + full/64) // and their keys
+	}
 	for len(p) > 0 {
 		n := min(len(p), full-len(s.buf))
 		s.buf = append(s.buf, p[:n]...)

@@ -384,3 +384,25 @@ func TestTouch(t *testing.T) {
 		t.Errorf("in Badger a is %q, b is %q", get(t, s, a), get(t, s, b))
 	}
 }
+
+// TestKeep: what batches of a known size need is not given up between them; what a single large one needed is.
+func TestKeep(t *testing.T) {
+	s := openStore(t, t.TempDir(), small(), &memLog{})
+	large := make([]byte, 4*s.budget.Buffer)
+	write := func(tx *Txn) int {
+		must(t, s.Update(tx, step(func() error {
+			tx.Put([]byte(metaKey(0, 0, "a")), large)
+			return nil
+		})))
+		return cap(tx.buf)
+	}
+	var once, kept Txn
+	if n := write(&once); n != 0 {
+		t.Errorf("%d bytes are kept", n)
+	}
+	kept.Keep(len(large) + 100)
+	before := &kept.buf[:1][0]
+	if n := write(&kept); n < len(large) || before != &kept.buf[:1][0] {
+		t.Errorf("%d bytes are kept, or others", n)
+	}
+}

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // MaxKeyBytes is the longest key of any record. Badger's KVLoader does not check: longer ones are lost or panic at every restart.
@@ -18,6 +19,7 @@ type Txn struct {
 	tallies []tallyDelta
 	marked  int // deltas below it belong to a savepoint
 	timeMs  int64
+	kept    int  // bytes of buf that are not given up
 	tooMuch bool // effects beyond the largest batch were left out: the batch will be refused
 }
 
@@ -56,7 +58,7 @@ func (t *Txn) startRound() {
 
 // finish gives up memory that only an unusually large batch needs.
 func (t *Txn) finish() {
-	if int64(cap(t.buf)) > t.s.budget.Buffer {
+	if int64(cap(t.buf)) > max(t.s.budget.Buffer, int64(t.kept)) {
 		t.buf = nil
 	}
 	if cap(t.effects) > 4096 {
@@ -65,6 +67,12 @@ func (t *Txn) finish() {
 	if len(t.pins) > 4096 {
 		t.pins, t.missed = nil, nil
 	}
+}
+
+// Keep says that batches of so many bytes will follow each other: memory for one is reserved, and not given up in between.
+func (t *Txn) Keep(bytes int) {
+	t.buf = slices.Grow(t.buf[:0], bytes)
+	t.kept = cap(t.buf)
 }
 
 // SetTime says when the batch happens, in ms since 1970.
