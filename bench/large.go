@@ -234,6 +234,10 @@ func (b *largeBench) slowClients() error {
 	if err := b.set("slow")(); err != nil {
 		return err
 	}
+	if err := (&server{addr: b.addr}).drain(); err != nil {
+		return err
+	}
+	time.Sleep(5 * time.Second) // and compacted, perhaps
 	pieces := b.bytes / (64 << 10)
 	pause := b.slow / time.Duration(pieces)
 	quiet, err := b.others(func() error { time.Sleep(5 * time.Second); return nil })
