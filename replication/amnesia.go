@@ -24,7 +24,6 @@ func (c *Cluster) catchUp() {
 			c.store.Serve()
 			c.served.Store(true)
 			c.remember()
-			c.changed()
 			c.rejoin()
 		}
 		switch {
@@ -78,7 +77,6 @@ func (c *Cluster) rejoin() {
 		return
 	}
 	c.diverged.Store(false)
-	c.changed()
 	c.o.Logger.Info("this node has the cluster's data now: it serves, and votes again")
 	if err := clean(); err != nil {
 		c.o.Logger.Warn("the data that this node had before stay on the disk until the next start", "err", err)

@@ -39,9 +39,8 @@ type ClusterOptions struct {
 	MemoryBytes    int64         // for the log's end, and entries on their way between nodes; 0: 16 MiB
 	Boot           string        // names the machine's boot; "": the system is asked
 
-	Logger  *slog.Logger
-	Fatal   func(error) // the process must end
-	Changed func(State) // called by one goroutine whenever role, leader or members have changed
+	Logger *slog.Logger
+	Fatal  func(error) // the process must end
 
 	// Took, if set, is told how long TookCommit and TookAppend took, each time.
 	Took func(job string, took time.Duration)
@@ -84,7 +83,6 @@ type Cluster struct {
 
 	confirms confirms
 	look     chan struct{} // rule has something to look at
-	changes  chan struct{} // State may have changed
 
 	stop   chan struct{}
 	ctx    context.Context // ends with stop
@@ -110,9 +108,6 @@ func NewCluster(o ClusterOptions) (*Cluster, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Changed == nil {
-		o.Changed = func(State) {}
-	}
 	if o.Took == nil {
 		o.Took = func(string, time.Duration) {}
 	}
@@ -123,7 +118,7 @@ func NewCluster(o ClusterOptions) (*Cluster, error) {
 	}
 	c := &Cluster{
 		o: o, slots: make(chan struct{}, o.InFlight), outcomes: make(chan outcome, o.InFlight),
-		look: make(chan struct{}, 1), changes: make(chan struct{}, 1), stop: make(chan struct{}), ready: make(chan struct{}),
+		look: make(chan struct{}, 1), stop: make(chan struct{}), ready: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.confirms.init()
@@ -153,7 +148,7 @@ func (c *Cluster) Start(store *storage.Store) (replayed int, err error) {
 	if c.copies, err = NewSnapshots(SnapshotOptions{Store: store, Replace: c.o.Replace, Dial: c.o.Copies, Metrics: &c.metrics, Logger: c.o.Logger}); err != nil {
 		return 0, err
 	}
-	c.fsm = &fsm{store: store, fatal: c.o.Fatal, stop: c.stop, configured: c.changed, restore: c.restore, copies: c.copies}
+	c.fsm = &fsm{store: store, fatal: c.o.Fatal, stop: c.stop, restore: c.restore, copies: c.copies}
 	c.logs.needed = c.copies.Needed
 	c.logs.inBadger, c.logs.applied = store.Newest, c.handedOut
 	if err := c.begin(); err != nil {
@@ -178,7 +173,7 @@ func (c *Cluster) Start(store *storage.Store) (replayed int, err error) {
 		return 0, fmt.Errorf("starting raft: %w", err)
 	}
 	c.started = true
-	for _, loop := range []func(){c.rule, c.settle, c.everySecond, c.watch, c.tell, c.confirms.run(c), c.catchUp, c.succession.loop, c.beat} {
+	for _, loop := range []func(){c.rule, c.settle, c.everySecond, c.watch, c.count, c.confirms.run(c), c.catchUp, c.succession.loop, c.beat} {
 		c.loops.Add(1)
 		go func() {
 			defer c.loops.Done()

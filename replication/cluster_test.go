@@ -133,7 +133,6 @@ type member struct {
 	store          *storage.Store
 	c              *Cluster
 	up             bool
-	changed        chan State
 }
 
 const testHeartbeat = 300 * time.Millisecond
@@ -165,7 +164,7 @@ func (tr *trio) stopAll() {
 func (tr *trio) add() *member {
 	e := tr.wires.listen(tr.t, "")
 	defer e.Close()
-	m := &member{id: fmt.Sprintf("node%d", len(tr.nodes)), addr: e.addr, path: filepath.Join(tr.base, fmt.Sprint(len(tr.nodes))), changed: make(chan State, 1000)}
+	m := &member{id: fmt.Sprintf("node%d", len(tr.nodes)), addr: e.addr, path: filepath.Join(tr.base, fmt.Sprint(len(tr.nodes)))}
 	tr.nodes = append(tr.nodes, m)
 	return m
 }
@@ -209,12 +208,6 @@ func (tr *trio) start(m *member) {
 	o.Dir, o.ID, o.ClusterID, o.Addr, o.Stream = m.dir, m.id, "test", m.addr, tr.wires.listen(t, m.addr)
 	if o.Fatal = tr.fatal; o.Fatal == nil {
 		o.Fatal = func(err error) { t.Errorf("%s: fatal: %v", m.id, err) }
-	}
-	o.Changed = func(s State) {
-		select {
-		case m.changed <- s:
-		default:
-		}
 	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = testHeartbeat

@@ -18,12 +18,10 @@ const maxUntaken = 128
 
 // fsm hands committed entries to the store. Its methods are called by raft's FSM goroutine, applied and wait by any.
 type fsm struct {
-	store *storage.Store
-	fatal func(error)
-	stop  <-chan struct{}
-	// configured is called when a configuration was committed.
-	configured func()
-	copies     *Snapshots
+	store  *storage.Store
+	fatal  func(error)
+	stop   <-chan struct{}
+	copies *Snapshots
 	// restore takes over a snapshot, and returns its index.
 	restore func(io.ReadCloser) (index uint64, err error)
 
@@ -59,7 +57,6 @@ func (f *fsm) Apply(l *raft.Log) any {
 func (f *fsm) StoreConfiguration(index uint64, configuration raft.Configuration) {
 	f.copies.StoreConfiguration(index, configuration)
 	f.took(index)
-	f.configured()
 }
 
 func (f *fsm) took(index uint64) {

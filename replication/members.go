@@ -119,7 +119,6 @@ func (c *Cluster) change(ctx context.Context, make func(wait time.Duration) raft
 	done := chanOf(func() error { return c.await(make(wait)) })
 	select {
 	case err := <-done:
-		c.changed()
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("the change may still take place: %w", ctx.Err())
@@ -132,11 +131,8 @@ func chanOf(f func() error) <-chan error {
 	return done
 }
 
-// changed says that State may be another.
-func (c *Cluster) changed() { poke(c.changes) }
-
-// tell is the goroutine that calls Changed.
-func (c *Cluster) tell() {
+// count is the goroutine that counts elections and leaders.
+func (c *Cluster) count() {
 	seen := make(chan raft.Observation, 64)
 	observer := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
 		switch data := o.Data.(type) {
@@ -144,42 +140,26 @@ func (c *Cluster) tell() {
 			if data == raft.Candidate {
 				c.metrics.Elections.Add(1)
 			}
-			return true
-		case raft.LeaderObservation, raft.PeerObservation:
-			return true
+		case raft.LeaderObservation:
+			return data.LeaderID != ""
 		}
 		return false
 	})
 	c.raft.RegisterObserver(observer)
 	defer c.raft.DeregisterObserver(observer)
-	var last State
-	leader := "" // the last one there was
+	_, last := c.raft.LeaderWithID()
 	for {
-		st := c.State()
-		if !st.alike(&last) {
-			if st.Leader != "" && st.Leader != leader {
-				if leader != "" {
-					c.metrics.LeaderChanges.Add(1)
-				}
-				leader = st.Leader
-			}
-			last = st
-			c.o.Changed(st)
-		}
 		select {
 		case <-c.stop:
 			return
-		case <-seen:
-		case <-c.changes:
+		case o := <-seen:
+			id := o.Data.(raft.LeaderObservation).LeaderID
+			if last != "" && id != last {
+				c.metrics.LeaderChanges.Add(1)
+			}
+			last = id
 		}
 	}
-}
-
-// alike tells whether nothing that Changed is about differs.
-func (s *State) alike(o *State) bool {
-	return s.Role == o.Role && s.Leader == o.Leader && s.Term == o.Term && slices.EqualFunc(s.Members, o.Members, func(a, b Member) bool {
-		return a.ID == b.ID && a.Addr == b.Addr && a.Voter == b.Voter
-	})
 }
 
 // Transfer hands leadership over to another voter, or to the one that is best prepared if id is "". No command fails: evaluation stops, what was

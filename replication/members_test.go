@@ -106,16 +106,22 @@ func TestReads(t *testing.T) {
 	})
 }
 
-// Whoever leads, each node hears of it once.
-func TestChanged(t *testing.T) {
+// Elections and new leaders are counted.
+func TestElectionsAreCounted(t *testing.T) {
 	tr := newTrio(t, 3, ClusterOptions{Fsync: Everysec})
 	tr.write("a", "1")
+	tr.everywhere("a", "1")
+	old := tr.leader()
+	tr.stop(old, false)
+	tr.write("a", "2")
 	lead := tr.leader()
 	for _, m := range tr.nodes {
-		for s := range m.changed {
-			if s.Leader == lead.id && (s.Role == Leader) == (m == lead) && len(s.Members) == 3 {
-				break
-			}
+		if m == old {
+			continue
+		}
+		within(t, "a new leader is counted", func() bool { return m.c.Metrics().LeaderChanges.Load() == 1 })
+		if elections := m.c.Metrics().Elections.Load(); m == lead && elections == 0 {
+			t.Error("nobody has called an election")
 		}
 	}
 }

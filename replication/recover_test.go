@@ -88,7 +88,7 @@ func recoverOne(t *testing.T, tr *trio, bolt, clean bool) {
 
 	// A new node follows it, from the beginning of its log on.
 	e := tr.wires.listen(t, "")
-	fresh := &member{id: "fresh", addr: e.addr, path: t.TempDir(), changed: make(chan State, 1000)}
+	fresh := &member{id: "fresh", addr: e.addr, path: t.TempDir()}
 	e.Close()
 	tr.nodes = append(tr.nodes, fresh)
 	tr.start(fresh)

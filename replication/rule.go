@@ -59,7 +59,6 @@ func (c *Cluster) beginReign() {
 	c.store.Lead(term)
 	c.extend(r)
 	c.o.Logger.Info("this node leads", "term", term)
-	c.changed()
 }
 
 // endReign stops evaluation and drops what was evaluated and is not committed.
@@ -76,7 +75,6 @@ func (c *Cluster) endReign() {
 	close(r.ended)
 	c.store.Yield()
 	c.o.Logger.Info("this node leads no longer", "term", r.term)
-	c.changed()
 }
 
 // Leads tells whether this node evaluates, and nobody else can: it may answer reads.
