@@ -43,15 +43,7 @@ func (r *reached) find(key []byte, version uint64) (stored []byte, ok bool, err 
 // level0 searches the tables that may have the record, by their filters.
 func (s *search) level0(lv *mirrorLevel) error {
 	var room [8]*badgertable.Table
-	some := room[:0]
-	lv.RLock()
-	for _, t := range lv.tables {
-		if !t.DoesNotHave(s.hash) {
-			t.IncrRef()
-			some = append(some, t)
-		}
-	}
-	lv.RUnlock()
+	some := s.some(lv, room[:0])
 	for i := len(some) - 1; i >= 0; i-- {
 		if err := s.table(some[i]); err != nil {
 			return err
@@ -60,22 +52,43 @@ func (s *search) level0(lv *mirrorLevel) error {
 	return nil
 }
 
+// some appends the tables of level 0 that may have the record, with a reference to each. Their filters are asked with the level's lock held: references
+// to all of them would take longer.
+func (s *search) some(lv *mirrorLevel, to []*badgertable.Table) []*badgertable.Table {
+	lv.RLock()
+	defer lv.RUnlock()
+	for _, t := range lv.tables {
+		if !t.DoesNotHave(s.hash) {
+			t.IncrRef()
+			to = append(to, t)
+		}
+	}
+	return to
+}
+
 // level searches the one table of another level that may have the record. In the last one mostly all are that are asked for: absent ones have been ruled
 // out before.
 func (s *search) level(lv *mirrorLevel, last bool) error {
-	lv.RLock()
-	i := sort.Search(len(lv.tables), func(i int) bool { return compareKey(lv.tables[i].Biggest(), s.key, s.version) >= 0 })
-	if i == len(lv.tables) || !s.wants(lv.tables[i]) {
-		lv.RUnlock()
+	t := s.one(lv)
+	switch {
+	case t == nil:
 		return nil
-	}
-	t := lv.tables[i]
-	t.IncrRef()
-	lv.RUnlock()
-	if !last && t.DoesNotHave(s.hash) {
+	case !last && t.DoesNotHave(s.hash):
 		return t.DecrRef()
 	}
 	return s.table(t)
+}
+
+// one returns that table with a reference to it, nil if it has nothing newer.
+func (s *search) one(lv *mirrorLevel) *badgertable.Table {
+	lv.RLock()
+	defer lv.RUnlock()
+	i := sort.Search(len(lv.tables), func(i int) bool { return compareKey(lv.tables[i].Biggest(), s.key, s.version) >= 0 })
+	if i == len(lv.tables) || !s.wants(lv.tables[i]) {
+		return nil
+	}
+	lv.tables[i].IncrRef()
+	return lv.tables[i]
 }
 
 // wants tells whether a table may have something newer than what was found.

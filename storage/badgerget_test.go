@@ -4,6 +4,7 @@ package storage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -193,4 +194,40 @@ func TestFindAfterRestarts(t *testing.T) {
 			t.Errorf("life %d: nothing was looked for in the tables", life)
 		}
 	}
+}
+
+// BenchmarkFind: random records of 256 bytes, four of five in the last level, are found, and asked for as Badger does it.
+func BenchmarkFind(b *testing.B) {
+	o := small()
+	o.GenerationRecords = 20_000
+	s := openStore(b, b.TempDir(), o, &memLog{})
+	keys := make([][]byte, 300_000)
+	for i := range keys {
+		hash := uint32(i) * 2654435761
+		keys[i] = fmt.Appendf([]byte(metaKey(1, int(hash>>18), ""))[:7], "%s\x00name:%09d", binary.BigEndian.AppendUint32(nil, hash*31), i)
+	}
+	write := func(keys [][]byte) {
+		for _, key := range keys {
+			set(b, s, string(key), strings.Repeat("v", 256))
+		}
+		must(b, s.Flush())
+		for range 3 {
+			must(b, s.Rotate(nil))
+		}
+	}
+	write(keys)
+	must(b, s.Barrier())
+	_, err := s.MergeLevel0(nil)
+	must(b, err)
+	write(keys[:len(keys)/5])
+	for name, get := range map[string]func([]byte, uint64) ([]byte, error){"tables": s.disk.getLocked, "badger": s.disk.ask} {
+		b.Run(name, func(b *testing.B) {
+			for range b.N {
+				if value, err := get(keys[rand.IntN(len(keys))], newest); err != nil || len(value) != 256 {
+					b.Fatal(len(value), err)
+				}
+			}
+		})
+	}
+	b.Log(len(s.Tables()), "tables,", s.disk.fresh.direct.Load(), "were found")
 }

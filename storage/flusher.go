@@ -75,7 +75,9 @@ func (s *Store) flushLoop() {
 
 // lookForFresh notices memtables that have become tables while nothing is flushed.
 func (s *Store) lookForFresh() {
-	s.disk.inUse.RLock()
+	if !s.disk.inUse.TryRLock() {
+		return
+	}
 	defer s.disk.inUse.RUnlock()
 	if len(s.disk.fresh.closed) > 0 {
 		s.disk.fresh.look()
