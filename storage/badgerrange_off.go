@@ -19,3 +19,5 @@ func (*reached) rewrite(int, int, []uint64, [][]byte) error { return errGone }
 func (*reached) pushDown(int, int, uint64, [][]byte) error  { return errGone }
 func (*reached) mergeLevel0(int, [][]byte) error            { return errGone }
 func (*reached) hold() (release func())                     { return func() {} }
+
+func (*reached) find([]byte, uint64) ([]byte, bool, error) { return nil, false, nil }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"hash/maphash"
 	"log/slog"
 	"math"
 	"strings"
@@ -28,9 +29,10 @@ type disk struct {
 	valueLogFile int64 // bytes at which Badger begins another one
 	reads        atomic.Uint64
 	slow         func()                 // a slow disk, in tests; nil
-	reached      *reached               // Badger's own compactions; changes with db
+	reached      *reached               // Badger's levels; changes with db
 	unreached    string                 // why they are out of reach; "": they are not
 	unhealthy    atomic.Pointer[string] // the first damage met
+	fresh        fresh
 	logger       *slog.Logger
 }
 
@@ -96,6 +98,24 @@ func (d *disk) get(key []byte, version uint64) ([]byte, error) {
 func (d *disk) getLocked(key []byte, version uint64) (value []byte, err error) {
 	defer d.guard(key, &err)
 	d.reads.Add(1)
+	if filtered(key) && !d.db.IsClosed() && !d.fresh.mayBe(maphash.Bytes(d.fresh.seed, key)) {
+		stored, ok, err := d.reached.find(key, version)
+		switch {
+		case err != nil:
+			return nil, d.damage(key, err.Error())
+		case ok:
+			d.fresh.direct.Add(1)
+			if stored == nil {
+				return nil, nil
+			}
+			return d.open(key, stored)
+		}
+	}
+	return d.ask(key, version)
+}
+
+// ask is getLocked by Badger's own Get.
+func (d *disk) ask(key []byte, version uint64) ([]byte, error) {
 	txn := d.db.NewTransactionAt(version, false)
 	defer txn.Discard()
 	// The value log may be collected between Get and Value, which Badger answers with an empty value (never one of ours): look again.

@@ -61,6 +61,7 @@ func (s *Store) flushLoop() {
 		case <-f.wakeup:
 		case <-tick.C:
 			s.closeAged()
+			s.lookForFresh()
 		}
 		for s.flushOldest() {
 			select {
@@ -69,6 +70,17 @@ func (s *Store) flushLoop() {
 			default:
 			}
 		}
+	}
+}
+
+// lookForFresh notices memtables that have become tables while nothing is flushed.
+func (s *Store) lookForFresh() {
+	if !s.disk.inUse.TryRLock() {
+		return
+	}
+	defer s.disk.inUse.RUnlock()
+	if len(s.disk.fresh.closed) > 0 {
+		s.disk.fresh.look()
 	}
 }
 
@@ -202,6 +214,9 @@ func (s *Store) retire(g *generation, beside *removal) {
 			continue
 		}
 		hash, value := s.hash(key), versionValue(p.at(getRef(e, entryNewest)))
+		if filtered(key) {
+			s.disk.fresh.enter(hash)
+		}
 		held := s.cache.refresh(hash, key, value)
 		switch {
 		case !filtered(key) || held && value != nil:
@@ -215,10 +230,12 @@ func (s *Store) retire(g *generation, beside *removal) {
 		for _, key := range beside.keys {
 			s.cache.forget(s.hash(key), key)
 			if filtered(key) {
+				s.disk.fresh.enter(s.hash(key))
 				s.filter.leave()
 			}
 		}
 	}
+	s.disk.fresh.entered()
 	s.filter.remind()
 	s.mu.Lock()
 	defer s.mu.Unlock()

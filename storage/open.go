@@ -25,6 +25,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.guard.reserve.Store(s.opts.DiskReserve)
 	s.copyRate.Store(s.opts.CopyRate)
 	s.filter.init(s.budget.Filter)
+	s.disk.fresh.init(s.seed, s.budget.MemTable)
 	s.writer.init()
 	s.ahead.init()
 	s.flush.init()
@@ -120,12 +121,14 @@ func (s *Store) openBadger() error {
 	if err := enterForgotten(s.opts.FS, s.dir()); err != nil {
 		return err
 	}
+	memTables := memTableLogs(s.dir())
 	s.ledger.open()
 	if s.disk.db, err = openDisk(s.dir(), s.budget, &s.opts, news{s.valuesWritten, s.collects, s.valuesMoved, &s.ledger}); err != nil {
 		s.ledger.opened(nil, nil)
 		return errors.Join(err, s.writeDurable(durable, files))
 	}
 	s.reachBadger()
+	s.disk.fresh.begin(s.dir(), memTables, s.disk.reached != nil)
 	if err := s.loadBadger(durable); err != nil {
 		s.disk.db.Close()
 		s.ledger.closed()

@@ -23,6 +23,7 @@ func TestPlantedBugs(t *testing.T) {
 		"view-without-active":             "TestModel",
 		"cache-ignores-retired":           "TestCacheCoherence",
 		"filter-forgets":                  "TestCacheCoherence|TestFilter",
+		"fresh-forgets":                   "TestCacheCoherence|TestFind",
 		"ledger-off":                      "TestLedger",
 	} {
 		t.Run(bug, func(t *testing.T) {
