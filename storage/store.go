@@ -72,6 +72,7 @@ type Store struct {
 	serving    bool               // replay has passed the newest version in Badger
 	closed     bool
 	lastMs     int64 // time of the last batch
+	memo       memo
 
 	// applying serialises Apply, Lead, Yield and Replace; it guards the next five.
 	applying sync.Mutex

@@ -50,6 +50,7 @@ func (t *Txn) start(s *Store) {
 
 func (t *Txn) startRound() {
 	t.Reader.startRound()
+	t.s.memo.round++
 	t.Rollback(Savepoint{})
 	t.timeMs, t.tooMuch = 0, false
 }
