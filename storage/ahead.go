@@ -35,20 +35,18 @@ func (r *Reader) Ahead(keys func() [][]byte) {
 const mostPace = 8
 
 // Pace tells how much should be read ahead of a collection: 1, or more if it was not enough the last time. late says that a command came to what had not
-// been read yet.
-func (t *Txn) Pace(collection uint64, late bool) int {
+// been read yet. free is false if something is being read ahead already: Ahead would do nothing.
+func (t *Txn) Pace(collection uint64, late bool) (pace int, free bool) {
 	a := &t.s.ahead
 	switch {
-	case a.busy.Load(): // for somebody, or just so
+	case a.busy.Load():
+		return 1, false
 	case a.of != collection:
 		a.of, a.pace = collection, 1
 	case late:
 		a.pace = min(2*a.pace, mostPace)
 	}
-	if a.of != collection {
-		return 1
-	}
-	return a.pace
+	return a.pace, true
 }
 
 // ReadingAhead tells whether records are being read ahead at this moment.

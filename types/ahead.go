@@ -41,8 +41,12 @@ func (s *ListValue) ReadAhead(l *Ledger, left bool) {
 }
 
 func (s *ListValue) leavesAhead(l *Ledger, left, late bool) {
-	pace := l.txn.Pace(s.c.id, late)
-	each := s.perLeaf() * int64(pace)
+	pace, free := l.txn.Pace(s.c.id, late)
+	perLeaf := s.perLeaf()
+	if !free || !late && s.c.count/perLeaf%int64(pace) != 0 { // who goes far ahead need not look at each leaf
+		return
+	}
+	each := perLeaf * int64(pace)
 	near, far := aheadNear*each, min(aheadLeaves*each, s.c.count)
 	if near >= s.c.count {
 		if pace == 1 {
