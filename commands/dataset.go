@@ -237,7 +237,7 @@ func (d *DataSet) admit(c *Call, deletesOnly, adds bool) error {
 		}
 	}
 	if c.Hurried {
-		return d.store.AdmitNow(deletesOnly)
+		return d.store.AdmitNow(deletesOnly, c.now)
 	}
 	return d.store.Admit(deletesOnly)
 }
@@ -252,7 +252,7 @@ func (d *DataSet) update(c *Call) error {
 // behind runs a batch of its own behind a reply, which does not depend on it: if it cannot be had at once, it is left out.
 func (d *DataSet) behind(c *Call, deletesOnly bool, round storage.Runner) {
 	c.start, c.proto = c.W.Len(), c.W.Proto
-	if d.store.AdmitNow(deletesOnly) == nil && d.store.Update(&c.txn, round) == nil {
+	if d.store.AdmitNow(deletesOnly, c.now) == nil && d.store.Update(&c.txn, round) == nil {
 		d.count(&c.update.ledger)
 	}
 	c.W.Truncate(c.start)

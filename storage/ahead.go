@@ -7,6 +7,8 @@ import "sync/atomic"
 type ahead struct {
 	busy   atomic.Bool   // somebody makes up a request, or it is being served: one at a time
 	wanted chan [][]byte // of one request: who made it up does not wait
+	of     uint64        // what was read ahead of last, as Pace knows it, and its pace; guarded by the data set's lock
+	pace   int
 	stop   chan struct{}
 	done   chan struct{}
 }
@@ -27,6 +29,24 @@ func (r *Reader) Ahead(keys func() [][]byte) {
 	if a := &r.s.ahead; a.busy.CompareAndSwap(false, true) {
 		a.wanted <- keys()
 	}
+}
+
+// mostPace is how many times as much is read ahead at a time where that came too late before.
+const mostPace = 8
+
+// Pace tells how much should be read ahead of a collection: 1, or more if it was not enough the last time. late says that a command came to what had not
+// been read yet. free is false if something is being read ahead already: Ahead would do nothing.
+func (t *Txn) Pace(collection uint64, late bool) (pace int, free bool) {
+	a := &t.s.ahead
+	switch {
+	case a.busy.Load():
+		return 1, false
+	case a.of != collection:
+		a.of, a.pace = collection, 1
+	case late:
+		a.pace = min(2*a.pace, mostPace)
+	}
+	return a.pace, true
 }
 
 // ReadingAhead tells whether records are being read ahead at this moment.

@@ -127,15 +127,42 @@ func (p pieces) versionAt(entry ref, pos uint64) []byte {
 // put records that the batch at pos set key to value, or deleted it (value nil). found is what find returned for the key. keepFrom is the
 // highest position that an open view looks at (0: none): a version that such a view may need stays behind the new one.
 func (g *generation) put(found ref, hash uint32, key, value []byte, pos, keepFrom uint64) {
+	size := len(value)
+	if value == nil {
+		size = deletedLen
+	}
+	room, _ := g.room(found, hash, key, size, pos, keepFrom)
+	copy(room, value)
+}
+
+// splice is put for what a splice makes. If found has a value it is the one that changes.
+func (g *generation) splice(found ref, hash uint32, key []byte, s splice, pos, keepFrom uint64) {
+	room, before := g.room(found, hash, key, s.size(), pos, keepFrom)
+	if behind := s.at + len(s.inserted); before > 0 { // it lies there already
+		copy(room[behind:], room[s.at+s.removed:before])
+		copy(room[s.at:], s.inserted)
+	} else {
+		copy(room, s.old[:s.at])
+		copy(room[s.at:], s.inserted)
+		copy(room[behind:], s.old[s.at+s.removed:])
+	}
+}
+
+// room makes the newest version of a key one of size bytes, or a deletion (deletedLen), and returns where these go. before > 0: it is where the value of
+// so many bytes lies that was the newest, and room reaches up to the end of it, if that is longer.
+func (g *generation) room(found ref, hash uint32, key []byte, size int, pos, keepFrom uint64) (room []byte, before int) {
+	length := size
+	if size == deletedLen {
+		size = 0
+	}
 	if found != 0 {
-		g.overwrite(found, value, pos, keepFrom)
-		return
+		return g.overwrite(found, size, length, pos, keepFrom)
 	}
 	if (g.count+1)*4 > len(g.table)*3 {
 		g.grow()
 	}
-	size := versionHeader + len(value)
-	e := g.arena.alloc(align8(entryHeader+len(key)) + size)
+	bytes := versionHeader + size
+	e := g.arena.alloc(align8(entryHeader+len(key)) + bytes)
 	v := e + ref(align8(entryHeader+len(key))>>3)
 	p := pieces(g.arena.chunks)
 	eb := p.at(e)
@@ -143,25 +170,26 @@ func (g *generation) put(found ref, hash uint32, key, value []byte, pos, keepFro
 	binary.LittleEndian.PutUint32(eb[entryHash:], hash)
 	binary.LittleEndian.PutUint16(eb[entryKeyLen:], uint16(len(key)))
 	copy(eb[entryHeader:], key)
-	writeVersion(p.at(v), value, pos, 0, align8(size)-versionHeader)
+	room = writeVersion(p.at(v), size, length, pos, 0, align8(bytes)-versionHeader)
 
 	gr := groupOf(key)
 	putRef(eb, entryNext, g.groups[gr])
 	g.groups[gr] = e
 	g.insert(slot{hash, e})
 	g.count++
+	return room, 0
 }
 
-func (g *generation) overwrite(e ref, value []byte, pos, keepFrom uint64) {
+func (g *generation) overwrite(e ref, size, length int, pos, keepFrom uint64) (room []byte, before int) {
 	p := pieces(g.arena.chunks)
 	eb := p.at(e)
 	r := getRef(eb, entryNewest)
 	v := p.at(r)
 	prev := getRef(v, versionPrev)
 	keep := versionPosition(v) <= keepFrom
-	if !keep && int(versionCapacity(v)) >= len(value) {
-		writeVersion(v, value, pos, prev, int(versionCapacity(v)))
-		return
+	if before = len(versionValue(v)); !keep && int(versionCapacity(v)) >= size {
+		room = writeVersion(v, max(size, before), length, pos, prev, int(versionCapacity(v)))
+		return room, before
 	}
 	if keep {
 		prev = r
@@ -169,31 +197,31 @@ func (g *generation) overwrite(e ref, value []byte, pos, keepFrom uint64) {
 	if keepFrom == 0 {
 		prev = 0
 	}
-	size := align8(versionHeader + len(value) + growth(len(value)))
-	n := g.arena.alloc(size)
+	bytes := align8(versionHeader + size + growth(before, size))
+	n := g.arena.alloc(bytes)
 	p = g.arena.chunks
-	writeVersion(p.at(n), value, pos, prev, size-versionHeader)
 	putRef(eb, entryNewest, n)
+	return writeVersion(p.at(n), size, length, pos, prev, bytes-versionHeader), 0
 }
 
 // growth is the room that an overwritten value gets to grow further: one that grows with each batch must not be written anew each time.
-func growth(n int) int {
+func growth(before, n int) int {
 	if n < 64 || n > chunkBytes/2 {
 		return 0
 	}
-	return n / 4
+	if before == 0 {
+		return n / 4
+	}
+	return min(max(n/4, 4*(n-before)), n)
 }
 
-func writeVersion(v, value []byte, pos uint64, prev ref, capacity int) {
+// writeVersion writes a version's head and returns the room behind it. length is that of the value, or deletedLen.
+func writeVersion(v []byte, room, length int, pos uint64, prev ref, capacity int) []byte {
 	binary.LittleEndian.PutUint64(v[versionPos:], pos)
 	putRef(v, versionPrev, prev)
 	binary.LittleEndian.PutUint32(v[versionCap:], uint32(capacity))
-	if value == nil {
-		binary.LittleEndian.PutUint32(v[versionLen:], deletedLen)
-		return
-	}
-	binary.LittleEndian.PutUint32(v[versionLen:], uint32(len(value)))
-	copy(v[versionHeader:], value)
+	binary.LittleEndian.PutUint32(v[versionLen:], uint32(length))
+	return v[versionHeader : versionHeader+room]
 }
 
 func (g *generation) insert(s slot) {

@@ -31,16 +31,17 @@ const guardEvery = 100 * time.Millisecond
 // Admit lets a write pass, makes it wait while memory is short, or refuses it with a *MisconfError. It is called without the lock, before
 // the command runs. Deletes are let through when the disk is full: they give space back.
 func (s *Store) Admit(deletesOnly bool) error {
-	err := s.mayWrite(deletesOnly)
+	err := s.mayWrite(deletesOnly, time.Now().UnixMilli())
 	if dirty := s.dirty.Load(); err == nil && dirty > s.budget.Recent/2 {
 		err = s.wait(dirty)
 	}
 	return err
 }
 
-// AdmitNow is Admit for those who have no time: ErrWouldWait tells them to come back to Admit.
-func (s *Store) AdmitNow(deletesOnly bool) error {
-	err := s.mayWrite(deletesOnly)
+// AdmitNow is Admit for those who have no time: ErrWouldWait tells them to come back to Admit. They know
+// what time it is, too.
+func (s *Store) AdmitNow(deletesOnly bool, nowMs int64) error {
+	err := s.mayWrite(deletesOnly, nowMs)
 	if dirty := s.dirty.Load(); err == nil && dirty > s.budget.Recent/2 && (dirty >= s.budget.Recent || !s.pace.onTime(dirty, s.budget.Recent)) {
 		err = ErrWouldWait
 	}
@@ -48,12 +49,12 @@ func (s *Store) AdmitNow(deletesOnly bool) error {
 }
 
 // mayWrite refuses writes that the disk, or the log, has no room for.
-func (s *Store) mayWrite(deletesOnly bool) error {
+func (s *Store) mayWrite(deletesOnly bool, nowMs int64) error {
 	if reason := s.guard.refusal.Load(); reason != nil {
 		s.stats.Refused.Add(1)
 		return &MisconfError{*reason}
 	}
-	err := s.checkDisk(deletesOnly)
+	err := s.checkDisk(deletesOnly, nowMs)
 	if err != nil {
 		s.stats.Refused.Add(1)
 	}
@@ -62,10 +63,10 @@ func (s *Store) mayWrite(deletesOnly bool) error {
 
 // checkDisk refuses writes while less is free than the reserve and what is promised already. Deletes may use the reserve, and half of what is
 // set aside for compactions: that is for two of them at their largest at the same time, and the flusher waits until there is room for both.
-func (s *Store) checkDisk(deletesOnly bool) error {
+func (s *Store) checkDisk(deletesOnly bool, nowMs int64) error {
 	g := &s.guard
-	now := time.Now().UnixMilli()
-	if last := g.checked.Load(); now-last >= guardEvery.Milliseconds() && g.checked.CompareAndSwap(last, now) {
+	// Not all who ask have the same clock.
+	if last := g.checked.Load(); (nowMs-last >= guardEvery.Milliseconds() || nowMs < last-guardEvery.Milliseconds()) && g.checked.CompareAndSwap(last, nowMs) {
 		s.lookAtDisk()
 	}
 	free, promised, reserve := g.free.Load(), s.promised(), s.diskReserve()

@@ -1,5 +1,7 @@
 package storage
 
+import "time"
+
 // Level is what one level of Badger's tree holds.
 type Level struct {
 	Tables     int
@@ -23,7 +25,7 @@ func (s *Store) Levels() []Level {
 
 // Refusal is why writes are refused at this moment, "" if they are not.
 func (s *Store) Refusal() string {
-	s.checkDisk(false) // no write may come that would look: whoever asks us may be the one that sends them elsewhere
+	s.checkDisk(false, time.Now().UnixMilli()) // no write may come that would look: whoever asks us may be the one that sends them elsewhere
 	switch reason := s.guard.refusal.Load(); {
 	case reason != nil:
 		return *reason

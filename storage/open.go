@@ -398,7 +398,12 @@ func (s *Store) reopen() error {
 }
 
 // DropCache empties the record cache.
-func (s *Store) DropCache() { s.cache.reset() }
+func (s *Store) DropCache() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cache.reset()
+	s.memo.forget()
+}
 
 // Compact writes tables together until no level is over its target. For tests.
 func (s *Store) Compact() error {

@@ -44,20 +44,35 @@ func appendChange(buf, key, old, value []byte) []byte {
 	}
 }
 
-// appendSplice is appendChange for a value of which it is known where it differs from old.
-func appendSplice(buf, key, old, value []byte, s spliced) []byte {
-	if len(old)-int(s.removed)+int(s.inserted) != len(value) { // not an argument of invariant: that would allocate key
-		invariant(false, "a splice of another value than the last one of key %q", key)
+// splice is a value in which removed bytes at an offset give way to others.
+type splice struct {
+	old         []byte
+	at, removed int
+	inserted    []byte
+}
+
+func (s splice) size() int { return len(s.old) - s.removed + len(s.inserted) }
+
+func (s splice) appendTo(dst []byte) []byte {
+	dst = append(append(dst, s.old[:s.at]...), s.inserted...)
+	return append(dst, s.old[s.at+s.removed:]...)
+}
+
+// appendSplice appends the put of a value that a splice makes, or, if the log holds the one before it, a patch: as appendChange would, without a look at
+// what stays.
+func appendSplice(buf, key []byte, s splice, held bool) []byte {
+	size := s.size()
+	if held && len(s.old) >= patchMinBytes && size >= patchMinBytes {
+		p := difference(s.old[s.at:s.at+s.removed], s.inserted)
+		p.at += s.at
+		if len(p.inserted)+patchOverhead <= size {
+			return p.append(buf, key)
+		}
 	}
-	if len(old) < patchMinBytes || len(value) < patchMinBytes {
-		return appendPut(buf, key, value)
-	}
-	p := difference(old[s.at:s.at+s.removed], value[s.at:s.at+s.inserted])
-	p.at += int(s.at)
-	if len(p.inserted)+patchOverhead > len(value) {
-		return appendPut(buf, key, value)
-	}
-	return p.append(buf, key)
+	buf = append(buf, effectPut)
+	buf = binary.AppendUvarint(buf, uint64(len(key)))
+	buf = append(buf, key...)
+	return s.appendTo(binary.AppendUvarint(buf, uint64(size)))
 }
 
 func (p *patch) append(buf, key []byte) []byte {

@@ -108,13 +108,24 @@ func (r *Reader) Need(keys ...[]byte) error {
 
 // lookup searches memory: generations from new to old, system records, cache, filter, pins. ok is false if only Badger can tell.
 func (r *Reader) lookup(hash uint64, key []byte) (value []byte, ok bool) {
-	n := len(r.buf)
-	value, out, ok := r.search(hash, key, r.buf)
-	if out != nil {
-		r.buf = out
-		value = out[n:len(out):len(out)]
+	if value, ok := r.recent(hash, key); ok {
+		return value, true
 	}
-	return value, ok
+	return r.older(hash, key)
+}
+
+// older is lookup behind the generations.
+func (r *Reader) older(hash uint64, key []byte) (value []byte, ok bool) {
+	n := len(r.buf)
+	out, known, absent := r.s.cache.get(hash, key, r.buf)
+	switch {
+	case !known:
+		return r.ruledOutOrPinned(hash, key)
+	case absent:
+		return nil, true
+	}
+	r.buf = out
+	return out[n:len(out):len(out)], true
 }
 
 // search is lookup; what the cache has it appends to buf, and returns that as out.

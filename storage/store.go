@@ -72,6 +72,7 @@ type Store struct {
 	serving    bool               // replay has passed the newest version in Badger
 	closed     bool
 	lastMs     int64 // time of the last batch
+	memo       memo
 
 	// applying serialises Apply, Lead, Yield and Replace; it guards the next five.
 	applying sync.Mutex
@@ -218,7 +219,6 @@ func (s *Store) submit(t *Txn) error {
 		if e.same || len(t.effects) > 1 && t.find(e.hash, key) != i {
 			continue // there is nothing to write, or a later effect of this batch replaces it
 		}
-		value := t.value(i)
 		if i == 1 && pos%8 == 0 && planted("close-inside-batch") {
 			s.tail.push(queued{pos: pos, start: start, end: len(s.tail.buf), timeMs: s.lastMs}, nil)
 			s.tail.push(queued{pos: pos, start: len(s.tail.buf), end: len(s.tail.buf), timeMs: s.lastMs, closes: g}, nil)
@@ -227,15 +227,23 @@ func (s *Store) submit(t *Txn) error {
 			g, start = s.active(), len(s.tail.buf)
 		}
 		found := g.find(uint32(e.hash), key)
-		switch old := g.value(found); {
-		case value == nil:
-			s.tail.buf = appendDelete(s.tail.buf, key)
-		case e.named && old != nil:
-			s.tail.buf = appendSplice(s.tail.buf, key, old, value, e.splice)
-		default:
-			s.tail.buf = appendChange(s.tail.buf, key, old, value)
+		old := g.value(found)
+		if e.base != 0 {
+			change := t.splice(e)
+			if old != nil && len(old) != len(change.old) { // not an argument of invariant: that would allocate key
+				invariant(false, "a splice of another value than the last one of key %q", key)
+			}
+			s.tail.buf = appendSplice(s.tail.buf, key, change, old != nil)
+			g.splice(found, uint32(e.hash), key, change, pos, keep)
+		} else {
+			value := t.value(i)
+			if value == nil {
+				s.tail.buf = appendDelete(s.tail.buf, key)
+			} else {
+				s.tail.buf = appendChange(s.tail.buf, key, old, value)
+			}
+			g.put(found, uint32(e.hash), key, value, pos, keep)
 		}
-		g.put(found, uint32(e.hash), key, value, pos, keep)
 		observed = observed || s.observed.is(key)
 	}
 	s.tail.push(queued{pos: pos, start: start, end: len(s.tail.buf), timeMs: s.lastMs}, s.count(g, t, pos))

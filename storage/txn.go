@@ -16,6 +16,9 @@ type Txn struct {
 	effects []effect
 	buf     []byte  // keys and values of the effects
 	buckets []int32 // newest effect + 1 of each bucket; used beyond scanEffects effects
+	bases   []base  // what the splices of this round change
+	wholes  []byte  // what was made of some of them
+	unread  int     // bytes of the values that are not in buf
 	tallies []tallyDelta
 	marked  int // deltas below it belong to a savepoint
 	timeMs  int64
@@ -25,14 +28,17 @@ type Txn struct {
 
 type effect struct {
 	hash     uint64
-	key      int // offset in buf
+	key      int // offset in buf; behind it the value, or what a splice inserts
 	keyLen   int32
 	valueLen int32 // -1: deleted
 	older    int32 // next older effect of the bucket, + 1
+	base     int32 // of a splice: its place in bases, + 1; 0: it is none, or its value is in buf
 	same     bool  // the value is the one before
-	named    bool  // … but for what splice says
 	splice   spliced
 }
+
+// base is a value that is spliced. The generation, which most often has it, makes the new one in its place; somebody who reads that before has whole made.
+type base struct{ old, whole []byte }
 
 // spliced is where a value differs from the one before: some bytes have given way to others.
 type spliced struct{ at, removed, inserted int32 }
@@ -52,14 +58,28 @@ func (t *Txn) start(s *Store) {
 
 func (t *Txn) startRound() {
 	t.Reader.startRound()
+	t.s.memo.round++
 	t.Rollback(Savepoint{})
 	t.timeMs, t.tooMuch = 0, false
+	t.forgetBases()
+}
+
+func (t *Txn) forgetBases() {
+	clear(t.bases)
+	t.bases, t.wholes = t.bases[:0], t.wholes[:0]
 }
 
 // finish gives up memory that only an unusually large batch needs.
 func (t *Txn) finish() {
+	t.forgetBases()
 	if int64(cap(t.buf)) > max(t.s.budget.Buffer, int64(t.kept)) {
 		t.buf = nil
+	}
+	if int64(cap(t.wholes)) > t.s.budget.Buffer {
+		t.wholes = nil
+	}
+	if cap(t.bases) > 4096 {
+		t.bases = nil
 	}
 	if cap(t.effects) > 4096 {
 		t.effects, t.buckets = nil, nil
@@ -166,10 +186,15 @@ func (t *Txn) Splice(key, old []byte, at, removed int, inserted []byte) {
 		return
 	}
 	e := effect{hash: t.s.hash(key), key: len(t.buf), keyLen: int32(len(key)), valueLen: int32(size)}
-	e.named = t.find(e.hash, key) < 0 // the log will not have heard of what this batch has put before
-	e.splice = spliced{int32(at), int32(removed), int32(len(inserted))}
-	t.buf = append(append(t.buf, key...), old[:at]...)
-	t.buf = append(append(t.buf, inserted...), old[at+removed:]...)
+	t.buf = append(t.buf, key...)
+	if t.find(e.hash, key) < 0 {
+		t.bases = append(t.bases, base{old: old})
+		e.base, e.splice = int32(len(t.bases)), spliced{int32(at), int32(removed), int32(len(inserted))}
+		t.buf = append(t.buf, inserted...)
+		t.unread += size - len(inserted)
+	} else { // the log will not have heard of what this batch has put before
+		t.buf = append(append(append(t.buf, old[:at]...), inserted...), old[at+removed:]...)
+	}
 	t.note(e)
 }
 
@@ -185,7 +210,7 @@ func (t *Txn) add(key, value []byte, valueLen int32) {
 // fits tells whether the batch has room for an effect.
 func (t *Txn) fits(key []byte, valueBytes int) bool {
 	invariant(len(key) > 0 && len(key) <= MaxKeyBytes, "key of %d bytes", len(key))
-	t.tooMuch = t.tooMuch || int64(len(t.buf)+len(key)+valueBytes) > t.s.fit.batchMax.Load()
+	t.tooMuch = t.tooMuch || int64(len(t.buf)+t.unread+len(key)+valueBytes) > t.s.fit.batchMax.Load()
 	return !t.tooMuch
 }
 
@@ -250,9 +275,25 @@ func (t *Txn) value(i int) []byte {
 	if e.valueLen < 0 {
 		return nil
 	}
+	if e.base != 0 {
+		b := &t.bases[e.base-1]
+		if b.whole == nil {
+			start := len(t.wholes)
+			t.wholes = t.splice(e).appendTo(t.wholes)
+			b.whole = t.wholes[start:len(t.wholes):len(t.wholes)]
+		}
+		return b.whole
+	}
 	start := e.key + int(e.keyLen)
 	end := start + int(e.valueLen)
 	return t.buf[start:end:end]
+}
+
+// splice is what an effect that has a base does.
+func (t *Txn) splice(e *effect) splice {
+	start := e.key + int(e.keyLen)
+	end := start + int(e.splice.inserted)
+	return splice{t.bases[e.base-1].old, int(e.splice.at), int(e.splice.removed), t.buf[start:end:end]}
 }
 
 // Count adds to a keyspace's counters.
@@ -286,12 +327,12 @@ func (t *Txn) Effects(f func(key []byte)) {
 }
 
 // Savepoint is a place in a Txn that it can be rolled back to. The zero Savepoint is the beginning.
-type Savepoint struct{ effects, buf, tallies int }
+type Savepoint struct{ effects, buf, unread, tallies int }
 
 // Savepoint marks the present place.
 func (t *Txn) Savepoint() Savepoint {
 	t.marked = len(t.tallies)
-	return Savepoint{len(t.effects), len(t.buf), len(t.tallies)}
+	return Savepoint{len(t.effects), len(t.buf), t.unread, len(t.tallies)}
 }
 
 // Rollback forgets all effects since the savepoint. Savepoints taken after it are void.
@@ -300,6 +341,7 @@ func (t *Txn) Rollback(sp Savepoint) {
 		t.buckets[t.effects[i].hash>>32&uint64(len(t.buckets)-1)] = t.effects[i].older
 	}
 	t.effects, t.buf, t.tallies = t.effects[:sp.effects], t.buf[:sp.buf], t.tallies[:sp.tallies]
+	t.unread = sp.unread
 	if len(t.effects) <= scanEffects {
 		t.buckets = t.buckets[:0]
 	}

@@ -11,7 +11,7 @@ import (
 // read that come next, by somebody else: then no pop waits.
 const (
 	aheadLeaves     = 128 // are asked for,
-	aheadNear       = 64  // … as soon as the one behind so many is not in memory
+	aheadNear       = 64  // … as soon as the one behind so many is not in memory; both times Txn.Pace
 	apartAhead      = 192 // the same of elements that lie apart, which are records of their own
 	apartNear       = 64
 	apartAheadBytes = 1 << 20 // of them at most
@@ -35,16 +35,24 @@ func (p *peek) Get(key []byte) ([]byte, error) {
 // ReadAhead sees to it that what lies at an end is in memory when pops come to it.
 func (s *ListValue) ReadAhead(l *Ledger, left bool) {
 	if s.c.id != 0 {
-		s.leavesAhead(l, left)
+		s.leavesAhead(l, left, true)
 		s.partsAhead(l, left)
 	}
 }
 
-func (s *ListValue) leavesAhead(l *Ledger, left bool) {
+func (s *ListValue) leavesAhead(l *Ledger, left, late bool) {
+	pace, free := l.txn.Pace(s.c.id, late)
 	perLeaf := s.perLeaf()
-	near, far := aheadNear*perLeaf, min(aheadLeaves*perLeaf, s.c.count)
-	if near >= s.c.count {
+	if !free || !late && s.c.count/perLeaf%int64(pace) != 0 { // who goes far ahead need not look at each leaf
 		return
+	}
+	each := perLeaf * int64(pace)
+	near, far := aheadNear*each, min(aheadLeaves*each, s.c.count)
+	if near >= s.c.count {
+		if pace == 1 {
+			return
+		}
+		near = s.c.count - 1 // which was not asked for yet, if the pace is new
 	}
 	at, from, to := near, int64(0), far
 	if !left {
@@ -57,7 +65,7 @@ func (s *ListValue) leavesAhead(l *Ledger, left bool) {
 	l.txn.Ahead(func() [][]byte {
 		p.unknown = p.unknown[:0]
 		// Of what is damaged those are told who come to it.
-		keys, _ := s.tree.gather(make([][]byte, 0, 2*aheadLeaves), p, s.tree.height, s.tree.root, -s.inTree(0), from, to, true)
+		keys, _ := s.tree.gather(make([][]byte, 0, 2*aheadLeaves*pace), p, s.tree.height, s.tree.root, -s.inTree(0), from, to, true)
 		keys = append(keys, p.unknown...)
 		slices.SortFunc(keys, bytes.Compare)
 		return keys

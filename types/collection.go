@@ -63,7 +63,8 @@ func (c *collection) treeCount() int64 {
 }
 
 func (m *Meta) validCollection() bool {
-	_, ok := parseCollection(m.Format, m.Payload)
+	c, ok := parseCollection(m.Format, m.Payload)
+	m.held = c.holdings()
 	return ok && m.Encoding == Natural && !m.OwnsBlobs && (m.Type == Hash || m.Payload[0]&stateMortal == 0) &&
 		(m.Type == List && m.Format == formatSpread || m.Payload[0]&stateTaken == 0)
 }
@@ -231,7 +232,11 @@ func (l *Ledger) putCollection(r *Record, t Type, c *collection) {
 		return
 	}
 	l.payload = c.appendPayload(l.payload[:0])
-	l.Put(r, Meta{Type: t, Format: c.format(), ExpireAtMs: r.ExpireAtMs, Payload: l.payload})
+	l.Put(r, Meta{Type: t, Format: c.format(), ExpireAtMs: r.ExpireAtMs, Payload: l.payload, held: c.holdings()})
+}
+
+func (c *collection) holdings() holdings {
+	return holdings{bytes: c.valueBytes(), collection: c.id}
 }
 
 func corruptCollection(key []byte, reason string) error {

@@ -53,7 +53,7 @@ func (l *Ledger) CopyElements(from, to *Record, limit int64) error {
 	}
 	e.shape = l.shape
 	l.payload = e.appendPayload(l.payload[:0])
-	m.Payload = l.payload
+	m.Payload, m.held = l.payload, e.holdings()
 	l.Put(to, m)
 	return nil
 }

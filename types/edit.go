@@ -253,6 +253,10 @@ func (e *Edit) appendValue(dst []byte, p *place, hash uint32, taken uint64, valu
 // lies apart of them lies in the order of hashes, in which all of them are read (walk).
 func (b *openBucket) freeSerial(of Type, hash uint32, taken uint64) uint64 {
 	serial := max(uint64(hash)<<32, taken) + 1
+	var begin [4]byte
+	if binary.BigEndian.PutUint32(begin[:], hash); !bytes.Contains(b.entries, begin[:]) {
+		return serial // most often
+	}
 	for rest := b.entries; len(rest) > 0; {
 		var el Element
 		el, rest, _ = takeElement(of, rest) // load has seen that they are well-formed

@@ -310,7 +310,7 @@ func (s *ListValue) Pop(l *Ledger, i, j int64) error {
 		return err
 	}
 	if s.tree.edit.dropped {
-		s.leavesAhead(l, i == 0)
+		s.leavesAhead(l, i == 0, false)
 	}
 	s.partsAhead(l, i == 0)
 	return nil

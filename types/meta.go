@@ -53,6 +53,7 @@ type Meta struct {
 	ExpireAtMs int64    // 0: never
 	Payload    []byte
 	name       nameBlob
+	held       holdings // of a collection, as its payload says; the zero one: nobody has looked
 }
 
 const (
@@ -397,8 +398,11 @@ type holdings struct {
 
 func (m *Meta) holdings() (h holdings) {
 	if m.Exists && m.Type != String {
-		c := m.collection() // once: this is done for each record that is written
-		return holdings{bytes: c.valueBytes(), collection: c.id}
+		if m.held != (holdings{}) { // this is done for each record that is written
+			return m.held
+		}
+		c := m.collection()
+		return c.holdings()
 	}
 	h.bytes = m.bytes()
 	h.blob, h.collection = m.owned()

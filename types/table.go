@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
@@ -194,25 +195,66 @@ func (k *Keys) hashOf(e *Element) uint32 {
 
 // find returns the entry of a name among entries, with at, where it begins there. ok is false if there is none; err if they are malformed.
 func find(of Type, entries []byte, name *elementName) (e Element, at int, found, ok bool) {
-	for rest := entries; len(rest) > 0; {
-		at := len(entries) - len(rest)
-		if e, rest, ok = takeElement(of, rest); !ok {
+	for at < len(entries) {
+		if size, other := shortElement(of, entries[at:]); size > 0 && !bytes.Equal(other, name.bytes) {
+			at += size
+			continue
+		}
+		var rest []byte
+		if e, rest, ok = takeElement(of, entries[at:]); !ok {
 			return e, 0, false, false
 		}
 		if e.name.isName(name.bytes, &name.sum) {
 			return e, at, true, true
 		}
+		at = len(entries) - len(rest)
 	}
 	return Element{}, len(entries), false, true
 }
 
+// shortElement is takeElement for those who pass an entry by: its length and its name, or 0 if that is not seen at a glance. Not all that may be wrong
+// with it is looked at.
+func shortElement(of Type, b []byte) (size int, name []byte) {
+	switch {
+	case of == ZSet:
+		size = scoreBytes
+	case of == Hash && len(b) > mortalMarkBytes && b[0] == mortalMark:
+		size = mortalMarkBytes
+	}
+	if size >= len(b) || b[size]&0x81 != 0 {
+		return 0, nil
+	}
+	from := size + 1
+	if size = from + int(b[from-1]>>1); size > len(b) {
+		return 0, nil
+	}
+	name = b[from:size]
+	if of != Hash {
+		return size, name
+	}
+	head, n := binary.Uvarint(b[size:])
+	if n <= 0 || head>>1 > uint64(len(b)) && head&1 == 0 {
+		return 0, nil
+	}
+	if size += n; head&1 != 0 {
+		size += serialBytes
+	} else {
+		size += int(head >> 1)
+	}
+	if size > len(b) {
+		return 0, nil
+	}
+	return size, name
+}
+
 // countEntries is the number of entries; ok is false if they are malformed.
 func countEntries(of Type, entries []byte) (n int, ok bool) {
-	for len(entries) > 0 {
-		if _, entries, ok = takeElement(of, entries); !ok {
+	for ; len(entries) > 0; n++ {
+		if size, _ := shortElement(of, entries); size > 0 {
+			entries = entries[size:]
+		} else if _, entries, ok = takeElement(of, entries); !ok {
 			return 0, false
 		}
-		n++
 	}
 	return n, true
 }
