@@ -388,10 +388,13 @@ func TestTouch(t *testing.T) {
 // TestKeep: what batches of a known size need is not given up between them; what a single large one needed is.
 func TestKeep(t *testing.T) {
 	s := openStore(t, t.TempDir(), small(), &memLog{})
-	large := make([]byte, 4*s.budget.Buffer)
+	const records = 128
+	value := make([]byte, s.budget.Buffer/64)
 	write := func(tx *Txn) int {
 		must(t, s.Update(tx, step(func() error {
-			tx.Put([]byte(metaKey(0, 0, "a")), large)
+			for i := range records {
+				tx.Put([]byte(metaKey(0, 0, fmt.Sprint(i))), value)
+			}
 			return nil
 		})))
 		return cap(tx.buf)
@@ -400,9 +403,9 @@ func TestKeep(t *testing.T) {
 	if n := write(&once); n != 0 {
 		t.Errorf("%d bytes are kept", n)
 	}
-	kept.Keep(len(large) + 100)
+	kept.Keep(records * (len(value) + 100))
 	before := &kept.buf[:1][0]
-	if n := write(&kept); n < len(large) || before != &kept.buf[:1][0] {
+	if n := write(&kept); n < records*len(value) || before != &kept.buf[:1][0] {
 		t.Errorf("%d bytes are kept, or others", n)
 	}
 }
