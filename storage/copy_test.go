@@ -115,9 +115,15 @@ func TestCopy(t *testing.T) {
 			t.Fatalf("seed %d round %d: %v has %d records, the copy of %v %d", seed, round, mine.Point(), len(got), at, len(want))
 		}
 		mine.Close()
-		leader.drive()
+		leader.mu.RLock()
+		written := leader.pos
+		leader.mu.RUnlock()
+		must(t, leader.Wait(written)) // the flusher may be closing a generation
+		from.mu.Lock()
+		entries := slices.Clone(from.entries)
+		from.mu.Unlock()
 		log.mu.Lock()
-		log.entries, log.applied = slices.Clone(from.entries), int(at.Index)
+		log.entries, log.applied = entries, int(at.Index)
 		log.mu.Unlock()
 		must(t, log.commit(1<<20))
 		same(t, leader, follower, fmt.Sprint("seed ", seed, " round ", round))
