@@ -35,7 +35,9 @@ func (d *longList) values(n int) (values [][]byte) {
 // change runs a batch that changes the list, and returns how many records it has written.
 func (d *longList) change(f func(l *Ledger, s *ListValue) error) (records int) {
 	d.t.Helper()
+	before := slices.Clone(d.plain)
 	d.update(func(l *Ledger) error {
+		d.plain = slices.Clone(before) // a round that is given up has done nothing
 		r, err := l.Open(d.keys.AppendMeta(nil, 3, []byte(d.name)), []byte(d.name))
 		var s ListValue
 		if err == nil {
@@ -113,10 +115,16 @@ func (d *longList) hold() {
 		bytes := int64(0)
 		for s.MoveTo(0); ; {
 			ok, err := s.Next(l.txn)
-			if !ok || err != nil {
+			if err != nil {
+				return err // the round is given up, perhaps
+			}
+			if !ok {
 				break
 			}
-			value, _ := s.Value(l.txn)
+			value, err := s.Value(l.txn)
+			if err != nil {
+				return err
+			}
 			all = append(all, string(value))
 			bytes += int64(datumBytes(len(value)))
 			if len(value) > inlineMaxBytes {
@@ -130,10 +138,18 @@ func (d *longList) hold() {
 			d.t.Errorf("it has %d bytes and says %d", bytes, s.Bytes())
 		}
 		for s.MoveTo(s.Len()); len(all) > 0; all = all[:len(all)-1] {
-			if ok, err := s.Prev(l.txn); !ok || err != nil {
-				d.t.Fatal(ok, err)
+			ok, err := s.Prev(l.txn)
+			if err != nil {
+				return err
 			}
-			if value, _ := s.Value(l.txn); string(value) != all[len(all)-1] {
+			if !ok {
+				d.t.Fatal("the list ends too early")
+			}
+			value, err := s.Value(l.txn)
+			if err != nil {
+				return err
+			}
+			if string(value) != all[len(all)-1] {
 				d.t.Fatalf("going back, element %d is %.20q", len(all)-1, value)
 			}
 		}
