@@ -356,6 +356,13 @@ func (c *Cluster) digest(place int) (string, error) {
 	}
 	defer client.Close()
 	client.Patience = 30 * time.Second
+	status, err := client.Do("SETT", "CLUSTER", "STATUS")
+	if err != nil {
+		return "", err
+	}
+	if pairs(status)["role"] == "diverged" { // it passes reads on to the leader
+		return "", errors.New("it waits for a copy of the cluster's data")
+	}
 	for _, args := range [][]string{{"SETT", "READ", "STALE", "60000"}, {"DEBUG", "DIGEST"}} {
 		reply, err := client.Do(args...)
 		if err != nil {
