@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"sett/commands"
+	"sett/internal/testlog"
 	"sett/storage"
 	"sett/types"
 )
@@ -145,7 +146,7 @@ type testServer struct {
 	data  *commands.DataSet
 	stops chan bool
 	fatal chan error
-	lines *safeBuffer // of the server's log
+	lines *testlog.Buffer // of the server's log
 }
 
 type setup struct {
@@ -183,7 +184,7 @@ func startServer(t testing.TB, with setup) *testServer {
 	data := commands.NewDataSet(store, types.New(dir.Seed()), with.data)
 	store.OnYield = data.TouchAllWatched
 
-	ts := &testServer{t: t, log: log, store: store, data: data, stops: make(chan bool, 1), fatal: make(chan error, 1), lines: &safeBuffer{}}
+	ts := &testServer{t: t, log: log, store: store, data: data, stops: make(chan bool, 1), fatal: make(chan error, 1), lines: &testlog.Buffer{}}
 	limits := Limits{MaxClients: 100, MaxQueryBytes: 1 << 30, MaxBulkBytes: 512 << 20, MaxArgBytes: 16 << 20}
 	if with.limits != nil {
 		with.limits(&limits)
@@ -298,24 +299,6 @@ func (c *fakeConfig) SetAgreed(pairs []string, agree func([]string) error) error
 
 func (c *fakeConfig) Rewrite() error {
 	return errors.New("ERR The server is running without a config file")
-}
-
-// safeBuffer is a bytes.Buffer for several goroutines.
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // client is one raw connection.

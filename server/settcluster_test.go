@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"strings"
@@ -91,16 +92,15 @@ func TestSettClusterChanges(t *testing.T) {
 func TestNodesAreNamedOnce(t *testing.T) {
 	t.Parallel()
 	var watch nodeWatch
-	var lines safeBuffer
 	now, state := time.Unix(1000, 0), threeNodes()
 	look := func(seconds int, each func()) string {
-		lines.buf.Reset()
+		var lines bytes.Buffer
 		for range seconds {
 			now = now.Add(time.Second)
 			each()
 			watch.look(&state, now, slog.New(slog.NewTextHandler(&lines, nil)))
 		}
-		return lines.buf.String()
+		return lines.String()
 	}
 	same := func() {}
 	if got := look(10, same); got != "" {

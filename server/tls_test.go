@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sett/internal/testlog"
 )
 
 // authority is a certificate authority of its own, with files for the server.
@@ -107,7 +109,7 @@ func (a *authority) client(name string) *tls.Config {
 // startTLS returns a server and the address of its TLS port.
 func startTLS(t *testing.T, opts TLSOptions) (*testServer, *TLS, string) {
 	t.Helper()
-	lines := &safeBuffer{}
+	lines := &testlog.Buffer{}
 	front, err := NewTLS(true, opts, slog.New(slog.NewTextHandler(lines, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package member
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sett/internal/testlog"
 	"sett/replication"
 	"sett/storage"
 )
@@ -191,7 +191,7 @@ type box struct {
 	addr    string
 	path    string
 	options Options
-	log     *logged
+	log     *testlog.Buffer
 
 	node  *Node
 	dir   *storage.Dir
@@ -200,24 +200,6 @@ type box struct {
 	err   error
 	seat  *seat
 	ended chan error // Options.Fatal
-}
-
-// logged is a log that tests may read while it is written.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 const testInterval = 5 * time.Millisecond
@@ -246,7 +228,7 @@ func (w *world) boxes(n int, change func(*Options)) (all []*box) {
 		if change != nil {
 			change(&o)
 		}
-		b := &box{t: w.t, w: w, addr: addr, path: filepath.Join(w.t.TempDir(), "data"), options: o, log: &logged{}}
+		b := &box{t: w.t, w: w, addr: addr, path: filepath.Join(w.t.TempDir(), "data"), options: o, log: &testlog.Buffer{}}
 		w.t.Cleanup(b.kill)
 		all = append(all, b)
 	}

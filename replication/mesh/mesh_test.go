@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,12 +9,13 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"sett/internal/testlog"
 )
 
 const (
@@ -25,29 +25,11 @@ const (
 	nodeB    = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 )
 
-// logged is a log that tests may read while it is written.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // house is a node that echoes on all kinds.
 type house struct {
 	*Mesh
 	addr   string
-	log    *logged
+	log    *testlog.Buffer
 	served atomic.Int64
 }
 
@@ -62,7 +44,7 @@ func newPatientHouse(t *testing.T, o Options, self Identity, patience time.Durat
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{addr: listener.Addr().String(), log: &logged{}}
+	h := &house{addr: listener.Addr().String(), log: &testlog.Buffer{}}
 	o.Listen, o.Self, o.Logger = listener, func() Identity { return self }, slog.New(slog.NewTextHandler(h.log, nil))
 	h.Mesh = New(o)
 	h.patience = patience
@@ -349,7 +331,7 @@ func TestReplayedHello(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer wire.Close()
-	var recorded logged
+	var recorded testlog.Buffer
 	go func() {
 		in, err := wire.Accept()
 		if err != nil {
