@@ -11,8 +11,8 @@ import (
 )
 
 // stair says what each room may import of ours. Imports go down only: main → server → replication → commands → types → ttl →
-// storage; compaction stands beside it on storage; resp, rdb and config import nothing, and only main reads the
-// configuration. A folder inside a room (storage/crashfs, replication/wal) belongs to the room.
+// storage; compaction stands beside it on storage; resp, rdb and config import nothing, nor does what only tests use (internal); only main
+// reads the configuration. A folder inside a room (storage/crashfs, replication/wal) belongs to the room.
 var stair = map[string][]string{
 	"main":        {"server", "replication", "commands", "types", "ttl", "storage", "compaction", "resp", "rdb", "config"},
 	"server":      {"replication", "commands", "types", "ttl", "storage", "resp", "rdb"},
@@ -25,6 +25,7 @@ var stair = map[string][]string{
 	"resp":        {},
 	"rdb":         {},
 	"config":      {},
+	"internal":    {},
 }
 
 // besideTheStair may import anything, and nothing imports them: they use the server from outside.
