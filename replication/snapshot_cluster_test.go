@@ -248,7 +248,7 @@ func TestStaleLogIsDropped(t *testing.T) {
 // What a copy was sent as may end behind the copy's own flush point, where entries without effect follow. The log goes on behind that: there is no gap,
 // also if the node is started anew before anything of its own log has come into Badger.
 func TestCopyWithEntriesWithoutEffectBehindIt(t *testing.T) {
-	tr, ports := newCopyingTrio(t, ClusterOptions{Fsync: Everysec})
+	tr, ports := newCopyingTrio(t, ClusterOptions{Fsync: Everysec, Heartbeat: 3 * time.Second})
 	tr.write("a", "1")
 	lead := tr.leader()
 	away := tr.nodes[0]
