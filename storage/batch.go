@@ -20,8 +20,8 @@ const (
 	// FormatEntry is the version of this layout. A node that meets a higher one stops instead of guessing.
 	FormatEntry = 1
 	// FeatureLevel is the highest level of effects that this node understands and writes. At 4 there are settings on which a cluster agrees: a node
-	// that passed them over would lead by its own; and lists that say how many of their elements are taken.
-	FeatureLevel = 4
+	// that passed them over would lead by its own; and lists that say how many of their elements are taken. At 5 pages may be packed.
+	FeatureLevel = 5
 
 	entryHeaderBytes = 40
 )

@@ -38,9 +38,9 @@ type Dir struct {
 
 const (
 	// FormatVersion is the version of everything on disk. An older or newer one is refused.
-	FormatVersion = 6
+	FormatVersion = 8
 	// clusterFormat is that of a directory that has joined a cluster: who knows only FormatVersion would take its keys and its log for his own.
-	clusterFormat = 7
+	clusterFormat = 9
 
 	formatFile  = "FORMAT"
 	lockFile    = "LOCK"

@@ -351,11 +351,12 @@ func (k *checkedCollection) addDirectory(n int, value []byte) string {
 }
 
 func (k *checkedCollection) addPage(n int, value []byte) string {
-	if len(value) == 0 || len(value) > PageBytes {
+	page, ok := unpackPage(nil, value)
+	if !ok {
 		return fmt.Sprintf("malformed page of %d bytes", len(value))
 	}
-	if k.owned && !k.dead && n*PageBytes+len(value) > k.length {
-		return fmt.Sprintf("page %d of %d bytes does not fit its string of %d bytes", n, len(value), k.length)
+	if k.owned && !k.dead && n*PageBytes+len(page) > k.length {
+		return fmt.Sprintf("page %d of %d bytes does not fit its string of %d bytes", n, len(page), k.length)
 	}
 	k.meet(k.directories[n/directoryPages], n%directoryPages)
 	return ""

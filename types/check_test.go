@@ -47,10 +47,10 @@ func soundRecords(keys *Keys) (records []checkedRecord, tallies map[uint32]stora
 	put(appendBlobChunk(nil, 10, 0), []byte(longName))
 	put(appendRoot(nil, 11), []byte{1})
 	put(appendDirectory(nil, 11, 0), []byte{1 << 1, 0, 1 << 3})
-	put(appendPage(nil, 11, 1), make([]byte, PageBytes))
-	put(appendPage(nil, 11, 19), make([]byte, 5000-19*PageBytes))
+	put(appendPage(nil, 11, 1), bytes.Repeat([]byte{7}, PageBytes))
+	put(appendPage(nil, 11, 19), bytes.Repeat([]byte{7}, 5000-19*PageBytes))
 	put(AppendDead(nil, DeadCollection, 12), []byte{Reclaim})
-	put(appendPage(nil, 12, 3), make([]byte, 10))
+	put(appendPage(nil, 12, 3), []byte{3, 1, 9, 2, 0})
 	slices.SortFunc(records, func(a, b checkedRecord) int { return bytes.Compare(a.key, b.key) })
 	return records, map[uint32]storage.Tally{3: {Keys: 5, Expires: 2, Bytes: 5 + 3 + 6 + 4 + 4 + 100 + 5 + 5000 + int64(len(longName)) + 1}}
 }
@@ -128,7 +128,9 @@ func TestChecker(t *testing.T) {
 		{"name of another", replace(appendBlobChunk(nil, 10, 0), []byte("o"+longName[1:])), "its name, blob 10, is another one's"},
 		{"name not owned", replace(keys.AppendMeta(nil, 3, []byte(longName)), []byte{0, 0, 'x'}), "its name is missing"},
 		{"blob beneath missing", drop(appendBlobHeader(nil, 9)), "blob 9, is missing"},
-		{"page too long", replace(appendPage(nil, 11, 19), make([]byte, 5001-19*PageBytes)), "does not fit its string"},
+		{"page too long", replace(appendPage(nil, 11, 19), bytes.Repeat([]byte{7}, 5001-19*PageBytes)), "does not fit its string"},
+		{"packed page too long", replace(appendPage(nil, 11, 19), []byte{5000 - 19*PageBytes, 1, 0}), "does not fit its string"},
+		{"page packed in the wrong order", replace(appendPage(nil, 11, 1), []byte{9, 1, 3, 2, 0}), "malformed page"},
 		{"page longer than a page", replace(appendPage(nil, 11, 1), make([]byte, PageBytes+1)), "malformed page"},
 		{"directory too long", replace(appendDirectory(nil, 11, 0), bytes.Repeat([]byte{1}, 129)), "malformed directory"},
 		{"directory has one more", replace(appendDirectory(nil, 11, 0), []byte{1<<1 | 1<<2, 0, 1 << 3}), "has lost 1 pages"},

@@ -12,7 +12,7 @@ import (
 
 // A paged string is one that was changed in place, so that a change of a few bytes writes one page, and never the string:
 //
-//	page       bytes n·256 … of the string, 256 at most; shorter means that zeros follow, which are cut off but for one byte
+//	page       bytes n·256 … of the string, 256 at most, packed (sparse.go); shorter means that zeros follow
 //	directory  bitmap of the pages n·1024 … that exist, lowest bit first; zeros at its end are cut off
 //	root       bitmap of the directories that exist, likewise, but never empty: each paged string has one
 //
@@ -106,8 +106,18 @@ func getDirectory(g Getter, root bitmap, key []byte, n int) (bitmap, error) {
 	return getElement(g, key, directoryBytes, "directory")
 }
 
-// getPage reads a page that its directory names.
-func getPage(g Getter, key []byte) ([]byte, error) { return getElement(g, key, PageBytes, "page") }
+// getPage reads a page that its directory names: what the store holds, or what is made of it in buf.
+func getPage(g Getter, key, buf []byte) ([]byte, error) {
+	record, err := getElement(g, key, PageBytes, "page")
+	if err != nil {
+		return nil, err
+	}
+	page, ok := unpackPage(buf, record)
+	if !ok {
+		err = corruptString(key, "page %d of collection %d is malformed", elementNumber(key), binary.BigEndian.Uint64(key[1:]))
+	}
+	return page, err
+}
 
 // span is a range of bytes.
 type span struct{ from, to int }
@@ -236,7 +246,7 @@ func (l *Ledger) editPage(r *Record, at int, edit func(old byte) byte) (done boo
 	l.key = appendPage(l.key[:0], collection, n)
 	var page []byte
 	if exists {
-		if page, err = getPage(l.txn, l.key); err != nil {
+		if page, err = getPage(l.txn, l.key, l.string); err != nil {
 			return false, err
 		}
 	}
@@ -247,11 +257,9 @@ func (l *Ledger) editPage(r *Record, at int, edit func(old byte) byte) (done boo
 	if l.string[at] = edit(old); l.string[at] == old {
 		return true, nil
 	}
-	value := bytes.TrimRight(l.string, "\x00")
-	if len(value) == 0 {
-		value = zeros[:1]
-	}
-	l.txn.Put(l.key, value)
+	length := len(l.string)
+	l.string = packPage(l.string, l.string)
+	l.txn.Put(l.key, l.string[length:])
 	if !exists {
 		l.key, l.string = appendDirectory(l.key[:0], collection, n/directoryPages), append(l.string[:0], d...)
 		l.string = bitmap(l.string).with(n % directoryPages)
@@ -303,6 +311,8 @@ type pageWriter struct {
 	directoryN  int                  // the number of the directory in hand, -1: none
 	directory   [directoryBytes]byte // with all zeros at its end
 	changed     bool
+
+	record [PageBytes]byte // scratch
 }
 
 func newPageWriter(l *Ledger, old *Meta, offset int, piece []byte) *pageWriter {
@@ -411,21 +421,18 @@ func (w *pageWriter) page(page int) ([]byte, error) {
 
 // put writes a page and notes that it exists. Zeros are not worth a page that does not exist yet, unless they hide bytes beneath.
 func (w *pageWriter) put(page int, value []byte) {
-	value = bytes.TrimRight(value, "\x00")
 	i := page % directoryPages
 	exists := bitmap(w.directory[:]).has(i)
-	if len(value) == 0 {
-		if !exists && page*PageBytes >= w.old.beneath() {
-			return
-		}
-		value = zeros[:1]
+	record := packPage(w.record[:0], value)
+	if string(record) == "\x00" && !exists && page*PageBytes >= w.old.beneath() {
+		return
 	}
 	if !exists {
 		w.directory[i>>3] |= 1 << (i & 7)
 		w.changed = true
 	}
 	w.l.key = appendPage(w.l.key[:0], w.collection, page)
-	w.l.txn.Put(w.l.key, value)
+	w.l.txn.Put(w.l.key, record)
 }
 
 // open takes a directory in hand, and writes the one before it.

@@ -84,12 +84,15 @@ func pagedString(d *rand.Rand) (r *records, m Meta, want []byte) {
 	directories := map[int]bitmap{}
 	put := func(page int) {
 		b := make([]byte, 1+d.IntN(min(PageBytes, length-page*PageBytes)))
+		often := d.IntN(64) // 1/64 of the bytes that are not zero
 		for i := range b {
-			b[i] = byte(d.Uint32())
+			if d.IntN(64) <= often {
+				b[i] = byte(d.Uint32())
+			}
 		}
 		clear(want[page*PageBytes : min(length, (page+1)*PageBytes)])
 		copy(want[page*PageBytes:], b)
-		r.values[string(appendPage(nil, 9, page))] = b
+		r.values[string(appendPage(nil, 9, page))] = packPage(nil, b)
 		directories[page/directoryPages] = directories[page/directoryPages].with(page % directoryPages)
 	}
 	for range 40 {
@@ -185,6 +188,10 @@ func TestDamagedPagesAreCorrupt(t *testing.T) {
 		{"page missing among others", walked, nil},
 		{"page too long", page, make([]byte, PageBytes+1)},
 		{"page too long among others", walked, make([]byte, PageBytes+1)},
+		{"page packed in the wrong order", page, []byte{9, 1, 3, 1, 0}},
+		{"page packed in the wrong order among others", walked, []byte{9, 1, 9, 1, 0}},
+		{"packed page with a zero", page, []byte{9, 0, 0}},
+		{"packed page without its end", page, []byte{9, 1, 3, 0}},
 		{"directory missing", directory, nil},
 		{"directory too long", directory, make([]byte, directoryBytes+1)},
 		{"root missing", root, nil},
@@ -202,6 +209,46 @@ func TestDamagedPagesAreCorrupt(t *testing.T) {
 		}
 		r.values[string(c.key)] = old
 	}
+}
+
+// TestPackedPages: what is packed comes back, and is never longer than the page.
+func TestPackedPages(t *testing.T) {
+	d := rand.New(rand.NewPCG(rand.Uint64(), 0))
+	buf := make([]byte, 0, PageBytes)
+	for length := range PageBytes + 1 {
+		for set := range length + 1 {
+			page := make([]byte, length)
+			for _, at := range d.Perm(length)[:set] {
+				page[at] = byte(1 + d.IntN(255))
+			}
+			want := bytes.TrimRight(page, "\x00")
+			record := packPage([]byte("x"), page)[1:]
+			if len(record) > max(1, min(len(want), 2*set+1)) {
+				t.Fatalf("%d bytes of %d are set: the record has %d", set, length, len(record))
+			}
+			if got, ok := unpackPage(buf, record); !ok || !bytes.Equal(got, want) {
+				t.Fatalf("%x comes back as %x, %v", want, got, ok)
+			}
+		}
+	}
+}
+
+func FuzzUnpackPage(f *testing.F) {
+	for _, record := range [][]byte{{0}, {1}, {9, 1, 0}, {9, 1, 3, 1, 0}, {9, 0, 0}, {9, 1, 3, 0}} {
+		f.Add(record)
+	}
+	f.Fuzz(func(t *testing.T, record []byte) {
+		page, ok := unpackPage(make([]byte, 0, PageBytes), bytes.Clone(record))
+		if !ok {
+			return
+		}
+		if len(page) > PageBytes {
+			t.Fatalf("%x is a page of %d bytes", record, len(page))
+		}
+		if again, ok := unpackPage(nil, packPage(nil, page)); !ok || !bytes.Equal(again, page) {
+			t.Fatalf("%x is %x, which comes back as %x", record, page, again)
+		}
+	})
 }
 
 func readThrough(p *Pieces) error {

@@ -33,7 +33,8 @@ type Pieces struct {
 	directory  bitmap
 	directoryN int // its number, -1: there is none in hand
 	page       []byte
-	pageN      int // likewise
+	pageN      int             // likewise
+	unpacked   [PageBytes]byte // where page lies if its record is packed
 	ahead      pagesAhead
 }
 
@@ -148,7 +149,7 @@ func (p *Pieces) readPage(page int) ([]byte, error) {
 	if value := p.ahead.page(page); value != nil {
 		return value, nil
 	}
-	return getPage(p.from, p.key)
+	return getPage(p.from, p.key, p.unpacked[:0])
 }
 
 // aheadPages are read with one Walk. It costs as much as some Gets, whatever it finds.
@@ -188,11 +189,12 @@ func (p *Pieces) readAhead(page int) error {
 	clear(a.values)
 	a.buf = slices.Grow(a.buf, exist*PageBytes)
 	return p.walker.Walk(appendPage(nil, collection, a.first), appendPage(nil, collection, a.end), func(key, value []byte) {
-		if len(value) > PageBytes {
+		start := len(a.buf)
+		page, ok := unpackPage(a.buf[start:], value)
+		if !ok {
 			return // getPage says so
 		}
-		start := len(a.buf)
-		a.buf = append(a.buf, value...)
+		a.buf = append(a.buf, page...)
 		a.values[elementNumber(key)-a.first] = a.buf[start:len(a.buf):len(a.buf)]
 	})
 }

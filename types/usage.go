@@ -179,7 +179,7 @@ func pagesUsage(r Reader, m *Meta, samples int) (bytes int64, err error) {
 	}
 	sum := int64(0)
 	for _, key := range sampled {
-		page, err := getPage(r, key)
+		page, err := getElement(r, key, PageBytes, "page")
 		if err != nil {
 			return 0, err
 		}

@@ -195,9 +195,9 @@ func TestRefusedData(t *testing.T) {
 		do   func()
 		says []string
 	}{
-		{"newer FORMAT", newer(`"Version":6`, `"Version":8`), []string{dir, "disk format 8", "this build reads 6"}},
-		{"older FORMAT", newer(`"Version":6`, `"Version":4`), []string{dir, "disk format 4", "this build reads 6"}},
-		{"newer feature level", newer(`"Level":4`, `"Level":9`), []string{dir, "feature level 9", "newer sett"}},
+		{"newer FORMAT", newer(`"Version":8`, `"Version":10`), []string{dir, "disk format 10", "this build reads 8"}},
+		{"older FORMAT", newer(`"Version":8`, `"Version":6`), []string{dir, "disk format 6", "this build reads 8"}},
+		{"newer feature level", newer(`"Level":5`, `"Level":9`), []string{dir, "feature level 9", "newer sett"}},
 		{"damaged FORMAT", flip(filepath.Join(dir, "FORMAT"), 5), []string{"FORMAT", "damaged", "sett check"}},
 		{"damaged CURRENT", flip(filepath.Join(dir, "CURRENT"), 5), []string{"CURRENT", "damaged"}},
 		{"damaged log", flip(segments[0], 4096+20), []string{filepath.Base(segments[0])}},
