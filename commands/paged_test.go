@@ -456,7 +456,7 @@ func TestChangesInPlaceLogAPage(t *testing.T) {
 		{400, []string{"setbit", "zeros", "4294967295", "0"}},
 		{400, []string{"setbit", "zeros", "99", "1"}},
 		{100, []string{"setbit", "zeros", "1999", "1"}}, // of its page only what is not zero
-		{0, []string{"setbit", "zeros", "99", "1"}}, // as it was
+		{0, []string{"setbit", "zeros", "99", "1"}},     // as it was
 		{0, []string{"setbit", "zeros", "100", "0"}},
 		{0, []string{"setrange", "blob", "9999999", ""}},
 	} {

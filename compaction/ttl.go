@@ -1,9 +1,7 @@
 package compaction
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"sett/storage"
@@ -69,12 +67,9 @@ func (k *Keeper) compactExpired() error {
 	return nil
 }
 
-// deadShare samples a table. One that is gone has nothing dead.
+// deadShare samples a table.
 func (k *Keeper) deadShare(t storage.Table) (float64, error) {
 	share, err := k.opts.Store.DeadShare(t, shareSamples)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
 	if err == nil && k.pay(shareSamples*sampleBytes) {
 		err = storage.ErrStopped
 	}

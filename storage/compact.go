@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -168,12 +167,11 @@ func (s *Store) BytesWithin(t Table, r Range) (sum int64, err error) {
 	case t.Within(r):
 		return t.Bytes, nil
 	}
+	s.disk.inUse.RLock()
+	defer s.disk.inUse.RUnlock()
 	f, table, err := openTableFile(s.dir(), t.ID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
 	if err != nil {
-		return 0, s.disk.damage([]byte(tableName(t.ID)), err.Error())
+		return 0, s.damagedTable(t.ID, err)
 	}
 	defer f.Close()
 	for i := range table.blocks() {
@@ -188,16 +186,13 @@ func (s *Store) BytesWithin(t Table, r Range) (sum int64, err error) {
 // verifyTable reads a table and compares its checksums. A table that is gone was whole when Badger compacted it, or has been told of.
 func (s *Store) verifyTable(id uint64) error {
 	f, t, err := openTableFile(s.dir(), id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
-		return s.disk.damage([]byte(tableName(id)), err.Error())
+		return s.damagedTable(id, err)
 	}
 	defer f.Close()
 	for i := range t.blocks() {
 		if _, err := t.block(i); err != nil {
-			return s.disk.damage([]byte(tableName(id)), err.Error())
+			return s.damagedTable(id, err)
 		}
 	}
 	return nil

@@ -191,13 +191,13 @@ func (l *liveIterator) Close() {
 }
 
 // DeadShare reads some records of a table and tells which part of them is dead: deleted or written anew since, and nobody at or above DiscardTs can
-// see them.
+// see them. A table that is gone has nothing dead.
 func (s *Store) DeadShare(t Table, samples int) (share float64, err error) {
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
 	f, table, err := openTableFile(s.dir(), t.ID)
 	if err != nil {
-		return 0, err
+		return 0, s.damagedTable(t.ID, err)
 	}
 	defer f.Close()
 	discard := s.DiscardTs()
@@ -206,11 +206,11 @@ func (s *Store) DeadShare(t Table, samples int) (share float64, err error) {
 	for i := step / 2; i < table.blocks(); i += step {
 		b, err := table.block(i)
 		if err != nil {
-			return 0, s.disk.damage([]byte(tableName(t.ID)), err.Error())
+			return 0, s.damagedTable(t.ID, err)
 		}
 		r, err := b.entry(b.len() / 2)
 		if err != nil {
-			return 0, s.disk.damage([]byte(tableName(t.ID)), err.Error())
+			return 0, s.damagedTable(t.ID, err)
 		}
 		read++
 		switch newest, deleted, err := s.disk.newestAt(userKey(r.key), discard); {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -158,7 +159,7 @@ func (s *Store) VerifyTables(r Range) error {
 					}
 				}
 				if _, err := t.block(i); err != nil {
-					return s.disk.damage([]byte(tableName(t.id)), err.Error())
+					return err
 				}
 			}
 		}
@@ -169,8 +170,18 @@ func (s *Store) VerifyTables(r Range) error {
 // openedTable is a table of Badger's, read without Badger.
 type openedTable struct {
 	*table
+	s     *Store
 	id    uint64
 	level int
+}
+
+// block is table's: damage, or errTablesMoved if that is not in use any more.
+func (t openedTable) block(i int) (tableBlock, error) {
+	b, err := t.table.block(i)
+	if err != nil {
+		err = cmp.Or(t.s.damagedTable(t.id, err), errTablesMoved)
+	}
+	return b, err
 }
 
 // readTables opens all tables for visit. Compactions go on meanwhile and remove tables that they have replaced, so this begins anew when one is
@@ -189,14 +200,11 @@ func (s *Store) readTablesOnce(infos []badger.TableInfo, visit func([]openedTabl
 	var opened []openedTable
 	for _, info := range infos {
 		f, t, err := openTableFile(s.dir(), info.ID)
-		if errors.Is(err, fs.ErrNotExist) {
-			return errTablesMoved
-		}
 		if err != nil {
-			return s.disk.damage([]byte(tableName(info.ID)), err.Error())
+			return cmp.Or(s.damagedTable(info.ID, err), errTablesMoved)
 		}
 		defer f.Close()
-		opened = append(opened, openedTable{t, info.ID, info.Level})
+		opened = append(opened, openedTable{t, s, info.ID, info.Level})
 	}
 	return visit(opened)
 }

@@ -34,7 +34,10 @@ type scrubFile struct {
 // NewScrub begins anywhere, so that all files have their turn even if no scrub ever comes to its end.
 func (s *Store) NewScrub() *Scrub {
 	c := &Scrub{s: s}
-	for _, t := range s.badgerTables() {
+	s.disk.inUse.RLock()
+	tables := s.disk.db.Tables()
+	s.disk.inUse.RUnlock()
+	for _, t := range tables {
 		c.files = append(c.files, scrubFile{id: t.ID, bytes: tableBytes(t)})
 	}
 	logs := valueLogFiles(s.dir())
@@ -49,12 +52,6 @@ func (s *Store) NewScrub() *Scrub {
 		c.bytes += f.bytes
 	}
 	return c
-}
-
-func (s *Store) badgerTables() []badger.TableInfo {
-	s.disk.inUse.RLock()
-	defer s.disk.inUse.RUnlock()
-	return s.disk.db.Tables()
 }
 
 // Bytes is how much there was to read when the scrub began.
@@ -80,6 +77,8 @@ func (c *Scrub) Next() (bytes int64, err error) {
 
 // table reads some blocks of a table.
 func (c *Scrub) table(scrubbed *scrubFile) (bytes int64, through bool, err error) {
+	c.s.disk.inUse.RLock()
+	defer c.s.disk.inUse.RUnlock()
 	f, t, err := openTableFile(c.s.dir(), scrubbed.id)
 	if err != nil {
 		return 0, true, c.s.damagedTable(scrubbed.id, err)
@@ -95,10 +94,11 @@ func (c *Scrub) table(scrubbed *scrubFile) (bytes int64, through bool, err error
 	return bytes, c.at == int64(t.blocks()), nil
 }
 
-// damagedTable is damage in a table; nil if compactions have replaced it, in which case Badger cuts it before it removes it.
+// damagedTable is damage that somebody met who reads a table without Badger; nil if compactions have replaced it: Badger cuts a table's file before it removes
+// it. disk.inUse is held.
 func (s *Store) damagedTable(id uint64, why error) error {
 	used := func(t badger.TableInfo) bool { return t.ID == id }
-	if errors.Is(why, fs.ErrNotExist) || !slices.ContainsFunc(s.badgerTables(), used) {
+	if errors.Is(why, fs.ErrNotExist) || !slices.ContainsFunc(s.disk.db.Tables(), used) {
 		return nil
 	}
 	return s.disk.damagedFile(tableName(id), why.Error())

@@ -118,3 +118,34 @@ func TestScrubOfWhatHasGone(t *testing.T) {
 		}
 	}
 }
+
+// Nor is it to those who look at a table before they compact it, or to see whether that is worth while. One that is in use is damaged by the same cut.
+func TestTablesThatHaveGone(t *testing.T) {
+	s := toScrub(t)
+	live := s.Tables()[0]
+	gone := live
+	gone.ID = 4712
+	if err := os.WriteFile(filepath.Join(s.dir(), tableName(gone.ID)), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	half := Range{Lower: live.First, Upper: live.Last}
+	for name, look := range map[string]func() error{
+		"a compaction":    func() error { return s.verifyTable(gone.ID) },
+		"its dead share":  func() error { _, err := s.DeadShare(gone, 8); return err },
+		"bytes in ranges": func() error { _, err := s.BytesWithin(gone, half); return err },
+	} {
+		if err := look(); err != nil || s.Damage() != "" {
+			t.Errorf("%s: %v, %q", name, err, s.Damage())
+		}
+	}
+	f, whole, err := openTableFile(s.dir(), live.ID)
+	must(t, err)
+	defer f.Close()
+	cut := &table{strings.NewReader(""), whole.index}
+	if _, err := (openedTable{cut, s, gone.ID, gone.Level}).block(0); !errors.Is(err, errTablesMoved) {
+		t.Errorf("a block: %v", err)
+	}
+	if _, err := (openedTable{cut, s, live.ID, live.Level}).block(0); !errors.As(err, new(*CorruptError)) {
+		t.Errorf("a block of a table in use: %v", err)
+	}
+}
