@@ -35,6 +35,27 @@ func TestReclaimRemovesWhatIsDead(t *testing.T) {
 	}
 }
 
+// One pass removes all that is dead, however many they are.
+func TestReclaimRemovesMany(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	const many = storage.RemoveAtOnce
+	for from := range many / 256 {
+		w.update(func(tx *storage.Txn) {
+			for n := range uint64(256) {
+				id := 1000 + uint64(from)*256 + n
+				tx.Put(append(key('s', id), 'x'), []byte("y"))
+				tx.Put(deadKey(deadCollection, id), []byte{reclaimable})
+			}
+		})
+	}
+	w.settled()
+	w.must(w.keeper.Reclaim())
+	w.want("after", "0 dead, 0 headers, 0 chunks, 0 elements")
+	if s := w.keeper.Stats(); s.ReclaimedIDs.Load() != many || s.DeadWaiting.Load() != 0 {
+		t.Errorf("%d reclaimed, %d wait", s.ReclaimedIDs.Load(), s.DeadWaiting.Load())
+	}
+}
+
 // What is not dead at a durable index stays, whatever the recent writes say.
 func TestReclaimWaitsForDurability(t *testing.T) {
 	w := open(t, t.TempDir(), &memoryLog{})

@@ -168,25 +168,23 @@ func (k *Keeper) forget(now bool) error {
 	durable := k.opts.Store.DurableIndex()
 	var keys [][]byte
 	for key, version := range k.cleared {
-		if version == gone || version > durable {
-			continue
-		}
-		if keys = append(keys, []byte(key)); len(keys) == storage.RemoveAtOnce/3 {
-			break
+		if version != gone && version <= durable {
+			keys = append(keys, []byte(key))
 		}
 	}
-	if len(keys) == 0 {
-		return nil
+	for some := range slices.Chunk(keys, storage.RemoveAtOnce/3) {
+		if _, err := k.remove(k.withEstates(some), now); err != nil { // it waits for a flush: that is rest enough
+			return err
+		}
+		for _, key := range some {
+			k.cleared[string(key)] = gone
+		}
+		k.stats.ReclaimedIDs.Add(uint64(len(some)))
+		k.stats.DeadWaiting.Add(-int64(len(some)))
 	}
-	if _, err := k.remove(k.withEstates(keys), now); err != nil {
-		return err
+	if len(keys) > 0 {
+		k.jobs[jobReclaim].did(fmt.Sprintf("removed %d dead collections, large values or keyspaces", len(keys)), 0, 0, 0)
 	}
-	for _, key := range keys {
-		k.cleared[string(key)] = gone
-	}
-	k.stats.ReclaimedIDs.Add(uint64(len(keys)))
-	k.jobs[jobReclaim].did(fmt.Sprintf("removed %d dead collections, large values or keyspaces", len(keys)), 0, 0, 0)
-	k.stats.DeadWaiting.Add(-int64(len(keys)))
 	return nil
 }
 
