@@ -281,10 +281,10 @@ func (tr *trio) stop(m *member, clean bool) {
 	m.dir.Close()
 }
 
-// within waits for something to become true.
 // testPatience is how long a machine may take that does much else.
 const testPatience = time.Minute
 
+// within waits for something to become true.
 func within(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(testPatience); !is(); time.Sleep(2 * time.Millisecond) {
