@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sett/config"
+	"sett/internal/testport"
 )
 
 // watcher looks at everything that a running node shows: the fields of INFO, and its metrics.
@@ -85,19 +86,10 @@ func (c *caller) ok(args ...string) {
 	}
 }
 
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 func watch(t *testing.T) *watcher {
-	metrics := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	metrics := testport.Addr(t)
 	cfg, err := config.Load("", []string{
-		"dir=" + t.TempDir(), fmt.Sprintf("port=%d", freePort(t)), "metrics_listen=" + metrics, "memory_budget=128MiB", "disk_reserve=1MiB",
+		"dir=" + t.TempDir(), "port=" + testport.Take(t), "metrics_listen=" + metrics, "memory_budget=128MiB", "disk_reserve=1MiB",
 		"enable_debug_command=local", "appendfsync=always", "bind=127.0.0.1", "maxclients=100", "storage.barrier_interval=1s",
 	})
 	if err != nil {
@@ -261,7 +253,7 @@ func moveServer(_ *testing.T, w *watcher) {
 }
 
 func moveClients(t *testing.T, w *watcher) {
-	w.moves("CONFIG SET port", "tcp_port", func() { w.ok("CONFIG", "SET", "port", strconv.Itoa(freePort(t))) })
+	w.moves("CONFIG SET port", "tcp_port", func() { w.ok("CONFIG", "SET", "port", testport.Take(t)) })
 	w.moves("a client", "connected_clients total_connections_received sett_connected_clients sett_connections_received_total", func() { call(t, w.node.plain.Port).do("PING") })
 	w.moves("one too many", "rejected_connections sett_connections_rejected_total", func() {
 		w.ok("CONFIG", "SET", "maxclients", "1")

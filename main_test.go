@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"sett/config"
+	"sett/internal/testport"
 )
 
 // TestMain lets the test binary be sett itself, so that the tests need no other.
@@ -81,7 +82,7 @@ func start(t *testing.T, dir string, args ...string) *process {
 // launch runs a server.
 func launch(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
-	port := strconv.Itoa(freePort(t))
+	port := testport.Take(t)
 	p := &process{t: t, port: port, stderr: &lines{ready: make(chan string, 2), done: make(chan struct{})}}
 	p.cmd = sett(t, append([]string{"server", "--set", "port=" + port, "--set", "dir=" + dir, "--set", "disk_reserve=1MiB", "--set", "memory_budget=128MiB",
 		"--set", "metrics_listen="}, args...)...)
@@ -317,7 +318,7 @@ func TestLiveSettings(t *testing.T) {
 // TestNoLogYet: what needs the log is refused while a new node looks for its cluster, and the rest is set.
 func TestNoLogYet(t *testing.T) {
 	t.Parallel()
-	own := fmt.Sprint("127.0.0.1:", freePort(t))
+	own := testport.Addr(t)
 	p := launch(t, filepath.Join(t.TempDir(), "data"), "--set", "cluster.listen="+own, "--set", "cluster.peers="+own+" 127.0.0.1:1 127.0.0.1:2",
 		"--set", "cluster.secret=none")
 	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -488,7 +489,7 @@ func TestRefusedData(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	refuse(t, exitRuntime, "address already in use", none, "--set", "dir="+none, "--set", "port="+p.port)
 	refuse(t, exitRuntime, "metrics_listen: listen tcp 127.0.0.1:"+p.port+": bind: address already in use", none, "--set", "dir="+none,
-		"--set", fmt.Sprintf("port=%d", freePort(t)), "--set", "metrics_listen=127.0.0.1:"+p.port)
+		"--set", "port="+testport.Take(t), "--set", "metrics_listen=127.0.0.1:"+p.port)
 	other := start(t, filepath.Join(t.TempDir(), "data")) // so that its port is free in a moment
 	other.cmd.Process.Kill()
 	other.wait()

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sett/internal/testport"
 )
 
 var record = flag.Bool("record", false, "ask the installed redis-server and write testdata/redis.txt anew")
@@ -226,13 +228,8 @@ func recordRedis(t *testing.T) {
 
 // withRedis runs a redis-server for f.
 func withRedis(t *testing.T, f func(ask func(args ...string) []string)) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().(*net.TCPAddr)
-	l.Close()
-	cmd := exec.Command("redis-server", "--port", strconv.Itoa(address.Port), "--dir", t.TempDir())
+	port := testport.Take(t)
+	cmd := exec.Command("redis-server", "--port", port, "--dir", t.TempDir())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -241,8 +238,9 @@ func withRedis(t *testing.T, f func(ask func(args ...string) []string)) {
 		cmd.Wait()
 	}()
 	var conn net.Conn
+	var err error
 	for range 100 {
-		if conn, err = net.Dial("tcp", address.String()); err == nil {
+		if conn, err = net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)

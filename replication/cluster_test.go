@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"sett/internal/testport"
 	"sett/replication/wal"
 	"sett/storage"
 )
@@ -49,9 +50,6 @@ func newWires() *wires {
 
 func (w *wires) listen(t testing.TB, addr string) *end {
 	t.Helper()
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -162,9 +160,7 @@ func (tr *trio) stopAll() {
 
 // add makes a node, and does not start it.
 func (tr *trio) add() *member {
-	e := tr.wires.listen(tr.t, "")
-	defer e.Close()
-	m := &member{id: fmt.Sprintf("node%d", len(tr.nodes)), addr: e.addr, path: filepath.Join(tr.base, fmt.Sprint(len(tr.nodes)))}
+	m := &member{id: fmt.Sprintf("node%d", len(tr.nodes)), addr: testport.Addr(tr.t), path: filepath.Join(tr.base, fmt.Sprint(len(tr.nodes)))}
 	tr.nodes = append(tr.nodes, m)
 	return m
 }

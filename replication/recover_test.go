@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"sett/internal/testport"
 	"sett/replication/wal"
 	"sett/storage"
 )
@@ -87,9 +88,7 @@ func recoverOne(t *testing.T, tr *trio, bolt, clean bool) {
 	tr.write("after", "all that")
 
 	// A new node follows it, from the beginning of its log on.
-	e := tr.wires.listen(t, "")
-	fresh := &member{id: "fresh", addr: e.addr, path: t.TempDir()}
-	e.Close()
+	fresh := &member{id: "fresh", addr: testport.Addr(t), path: t.TempDir()}
 	tr.nodes = append(tr.nodes, fresh)
 	tr.start(fresh)
 	if err := tr.leader().c.AddNonvoter(t.Context(), fresh.id, fresh.addr); err != nil {

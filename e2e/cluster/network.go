@@ -1,10 +1,9 @@
 package cluster
 
 import (
-	"net"
 	"testing"
 
-	"sett/e2e/process"
+	"sett/internal/testport"
 )
 
 // Network is what lies between the nodes' cluster ports. Clients do not go through it. Its methods may be called by any goroutine.
@@ -26,7 +25,7 @@ type Loopback struct{ addrs []string }
 func NewLoopback(t testing.TB, nodes int) *Loopback {
 	l := &Loopback{}
 	for range nodes {
-		l.addrs = append(l.addrs, net.JoinHostPort("127.0.0.1", process.FreePort(t)))
+		l.addrs = append(l.addrs, testport.Addr(t))
 	}
 	return l
 }

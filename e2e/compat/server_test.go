@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sett/e2e/process"
+	"sett/internal/testport"
 )
 
 // server is a Redis or a sett that the test has started.
@@ -49,7 +50,7 @@ func startRedis(t *testing.T) *server {
 	if version, err := exec.Command(binary, "--version").Output(); err != nil || !strings.Contains(string(version), " v="+truth+" ") {
 		t.Skipf("%s is not %s but %s", binary, truth, version)
 	}
-	port := process.FreePort(t)
+	port := testport.Take(t)
 	s := &server{addr: "127.0.0.1:" + port}
 	cmd := exec.Command(binary, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir(), "--enable-debug-command", "yes")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

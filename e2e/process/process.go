@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sett/internal/testport"
 )
 
 // Binary is the sett under test: Main builds it.
@@ -107,7 +108,7 @@ func (s *transcript) tail() string {
 
 // New describes a server with a small memory and frequent flushes; later sets win.
 func New(t testing.TB, dir string, sets ...string) *Node {
-	n := &Node{t: t, Dir: dir, Host: "127.0.0.1", Port: FreePort(t)}
+	n := &Node{t: t, Dir: dir, Host: "127.0.0.1", Port: testport.Take(t)}
 	n.sets = append([]string{"dir=" + dir, "port=" + n.Port, "memory_budget=128MiB", "disk_reserve=1MiB", "enable_debug_command=local"}, sets...)
 	t.Cleanup(func() {
 		n.Kill()
@@ -116,17 +117,6 @@ func New(t testing.TB, dir string, sets ...string) *Node {
 		}
 	})
 	return n
-}
-
-// FreePort is a port that nobody listens on.
-func FreePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // Start runs the server and returns when it serves.

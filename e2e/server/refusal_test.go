@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sett/e2e/process"
+	"sett/internal/testport"
 )
 
 // snapshot says of everything in a folder what it is: name, kind, size, time of change, contents.
@@ -129,7 +130,7 @@ func TestRefusedStart(t *testing.T) {
 		{"file that is no TOML", []string{"--config", broken, "--set", dir}, 2, []string{broken}},
 		{"no such file", []string{"--config", filepath.Join(folder, "none.toml"), "--set", dir}, 2, []string{"none.toml"}},
 		{"port in use", []string{"--set", dir, "--set", "port=" + busy.Port}, 1, []string{busy.Port, "address already in use"}},
-		{"address of another machine", []string{"--set", dir, "--set", "port=" + process.FreePort(t), "--set", "bind=192.0.2.1"}, 1, []string{"192.0.2.1"}},
+		{"address of another machine", []string{"--set", dir, "--set", "port=" + testport.Take(t), "--set", "bind=192.0.2.1"}, 1, []string{"192.0.2.1"}},
 		{"check without a directory", []string{"check"}, 2, []string{"check takes one data directory"}},
 	} {
 		r.expect(t, folder)
@@ -144,7 +145,7 @@ func TestRefusedData(t *testing.T) {
 	n.Start()
 	c := n.Dial()
 	c.Want(t, "OK", "SET", "key", "value")
-	args := []string{"--set", "dir=" + dir, "--set", "port=" + process.FreePort(t)}
+	args := []string{"--set", "dir=" + dir, "--set", "port=" + testport.Take(t)}
 
 	// The other process is alive: only its own work may change anything, and it has none.
 	c.Want(t, "OK", "DEBUG", "SETT", "FLUSH")

@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"sett/e2e/process"
+	"sett/internal/testport"
 )
 
 // TestScrub: one bit of a table that nobody reads is found, named, and turns the node unready.
 func TestScrub(t *testing.T) {
 	t.Parallel()
-	metrics := "127.0.0.1:" + process.FreePort(t)
+	metrics := testport.Addr(t)
 	n := process.New(t, filepath.Join(t.TempDir(), "data"), "metrics_listen="+metrics)
 	n.Start()
 	c := n.Dial()

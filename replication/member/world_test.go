@@ -3,9 +3,7 @@ package member
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"sett/internal/testlog"
+	"sett/internal/testport"
 	"sett/replication"
 	"sett/storage"
 )
@@ -25,7 +24,6 @@ type world struct {
 
 	mu     sync.Mutex
 	groups map[string]*group // by cluster id; guarded by mu, as is all in them
-	taken  map[string]bool   // addresses
 }
 
 type group struct {
@@ -205,20 +203,15 @@ type box struct {
 const testInterval = 5 * time.Millisecond
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, groups: map[string]*group{}, taken: map[string]bool{}}
+	return &world{t: t, groups: map[string]*group{}}
 }
 
 // boxes are machines with one configuration.
 func (w *world) boxes(n int, change func(*Options)) (all []*box) {
 	w.t.Helper()
 	var peers []string
-	for len(peers) < n {
-		// Of this machine, but not what others use, nor a port that the system gives to those who dial: it must be free again after a restart.
-		addr := fmt.Sprintf("127.%d.%d.%d:%d", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250), 20000+rand.IntN(12000))
-		if l, err := net.Listen("tcp", addr); err == nil && !w.taken[addr] {
-			l.Close()
-			peers, w.taken[addr] = append(peers, addr), true
-		}
+	for range n {
+		peers = append(peers, testport.Addr(w.t))
 	}
 	for _, addr := range peers {
 		o := Options{Peers: peers, Expect: n/2 + 1, Secret: "of the badger", ClientAddr: ":7001", Interval: testInterval}
