@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"unsafe"
@@ -87,12 +88,6 @@ type mirrorController struct {
 	cstatus    mirrorStatus
 }
 
-//go:linkname badgerRunCompactDef github.com/dgraph-io/badger/v4.(*levelsController).runCompactDef
-func badgerRunCompactDef(s *mirrorController, id, l int, cd mirrorDef) error
-
-//go:linkname badgerDoCompact github.com/dgraph-io/badger/v4.(*levelsController).doCompact
-func badgerDoCompact(s *mirrorController, id int, p mirrorPriority) error
-
 //go:linkname badgerLevelTargets github.com/dgraph-io/badger/v4.(*levelsController).levelTargets
 func badgerLevelTargets(s *mirrorController) mirrorTargets
 
@@ -102,22 +97,40 @@ func badgerCompareAndAdd(cs *mirrorStatus, _ struct{}, cd mirrorDef) bool
 //go:linkname badgerDelete github.com/dgraph-io/badger/v4.(*compactStatus).delete
 func badgerDelete(cs *mirrorStatus, cd mirrorDef)
 
-// reached is Badger's levels as this file sees them.
-type reached struct{ lc *mirrorController }
+// reached is Badger's levels as we see them, and what else a compaction changes.
+type reached struct {
+	db             *badger.DB
+	lc             *mirrorController
+	manifest, vlog unsafe.Pointer
+	mergers        int // most goroutines that one compaction takes
+}
 
-// reach finds them, or tells why it must not.
-func reach(db *badger.DB) (*reached, error) {
+// reachable tells why the levels must not be reached, if so.
+func reachable() error {
 	if err := checkVersion(); err != nil {
+		return err
+	}
+	db := reflect.TypeFor[badger.DB]()
+	for name, kind := range map[string]reflect.Kind{"lc": reflect.Pointer, "manifest": reflect.Pointer, "vlog": reflect.Struct} {
+		if field, ok := db.FieldByName(name); !ok || field.Type.Kind() != kind {
+			return fmt.Errorf("field %s of Badger's DB is not what it was", name)
+		}
+	}
+	lc, _ := db.FieldByName("lc")
+	return sameLayout(lc.Type.Elem(), reflect.TypeFor[mirrorController](), true)
+}
+
+// reach finds them, if they are reachable.
+func reach(db *badger.DB) (*reached, error) {
+	if err := reachable(); err != nil {
 		return nil, err
 	}
-	field, ok := reflect.TypeFor[badger.DB]().FieldByName("lc")
-	if !ok || field.Type.Kind() != reflect.Pointer {
-		return nil, fmt.Errorf("the levels of Badger's DB are not where they were")
-	}
-	if err := sameLayout(field.Type.Elem(), reflect.TypeFor[mirrorController](), true); err != nil {
-		return nil, err
-	}
-	return &reached{(*mirrorController)(reflect.ValueOf(db).Elem().FieldByName("lc").UnsafePointer())}, nil
+	fields := reflect.ValueOf(db).Elem()
+	return &reached{
+		db: db, lc: (*mirrorController)(fields.FieldByName("lc").UnsafePointer()),
+		manifest: fields.FieldByName("manifest").UnsafePointer(), vlog: fields.FieldByName("vlog").Addr().UnsafePointer(),
+		mergers: min(mostMergers, max(1, runtime.NumCPU()/processorsPerMerger)),
+	}, nil
 }
 
 // checkVersion asks the binary what it was built from. One that does not say (some tests) is believed: TestMirrors has looked.
@@ -164,26 +177,26 @@ func sameLayout(real, mirror reflect.Type, whole bool) error {
 
 // rewrite writes consecutive tables of a level other than 0 anew, where they are, without what drop's prefixes begin. They all go into bot:
 // Badger replaces those in one step. What lies in top it removes in a second one, and between the two a reader may look into the wrong table.
-func (r *reached) rewrite(id, level int, tables []uint64, drop [][]byte) error {
+func (r *reached) rewrite(id, level int, tables []uint64, t terms) (made, error) {
 	lv, targets := r.lc.levels[level], badgerLevelTargets(r.lc)
 	lv.RLock()
 	pick := consecutive(lv.tables, tables)
 	if pick == nil {
 		lv.RUnlock()
-		return errGone
+		return made{}, errGone
 	}
 	over := rangeOf(pick)
-	cd := mirrorDef{compactorId: id, t: targets, thisLevel: lv, nextLevel: lv, bot: pick, thisRange: over, nextRange: over, dropPrefixes: drop}
+	cd := mirrorDef{compactorId: id, t: targets, thisLevel: lv, nextLevel: lv, bot: pick, thisRange: over, nextRange: over}
 	free := badgerCompareAndAdd(&r.lc.cstatus, struct{}{}, cd)
 	lv.RUnlock()
 	if !free {
-		return ErrBusy
+		return made{}, ErrBusy
 	}
-	return r.run(id, level, cd)
+	return r.merge(level, level, cd, t)
 }
 
 // pushDown merges a table of a level between 0 and the last one with those of the next level that it overlaps.
-func (r *reached) pushDown(id, level int, tableID uint64, drop [][]byte) error {
+func (r *reached) pushDown(id, level int, tableID uint64, t terms) (made, error) {
 	this, next, targets := r.lc.levels[level], r.lc.levels[level+1], badgerLevelTargets(r.lc)
 	this.RLock()
 	next.RLock()
@@ -191,11 +204,11 @@ func (r *reached) pushDown(id, level int, tableID uint64, drop [][]byte) error {
 	if top == nil {
 		next.RUnlock()
 		this.RUnlock()
-		return errGone
+		return made{}, errGone
 	}
 	over := rangeOf(top)
 	cd := mirrorDef{compactorId: id, t: targets, thisLevel: this, nextLevel: next, top: top, bot: overlapping(next.tables, over),
-		thisRange: over, nextRange: over, thisSize: top[0].Size(), dropPrefixes: drop}
+		thisRange: over, nextRange: over, thisSize: top[0].Size()}
 	if len(cd.bot) > 0 {
 		cd.nextRange = rangeOf(cd.bot)
 	}
@@ -203,34 +216,23 @@ func (r *reached) pushDown(id, level int, tableID uint64, drop [][]byte) error {
 	next.RUnlock()
 	this.RUnlock()
 	if !free {
-		return ErrBusy
+		return made{}, ErrBusy
 	}
-	return r.run(id, level, cd)
+	return r.merge(level, level+1, cd, t)
 }
 
-func (r *reached) run(id, level int, cd mirrorDef) error {
-	defer badgerDelete(&r.lc.cstatus, cd)
-	return badgerRunCompactDef(r.lc, id, level, cd)
-}
-
-// mergeLevel0 merges level 0 with the base level, as Badger does when it is full.
-func (r *reached) mergeLevel0(id int, drop [][]byte) error {
-	lv := r.lc.levels[0]
-	lv.RLock()
-	empty := len(lv.tables) == 0
-	lv.RUnlock()
-	if empty {
-		return errGone
+// mergeLevel0 merges level 0 with the base level, as if it were full.
+func (r *reached) mergeLevel0(id int, t terms) (made, error) {
+	if r.lc.levels[0].empty() {
+		return made{}, errGone
 	}
-	err := badgerDoCompact(r.lc, id, mirrorPriority{score: 1.7, dropPrefixes: drop})
-	if err != nil && err.Error() == fillMessage {
-		return ErrBusy
+	targets := badgerLevelTargets(r.lc)
+	cd := mirrorDef{compactorId: id, t: targets, thisLevel: r.lc.levels[0], nextLevel: r.lc.levels[targets.baseLevel], dropPrefixes: t.drop}
+	if !badgerFillLevel0(r.lc, &cd) {
+		return made{}, ErrBusy
 	}
-	return err
+	return r.merge(0, targets.baseLevel, cd, t)
 }
-
-// fillMessage is Badger's error when it cannot take what it was told to compact.
-const fillMessage = "Unable to fill tables"
 
 // hold keeps the files of all present tables until release is called, whatever compactions do.
 func (r *reached) hold() (release func()) {

@@ -77,7 +77,7 @@ var (
 	errGone = errors.New("storage: the tables are gone")
 )
 
-// ourCompactor is what our compactions are called in what Badger says. Its own are numbered from 0, and from 173.
+// ourCompactor is who compacts on behalf of others; compactors are numbered from 0.
 const ourCompactor = 1000
 
 // CompactsRanges tells whether the following three can do anything; why is empty if they can.
@@ -92,7 +92,9 @@ func (s *Store) RewriteTables(tables []Table, drop [][]byte) (Rewritten, error) 
 	for i, t := range tables {
 		ids[i] = t.ID
 	}
-	return s.compacting(tables, func() error { return s.disk.reached.rewrite(ourCompactor, tables[0].Level, ids, drop) })
+	return s.compacting(tables, func() (made, error) {
+		return s.disk.reached.rewrite(ourCompactor, tables[0].Level, ids, s.terms(drop))
+	})
 }
 
 // PushDown merges a table of a level between 0 and the last one into the next level.
@@ -104,7 +106,7 @@ func (s *Store) PushDown(t Table, drop [][]byte) (Rewritten, error) {
 			inputs = append(inputs, below)
 		}
 	}
-	return s.compacting(inputs, func() error { return s.disk.reached.pushDown(ourCompactor, t.Level, t.ID, drop) })
+	return s.compacting(inputs, func() (made, error) { return s.disk.reached.pushDown(ourCompactor, t.Level, t.ID, s.terms(drop)) })
 }
 
 // MergeLevel0 merges level 0 with the level below it that Badger fills at present.
@@ -119,11 +121,11 @@ func (s *Store) MergeLevel0(drop [][]byte) (Rewritten, error) {
 			inputs = append(inputs, t)
 		}
 	}
-	return s.compacting(inputs, func() error { return s.disk.reached.mergeLevel0(ourCompactor, drop) })
+	return s.compacting(inputs, func() (made, error) { return s.disk.reached.mergeLevel0(ourCompactor, s.terms(drop)) })
 }
 
 // compacting runs a compaction of ours over inputs.
-func (s *Store) compacting(inputs []Table, run func() error) (done Rewritten, err error) {
+func (s *Store) compacting(inputs []Table, run func() (made, error)) (done Rewritten, err error) {
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
 	if s.disk.unreached != "" {
@@ -137,22 +139,18 @@ func (s *Store) compacting(inputs []Table, run func() error) (done Rewritten, er
 	if !s.roomToCompact(done.Before) {
 		return Rewritten{}, ErrNoRoom
 	}
-	// Badger takes a damaged block for the end of its table, and the compaction would make that the truth.
-	for _, t := range inputs {
-		if err := s.verifyTable(t.ID); err != nil {
-			return Rewritten{}, err
-		}
-	}
-	s.tellDiscard()
 	defer s.disk.guard(inputs[0].First, &err)
-	if err := run(); err != nil {
-		s.ledger.failed(ourCompactor)
-		if errors.Is(err, errGone) {
-			return Rewritten{}, nil
-		}
+	made, err := run()
+	var unknown manifestError
+	switch {
+	case errors.Is(err, errGone):
+		return Rewritten{}, nil
+	case errors.As(err, &unknown):
+		s.opts.Fatal(err)
+		fallthrough
+	case err != nil:
 		return Rewritten{}, err
 	}
-	made := s.ledger.finished(ourCompactor)
 	done.After = made.bytes
 	done.Dropped -= made.records
 	s.filter.left.Add(done.Dropped) // not all of these were in it, and it is only asked whether to build it anew
@@ -181,21 +179,6 @@ func (s *Store) BytesWithin(t Table, r Range) (sum int64, err error) {
 		}
 	}
 	return sum, nil
-}
-
-// verifyTable reads a table and compares its checksums. A table that is gone was whole when Badger compacted it, or has been told of.
-func (s *Store) verifyTable(id uint64) error {
-	f, t, err := openTableFile(s.dir(), id)
-	if err != nil {
-		return s.damagedTable(id, err)
-	}
-	defer f.Close()
-	for i := range t.blocks() {
-		if _, err := t.block(i); err != nil {
-			return s.damagedTable(id, err)
-		}
-	}
-	return nil
 }
 
 // roomToCompact tells whether the disk has room for so many bytes twice. Like deletes it may use the reserve: it gives space back.

@@ -74,7 +74,7 @@ func openDiskWith(dir string, b Budget, settings *Options, n news, change func(b
 		WithBaseLevelSize(max(1<<30, 2*int64(b.Level0)*b.MemTable)).
 		WithNumLevelZeroTables(b.Level0).
 		WithNumLevelZeroTablesStall(2*b.Level0 + 10).
-		WithNumCompactors(2).
+		WithNumCompactors(badgersCompactors()).
 		WithValueThreshold(settings.ValueThreshold).
 		WithValueLogFileSize(settings.ValueLogBytes).
 		WithVLogPercentile(0)
@@ -334,9 +334,7 @@ func (b *badgerLogger) Debugf(f string, a ...any) {
 	case readMessage:
 		b.news.compacts.read()
 	case doneMessage:
-		if id := a[0].(int); id != ourCompactor {
-			b.news.compacts.finished(id)
-		}
+		b.news.compacts.finished(a[0].(int))
 	}
 }
 

@@ -135,6 +135,18 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// patiently tries again while Badger's tables are being compacted by somebody else.
+func patiently(t testing.TB, try func() error) {
+	t.Helper()
+	err := try()
+	for start := time.Now(); errors.Is(err, ErrBusy) && time.Since(start) < testPatience; err = try() {
+		time.Sleep(time.Millisecond)
+	}
+	must(t, err)
+}
+
+const testPatience = time.Minute
+
 // step is a Runner made of a func.
 type step func() error
 

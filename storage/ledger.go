@@ -164,6 +164,19 @@ func (l *ledger) claim(records int64) (m made, ok bool) {
 	return m, false
 }
 
+// ours: these tables are none of Badger's.
+func (l *ledger) ours(tables []uint64) {
+	l.lock()
+	defer l.mu.Unlock()
+	if l.db == nil {
+		return
+	}
+	l.look()
+	for _, id := range tables {
+		delete(l.fresh, id)
+	}
+}
+
 // failed: a compaction has changed nothing.
 func (l *ledger) failed(compactor int) {
 	l.lock()

@@ -134,7 +134,11 @@ func (s *Store) openBadger() error {
 		s.ledger.closed()
 		return err
 	}
-	return s.noteDurable()
+	if err := s.noteDurable(); err != nil {
+		return err
+	}
+	s.startCompactors()
+	return nil
 }
 
 // reachBadger finds what Badger does not export, and tells the ledger that Badger is open.
@@ -298,6 +302,7 @@ func (s *Store) noRoom() bool { return s.guard.refusal.Load() != nil || s.guard.
 // closeBadger closes Badger; at a clean stop what its own closing wrote is made durable too. One that has met damage is left as it is: a read
 // of a damaged value log keeps its lock for ever, and closing would wait for it. The last barrier covers what there is to keep.
 func (s *Store) closeBadger(clean bool) (err error) {
+	s.stopCompactors()
 	if s.Damage() != "" {
 		s.opts.Logger.Error("damage was met since the start: run `sett check`", "first", s.Damage())
 		return nil
@@ -405,11 +410,19 @@ func (s *Store) DropCache() {
 	s.memo.forget()
 }
 
+// fillMessage is Badger's error when tables that it was told to compact are being compacted by others.
+const fillMessage = "Unable to fill tables"
+
 // Compact writes tables together until no level is over its target. For tests.
 func (s *Store) Compact() error {
 	s.disk.inUse.RLock()
 	defer s.disk.inUse.RUnlock()
-	return s.disk.db.Flatten(1) // the ledger tells compactors apart by their numbers, and all of Flatten's have the same
+	for start := time.Now(); ; time.Sleep(compactEvery) {
+		err := s.disk.db.Flatten(1) // the ledger tells compactors apart by their numbers, and all of Flatten's have the same
+		if err == nil || err.Error() != fillMessage || time.Since(start) > rotateLimit {
+			return err
+		}
+	}
 }
 
 // Status tells where the store stands.

@@ -194,9 +194,7 @@ func settleValues(t testing.TB, s *Store) {
 	}
 	for _, table := range s.Tables() { // the first merge drops nothing: tellDiscard
 		if table.Level > 0 {
-			if _, err := s.RewriteTables([]Table{table}, nil); err != nil {
-				t.Fatal(err)
-			}
+			patiently(t, func() error { _, err := s.RewriteTables([]Table{table}, nil); return err })
 		}
 	}
 }

@@ -103,6 +103,8 @@ type Store struct {
 	reclaim  reclaiming
 	ledger   ledger
 
+	compactors compactors
+
 	deletions deletions
 	gate      gate
 	filter    filter
