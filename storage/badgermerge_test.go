@@ -100,7 +100,7 @@ func TestMergeAgainstModel(t *testing.T) {
 				del(t, s, key)
 				delete(model, key)
 			} else {
-				model[key] = strings.Repeat("v", 800) + fmt.Sprint(round)
+				model[key] = strings.Repeat("v", 1300) + fmt.Sprint(round)
 				set(t, s, key, model[key])
 			}
 		}
@@ -109,6 +109,7 @@ func TestMergeAgainstModel(t *testing.T) {
 		if rand.IntN(2) == 0 {
 			must(t, s.Barrier()) // what was deleted may go
 		}
+		most := len(ofLevel(s, LastLevel))
 		_, err := s.MergeLevel0(nil)
 		must(t, err)
 		for level := 1; level < LastLevel; level++ {
@@ -119,7 +120,7 @@ func TestMergeAgainstModel(t *testing.T) {
 				}
 			}
 		}
-		split = split || len(ofLevel(s, LastLevel)) >= 2*leastShare
+		split = split || most >= 2*leastShare
 		s.DropCache()
 		for i := range 20000 {
 			key := fmt.Sprintf("sa%05d", i)

@@ -73,7 +73,7 @@ func openDiskWith(dir string, b Budget, settings *Options, n news, change func(b
 		WithBaseTableSize(b.BaseTable).
 		WithBaseLevelSize(max(1<<30, 2*int64(b.Level0)*b.MemTable)).
 		WithNumLevelZeroTables(b.Level0).
-		WithNumLevelZeroTablesStall(2*b.Level0 + 10).
+		WithNumLevelZeroTablesStall(level0Stall(b)).
 		WithNumCompactors(badgersCompactors()).
 		WithValueThreshold(settings.ValueThreshold).
 		WithValueLogFileSize(settings.ValueLogBytes).

@@ -3,7 +3,6 @@ package storage
 import (
 	"fmt"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +31,7 @@ const guardEvery = 100 * time.Millisecond
 // the command runs. Deletes are let through when the disk is full: they give space back.
 func (s *Store) Admit(deletesOnly bool) error {
 	err := s.mayWrite(deletesOnly, time.Now().UnixMilli())
-	if dirty := s.dirty.Load(); err == nil && dirty > s.budget.Recent/2 {
+	if dirty := s.dirty.Load(); err == nil && s.paced(dirty) {
 		err = s.wait(dirty)
 	}
 	return err
@@ -42,11 +41,14 @@ func (s *Store) Admit(deletesOnly bool) error {
 // what time it is, too.
 func (s *Store) AdmitNow(deletesOnly bool, nowMs int64) error {
 	err := s.mayWrite(deletesOnly, nowMs)
-	if dirty := s.dirty.Load(); err == nil && dirty > s.budget.Recent/2 && (dirty >= s.budget.Recent || !s.pace.onTime(dirty, s.budget.Recent)) {
+	if dirty := s.dirty.Load(); err == nil && s.paced(dirty) && (dirty >= s.budget.Recent || !s.pace.onTime(dirty, s.budget.Recent)) {
 		err = ErrWouldWait
 	}
 	return err
 }
+
+// paced tells whether writers may have to wait.
+func (s *Store) paced(dirty int64) bool { return dirty > s.budget.Recent/2 || s.pace.level0.due.Load() }
 
 // mayWrite refuses writes that the disk, or the log, has no room for.
 func (s *Store) mayWrite(deletesOnly bool, nowMs int64) error {
@@ -144,6 +146,7 @@ func (s *Store) lookAtDisk() {
 	}
 	defer s.disk.inUse.RUnlock()
 	levels := s.disk.db.Levels()
+	s.pace.look(levels[0], s.budget, time.Now())
 	room := compactionRoom(levels)
 	if g.full.Load() || free < room+s.diskNeed()-g.compaction.Load() {
 		room = max(0, room-tablesInMotion(s.dir(), levels)) // worth a look into the directory
@@ -271,70 +274,4 @@ func (s *Store) gensClosed() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.gens) - 1
-}
-
-// pacer spreads writers over time when the recent writes fill up: from half of the budget on they may come at a rate that falls from twice
-// what the flusher does to half of it, instead of running into a wall.
-type pacer struct {
-	mu   sync.Mutex
-	rate float64 // bytes per second that the flusher has managed lately
-	last int64   // dirty bytes when the last writer came
-	next time.Time
-}
-
-// flushed notes what a flush managed.
-func (p *pacer) flushed(bytes int, took time.Duration) {
-	rate := float64(bytes) / max(took.Seconds(), 1e-6)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.rate == 0 {
-		p.rate = rate
-		return
-	}
-	p.rate += (rate - p.rate) / 8
-}
-
-// delay returns how long a writer waits. Each writer pays for the bytes that came since the one before it.
-func (p *pacer) delay(dirty, limit int64) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	p.last, p.next = dirty, p.turn(dirty, limit, now)
-	return min(paced(p.next.Sub(now)), 100*time.Millisecond)
-}
-
-// onTime lets a writer pass that would not have to wait. One that would does not pay yet: it does when it comes back to wait.
-func (p *pacer) onTime(dirty, limit int64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	next := p.turn(dirty, limit, now)
-	if paced(next.Sub(now)) > 0 {
-		return false
-	}
-	p.last, p.next = dirty, next
-	return true
-}
-
-// turn is when a writer who comes now may write. mu is held.
-func (p *pacer) turn(dirty, limit int64, now time.Time) time.Time {
-	next := p.next
-	if next.Before(now) {
-		next = now
-	}
-	grown := dirty - p.last
-	if p.rate == 0 || grown <= 0 {
-		return next
-	}
-	full := float64(dirty) / float64(limit)  // 0.5 … 1
-	allowed := p.rate * max(3.5-3*full, 0.5) // 2 … 0.5 times
-	return next.Add(time.Duration(float64(grown) / allowed * float64(time.Second)))
-}
-
-// paced leaves out what is too short to sleep: it adds up.
-func paced(d time.Duration) time.Duration {
-	if d < time.Millisecond {
-		return 0
-	}
-	return d
 }
