@@ -12,5 +12,5 @@
 //   - Nobody waits for the disk with the data set's lock held, but for a command that was given up maxRounds times.
 //
 // Goroutines: any may call Read, Update, View, Wait, Admit and Status; the log calls Apply, Lead and Yield; the flusher, the barrier, the log's
-// writer and who reads ahead belong to the Store, which starts them in Begin and ends them in Close.
+// writer and who reads ahead belong to the Store, which starts them in Begin and ends them in Close; the compactors live as long as Badger is open.
 package storage
