@@ -7,17 +7,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/pb"
 	badgertable "github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
-	"github.com/dgraph-io/ristretto/v2/z"
 )
 
 // Compactions are ours. Badger writes the tables that come of one through mapped memory, up to thirteen at a time: each page costs two faults and
@@ -48,9 +44,6 @@ func badgerAddChanges(manifest unsafe.Pointer, changes []*pb.ManifestChange, o b
 
 //go:linkname badgerDiscards github.com/dgraph-io/badger/v4.(*valueLog).updateDiscardStats
 func badgerDiscards(vlog unsafe.Pointer, bytes map[uint32]int64)
-
-//go:linkname badgerTableOptions github.com/dgraph-io/badger/v4.buildTableOptions
-func badgerTableOptions(db *badger.DB) badgertable.Options
 
 // merge is one compaction.
 type merge struct {
@@ -220,7 +213,7 @@ type mergePart struct {
 	last, passed []byte // the key that came last; of which all older versions are left out
 	keys         int    // of the present table
 	first        []byte // of those
-	buf          []byte
+	out          tableWriter
 	discarded    map[uint32]int64 // bytes of each value log file to which nothing points any more
 
 	tables []*badgertable.Table
@@ -278,7 +271,7 @@ func (p *mergePart) table(it y.Iterator) error {
 		b.Finish()
 		return nil
 	}
-	t, err := p.write(b)
+	t, err := p.out.write(p.reached, b, p.options)
 	if err == nil {
 		p.tables = append(p.tables, t)
 	}
@@ -327,43 +320,6 @@ func (p *mergePart) tooWide() bool {
 		return false
 	}
 	return p.lc.levels[p.to+1].overlaps(mirrorRange{left: p.first, right: p.last}) >= widest
-}
-
-// write makes a table of what was added.
-func (p *mergePart) write(b *badgertable.Builder) (*badgertable.Table, error) {
-	data := b.Done()
-	if cap(p.buf) < data.Size {
-		p.buf = make([]byte, data.Size)
-	}
-	p.buf = p.buf[:data.Size]
-	data.Copy(p.buf)
-	path := badgertable.NewFilename(atomic.AddUint64(&p.lc.nextFileID, 1)-1, p.db.Opts().Dir)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o666)
-	if err != nil {
-		return nil, err
-	}
-	t, err := p.open(f)
-	if err != nil {
-		f.Close()
-		os.Remove(path)
-		return nil, fmt.Errorf("writing %s: %w", filepath.Base(path), err)
-	}
-	return t, nil
-}
-
-// open writes a table's file, and maps it for its readers.
-func (p *mergePart) open(f *os.File) (*badgertable.Table, error) {
-	if _, err := f.Write(p.buf); err != nil {
-		return nil, err
-	}
-	if err := fdatasync(f); err != nil {
-		return nil, err
-	}
-	mapped, err := z.OpenMmapFileUsing(f, 0, false)
-	if err != nil {
-		return nil, err
-	}
-	return badgertable.OpenTable(mapped, p.options)
 }
 
 // due are the levels over their targets, the most urgent first. eager prefers level 0.

@@ -139,7 +139,7 @@ func (s *Store) compacting(inputs []Table, run func() (made, error)) (done Rewri
 	if !s.roomToCompact(done.Before) {
 		return Rewritten{}, ErrNoRoom
 	}
-	defer s.disk.guard(inputs[0].First, &err)
+	defer s.disk.guard(nil, &err)
 	made, err := run()
 	var unknown manifestError
 	switch {

@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
+	"sort"
 	"sync/atomic"
 	"time"
 )
@@ -15,7 +16,10 @@ type flusher struct {
 	done    chan struct{}
 	holding atomic.Bool   // PauseFlush
 	flushed chan struct{} // closed and replaced when a generation is retired; guarded by Store.mu
-	opened  time.Time     // since when the active generation has batches; flusher goroutine only
+
+	// These are the flusher goroutine's.
+	aging  *generation // the active one, when it was looked at last,
+	opened time.Time   // … and since when it has batches
 }
 
 const appliedKey = "!applied"
@@ -90,13 +94,14 @@ func (s *Store) closeAged() {
 	g := s.active()
 	empty := g.lastPos < g.firstPos
 	s.mu.RUnlock()
-	if empty {
-		s.flush.opened = time.Now()
-		return
-	}
-	if time.Since(s.flush.opened) >= s.opts.FlushInterval {
+	switch f := &s.flush; {
+	case empty:
+		f.aging, f.opened = g, time.Now()
+	case g != f.aging: // the one before it was full
+		f.aging, f.opened = g, time.Now()
+		s.drive()
+	case time.Since(f.opened) >= s.opts.FlushInterval:
 		s.CloseGeneration()
-		s.flush.opened = time.Now()
 	}
 }
 
@@ -150,7 +155,16 @@ func (s *Store) flushGeneration(g *generation) error {
 	}
 	start := time.Now()
 	refs, p := g.all(), g.pieces()
-	l := s.disk.newLoader(version)
+	beside := s.beside(g)
+	straight := s.isLarge(g, hasValues(refs, p), beside) && s.mayGoStraight()
+	var l recordLoader
+	if straight {
+		s.straight.taken.Add(1)
+		applied := plainRecord{[]byte(appliedKey), g.closing.encode()}
+		l = s.disk.reached.newLevel0Loader(version, int64(g.bytes()), append(beside.records(), applied), &s.straight.out, s.ledger.ours)
+	} else {
+		l = s.disk.newLoader(version)
+	}
 	var deleted [][]byte
 	for _, r := range refs {
 		e := p.at(r)
@@ -166,19 +180,10 @@ func (s *Store) flushGeneration(g *generation) error {
 		}
 	}
 	s.deletions.note(deleted)
-	beside := s.beside(g)
-	if beside != nil {
-		if err := beside.write(s, l); err != nil {
-			return err
-		}
-	}
-	if err := l.set([]byte(appliedKey), g.closing.encode()); err != nil {
+	if err := s.endFlush(l, g, beside); err != nil {
 		return err
 	}
-	if err := l.finish(); err != nil {
-		return err
-	}
-	s.retire(g, beside)
+	s.retire(g, beside, straight)
 	s.views.advance()
 	s.stats.Flushes.Add(1)
 	s.stats.FlushRecords.Add(uint64(len(refs)))
@@ -194,9 +199,42 @@ func (s *Store) flushGeneration(g *generation) error {
 	return nil
 }
 
+// endFlush writes what comes behind a generation, if it passes the memtable; the applied record is the last.
+func (s *Store) endFlush(to recordLoader, g *generation, beside *removal) error {
+	l, passes := to.(*loader)
+	if !passes {
+		return to.finish()
+	}
+	for _, r := range beside.records() {
+		if err := l.set(r.key, r.value); err != nil {
+			return err
+		}
+	}
+	fill := beside != nil && beside.rotates || s.straight.large >= manyLarge
+	if fill {
+		if err := l.fill(s.budget.MemTable); err != nil {
+			return err
+		}
+	}
+	if err := l.set([]byte(appliedKey), g.closing.encode()); err != nil {
+		return err
+	}
+	if err := l.finish(); err != nil {
+		return err
+	}
+	s.straight.passed(s.dir(), fill)
+	return nil
+}
+
+// hasValues tells whether a generation has records that may lie in the value log.
+func hasValues(refs []ref, p pieces) bool {
+	i := sort.Search(len(refs), func(i int) bool { return entryKey(p.at(refs[i]))[0] >= 'b' })
+	return i < len(refs) && entryKey(p.at(refs[i]))[0] == 'b'
+}
+
 // retire makes readers find a flushed generation's records in the cache and in Badger, in an order that leaves no moment at which
 // somebody finds, or keeps, an older one.
-func (s *Store) retire(g *generation, beside *removal) {
+func (s *Store) retire(g *generation, beside *removal, straight bool) {
 	s.retired.Add(1)
 	p := g.pieces()
 	// In the order of hashes, in which the cache's index lies, too.
@@ -214,7 +252,7 @@ func (s *Store) retire(g *generation, beside *removal) {
 			continue
 		}
 		hash, value := s.hash(key), versionValue(p.at(getRef(e, entryNewest)))
-		if filtered(key) {
+		if filtered(key) && !straight { // else it is in no memtable
 			s.disk.fresh.enter(hash)
 		}
 		held := s.cache.refresh(hash, key, value)
@@ -230,7 +268,9 @@ func (s *Store) retire(g *generation, beside *removal) {
 		for _, key := range beside.keys {
 			s.cache.forget(s.hash(key), key)
 			if filtered(key) {
-				s.disk.fresh.enter(s.hash(key))
+				if !straight {
+					s.disk.fresh.enter(s.hash(key))
+				}
 				s.filter.leave()
 			}
 		}

@@ -110,7 +110,7 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// memTableLogs lists the logs of Badger's memtables, oldest first.
+// memTableLogs lists the logs of Badger's memtables, oldest first: their names are numbers of five digits, or more.
 func memTableLogs(dir string) (paths []string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
@@ -118,5 +118,6 @@ func memTableLogs(dir string) (paths []string) {
 			paths = append(paths, filepath.Join(dir, e.Name()))
 		}
 	}
+	slices.SortStableFunc(paths, func(a, b string) int { return len(a) - len(b) })
 	return paths
 }

@@ -29,6 +29,9 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.writer.init()
 	s.ahead.init()
 	s.flush.init()
+	if s.straight.least = s.opts.StraightBytes; s.straight.least == 0 {
+		s.straight.least = s.budget.Generation * 3 / 4
+	}
 	s.barrier.init()
 	if err := s.roomToStart(); err != nil {
 		return nil, err
@@ -129,6 +132,7 @@ func (s *Store) openBadger() error {
 	}
 	s.reachBadger()
 	s.disk.fresh.begin(s.dir(), memTables, s.disk.reached != nil)
+	s.straight.begin(s.dir())
 	if err := s.loadBadger(durable); err != nil {
 		s.disk.db.Close()
 		s.ledger.closed()

@@ -25,6 +25,7 @@ func TestPlantedBugs(t *testing.T) {
 		"filter-forgets":                  "TestCacheCoherence|TestFilter",
 		"fresh-forgets":                   "TestCacheCoherence|TestFind",
 		"ledger-off":                      "TestLedger",
+		"straight-over-memtable":          "TestStraight",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run", test)

@@ -195,22 +195,18 @@ func (s *Store) beside(g *generation) *removal {
 	return r
 }
 
-// write adds the removal to a flush.
-func (r *removal) write(s *Store, l *loader) error {
-	for _, key := range r.keys {
-		if err := l.set(key, nil); err != nil {
-			return err
-		}
-	}
-	for _, key := range r.notes {
-		if err := l.set(key, r.note); err != nil {
-			return err
-		}
-	}
-	if !r.rotates {
+// records are what a removal adds to a flush.
+func (r *removal) records() (all []plainRecord) {
+	if r == nil {
 		return nil
 	}
-	return l.fill(s.budget.MemTable)
+	for _, key := range r.keys {
+		all = append(all, plainRecord{key, nil})
+	}
+	for _, key := range r.notes {
+		all = append(all, plainRecord{key, r.note})
+	}
+	return all
 }
 
 // fillerKey is a record without meaning, of which Badger's memtable gets so many that it is full.

@@ -229,7 +229,9 @@ func TestFit(t *testing.T) {
 // TestModel runs random batches, reads, views, flushes, reloads and replays against a plain map.
 func TestModel(t *testing.T) {
 	for seed := range uint64(4) {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { testModel(t, rand.New(rand.NewPCG(seed, 1))) })
+		o := small()
+		o.StraightBytes = int64(seed%2) * 4 << 10 // about half of all generations
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { testModel(t, o, rand.New(rand.NewPCG(seed, 1))) })
 	}
 }
 
@@ -238,10 +240,10 @@ type openView struct {
 	then map[string]string
 }
 
-func testModel(t *testing.T, rng *rand.Rand) {
+func testModel(t *testing.T, o Options, rng *rand.Rand) {
 	dir := t.TempDir()
 	l := &memLog{}
-	s := openStore(t, dir, small(), l)
+	s := openStore(t, dir, o, l)
 	model := map[string]string{}
 	var views []openView
 	key := func() string { return metaKey(0, rng.IntN(300), fmt.Sprint(rng.IntN(3))) }
@@ -300,8 +302,13 @@ func testModel(t *testing.T, rng *rand.Rand) {
 				views = slices.Delete(views, i, i+1)
 			}
 		case n == 96:
-			if err := s.Flush(); err != nil {
-				t.Fatal(err)
+			must(t, s.Flush())
+			if rng.IntN(4) == 0 && s.CompactsRanges() == "" {
+				if rng.IntN(2) == 0 {
+					must(t, s.Rotate(nil))
+				}
+				must(t, s.Barrier())
+				patiently(t, func() error { _, err := s.MergeLevel0(nil); return err })
 			}
 		case n == 97 && rng.IntN(10) == 0:
 			for _, v := range views {

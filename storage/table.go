@@ -144,6 +144,10 @@ const (
 // userKey and version take a key of Badger's apart.
 func userKey(key []byte) []byte { return key[:len(key)-versionBytes] }
 
+func setVersion(key []byte, version uint64) {
+	binary.BigEndian.PutUint64(key[len(key)-versionBytes:], ^version)
+}
+
 func version(key []byte) uint64 { return ^binary.BigEndian.Uint64(key[len(key)-versionBytes:]) }
 
 // compareStored is the order of Badger: by key, the newest version first.

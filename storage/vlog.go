@@ -49,7 +49,10 @@ func (s *Store) collectSome(ratio float64, stop <-chan struct{}) (files int, err
 	defer s.disk.inUse.RUnlock()
 	release := s.keepValueLog()
 	s.compactors.collecting.Store(max(1, s.DiscardTs()))
-	defer s.compactors.collecting.Store(0)
+	defer func() {
+		s.straight.moved.Store(true)
+		s.compactors.collecting.Store(0)
+	}()
 	for files < collectAtOnce && err == nil && s.roomToCollect() {
 		select {
 		case <-stop:

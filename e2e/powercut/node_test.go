@@ -45,7 +45,7 @@ func start(fsys storage.FS, disk string, fsync replication.Fsync, onBarrier, onV
 	n.store, err = storage.Open(n.dir, storage.Options{
 		MemoryBudget: storage.MinMemoryBudget, GenerationRecords: 2000, FlushInterval: 200 * time.Millisecond, BarrierInterval: 500 * time.Millisecond,
 		LogSegmentBytes: segmentBytes, EntryBytes: 16 << 10, OnBarrier: onBarrier, OnValuesSynced: onValues, Logger: logger, Fatal: fatal,
-		ValueLogBytes: 1 << 20,
+		ValueLogBytes: 1 << 20, StraightBytes: 40 << 10,
 	})
 	if err != nil {
 		return n, err
