@@ -238,6 +238,7 @@ type Scan struct {
 	txn     *badger.Txn
 	it      *badger.Iterator
 	key     []byte
+	passed  []byte // the key of which all older versions are left out
 	steps   int
 	err     error
 }
@@ -256,6 +257,7 @@ func (c *Scan) Seek(key []byte) (ok bool) {
 	if bytes.Compare(key, c.within.Lower) < 0 {
 		key = c.within.Lower
 	}
+	c.passed = c.passed[:0]
 	c.it.Seek(key)
 	return c.found()
 }
@@ -271,12 +273,24 @@ func (c *Scan) Next() (ok bool) {
 	return c.found()
 }
 
+// found moves on to the next record that is seen at the version. Badger itself would look for it behind the end of the range, too, past all that is newer.
 func (c *Scan) found() bool {
-	if !c.it.Valid() || c.err != nil {
-		return false
+	for ; c.err == nil && c.it.Valid(); c.it.Next() {
+		item := c.it.Item()
+		key := item.Key()
+		switch {
+		case bytes.Compare(key, c.within.Upper) >= 0:
+			return false
+		case item.Version() > c.version || len(c.passed) > 0 && bytes.Equal(key, c.passed):
+			continue
+		}
+		c.passed = append(c.passed[:0], key...)
+		if !item.IsDeletedOrExpired() {
+			c.key = append(c.key[:0], key...)
+			return true
+		}
 	}
-	c.key = c.it.Item().KeyCopy(c.key)
-	return bytes.Compare(c.key, c.within.Upper) < 0
+	return false
 }
 
 // Key of the present record, valid until the next call of Seek or Next.
@@ -302,8 +316,9 @@ func (c *Scan) open() {
 	c.Close()
 	c.s.disk.inUse.RLock()
 	c.s.gate.enter(true)
-	c.txn = c.s.disk.db.NewTransactionAt(c.version, false)
+	c.txn = c.s.disk.db.NewTransactionAt(newest, false)
 	o := badger.DefaultIteratorOptions
+	o.AllVersions = true
 	o.PrefetchValues = false
 	o.Prefix = commonPrefix(c.within.Lower, c.within.Upper)
 	c.it = c.txn.NewIterator(o)

@@ -552,3 +552,39 @@ func TestEnterDiscards(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A scan sees what there was at its version, and nothing that is newer.
+func TestScanAtItsVersion(t *testing.T) {
+	s := openStore(t, t.TempDir(), small(), &memLog{})
+	alone(s)
+	scan := func(version uint64) (found string) {
+		t.Helper()
+		c := s.Scan(Range{Lower: []byte("sb"), Upper: []byte("sd")}, version)
+		defer c.Close()
+		for ok := c.Seek(nil); ok; ok = c.Next() {
+			value, err := c.Value()
+			must(t, err)
+			found += fmt.Sprintf("%s=%s ", c.Key(), value)
+		}
+		must(t, c.Err())
+		return found
+	}
+	for _, key := range []string{"sa", "sb1", "sb2", "sc", "sd"} {
+		set(t, s, key, "1")
+	}
+	flushAndSync(t, s)
+	then := s.FlushedIndex()
+	set(t, s, "sb0", "2")
+	set(t, s, "sb1", "2")
+	del(t, s, "sb2")
+	del(t, s, "sc")
+	set(t, s, "sc9", "2")
+	flushAndSync(t, s)
+	del(t, s, "sb1")
+	flushAndSync(t, s)
+	for version, want := range map[uint64]string{then: "sb1=1 sb2=1 sc=1 ", s.FlushedIndex(): "sb0=2 sc9=2 "} {
+		if got := scan(version); got != want {
+			t.Errorf("at %d: %s, not %s", version, got, want)
+		}
+	}
+}
