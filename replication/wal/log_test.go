@@ -586,3 +586,16 @@ func TestBytesBehind(t *testing.T) {
 	}
 	must(t, l.Close())
 }
+
+// An entry that is appended between a reader's question for the last one and its search is read like any other.
+func TestReadSomeMeetsAppend(t *testing.T) {
+	l := mustOpen(t, small(crashfs.New()), Known{})
+	defer l.Close()
+	for i := uint64(1); i <= 3; i++ {
+		must(t, l.Append(entry(i, 10)))
+	}
+	found, err := l.readSome(3, 2, 1<<10, nil)
+	if err != nil || len(found) != 1 || !equal(found[0], entry(3, 10)) {
+		t.Fatal(found, err)
+	}
+}

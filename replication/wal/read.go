@@ -43,7 +43,8 @@ func (l *Log) Scan(from uint64, f func(Entry) error) error {
 	return nil
 }
 
-// readSome returns at least the entry at index and those behind it, up to last, that come with one read of n bytes into buf.
+// readSome returns at least the entry at index and those behind it, up to last, that come with one read of n bytes into buf. The entry may have been
+// appended since the caller asked for the last one.
 func (l *Log) readSome(index, last uint64, n int, buf []byte) ([]Entry, error) {
 	l.mu.Lock()
 	r, at, ok := find(l.runs, index)
@@ -62,7 +63,7 @@ func (l *Log) readSome(index, last uint64, n int, buf []byte) ([]Entry, error) {
 		return nil, fmt.Errorf("log: read entry %d: %w", index, ErrNoEntry)
 	}
 	for {
-		entries, need, err := s.parse(at, index, min(last, r.last), n, buf)
+		entries, need, err := s.parse(at, index, min(max(index, last), r.last), n, buf)
 		if err != nil || len(entries) > 0 {
 			return entries, err
 		}
