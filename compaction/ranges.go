@@ -11,7 +11,7 @@ import (
 // is merged, each table between is pushed down, and what is still dead in the last level is rewritten where it is.
 
 const (
-	// groupTables is how many tables of the last level are rewritten at once. With large groups Badger's own compactions are always in the way.
+	// groupTables is how many tables of the last level are rewritten at once. With large groups the compactors are always in the way.
 	groupTables = 8
 	// busyTries is how often a compaction is tried that finds Badger at work on the same tables, and busyWait how long it waits between.
 	busyTries = 50

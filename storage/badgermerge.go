@@ -4,9 +4,9 @@ package storage
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -17,7 +17,7 @@ import (
 )
 
 // Compactions are ours. Badger writes the tables that come of one through mapped memory, up to thirteen at a time: each page costs two faults and
-// stops all processors when it is written out, and an error of the disk is dropped with what was merged (F2 of the decision page). Here
+// stops all processors when it is written out, and an error of the disk is dropped, and with it what was merged. Here
 // a table is written like a file, in few goroutines, after the checksums of what goes into it were compared; Badger picks what is merged, and
 // swaps the tables. It is decision 027.
 
@@ -89,7 +89,7 @@ func (r *reached) merge(from, to int, def mirrorDef, t terms) (sum made, err err
 			m.inputs = append(m.inputs, t)
 		}
 	}
-	over := around(all)
+	over := rangeOf(all)
 	for _, lv := range r.lc.levels[to+1:] {
 		m.shadows = m.shadows || lv.overlaps(over) > 0
 	}
@@ -290,7 +290,7 @@ func (p *mergePart) add(b *badgertable.Builder, key []byte, v y.ValueStruct) {
 	}
 	length := uint32(0)
 	if v.Meta&metaPointer != 0 {
-		length = binary.LittleEndian.Uint32(v.Value[4:])
+		_, length = pointed(v.Value)
 	}
 	if dead {
 		b.AddStaleKey(key, v, length)
@@ -302,7 +302,8 @@ func (p *mergePart) add(b *badgertable.Builder, key []byte, v y.ValueStruct) {
 // forget counts what the value log holds for a version that is left out.
 func (p *mergePart) forget(v y.ValueStruct) {
 	if v.Meta&metaPointer != 0 {
-		p.discarded[binary.LittleEndian.Uint32(v.Value)] += int64(binary.LittleEndian.Uint32(v.Value[4:]))
+		file, length := pointed(v.Value)
+		p.discarded[file] += int64(length)
 	}
 }
 
@@ -325,10 +326,9 @@ func (p *mergePart) tooWide() bool {
 // due are the levels over their targets, the most urgent first. eager prefers level 0.
 func (r *reached) due(eager bool) (levels []mirrorPriority) {
 	for _, p := range badgerPickLevels(r.lc, nil) {
-		switch {
-		case p.level == 0 && eager:
-			levels = append([]mirrorPriority{p}, levels...)
-		default:
+		if p.level == 0 && eager {
+			levels = slices.Insert(levels, 0, p)
+		} else {
 			levels = append(levels, p)
 		}
 	}
@@ -369,19 +369,4 @@ func (lv *mirrorLevel) overlaps(over mirrorRange) int {
 	lv.RLock()
 	defer lv.RUnlock()
 	return len(overlapping(lv.tables, over))
-}
-
-// around is the range of some tables that need not be in order.
-func around(tables []*badgertable.Table) mirrorRange {
-	over := rangeOf(tables[:1])
-	for _, t := range tables[1:] {
-		r := rangeOf([]*badgertable.Table{t})
-		if y.CompareKeys(r.left, over.left) < 0 {
-			over.left = r.left
-		}
-		if y.CompareKeys(r.right, over.right) > 0 {
-			over.right = r.right
-		}
-	}
-	return over
 }

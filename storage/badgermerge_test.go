@@ -20,12 +20,6 @@ func tableFiles(t *testing.T, s *Store) (names []string) {
 	return names
 }
 
-// alone has nobody else compact.
-func alone(s *Store) {
-	s.stopCompactors()
-	s.compactors.stopping.Store(false)
-}
-
 // A compaction that cannot write its tables has changed nothing, and leaves nothing behind.
 func TestMergeFails(t *testing.T) {
 	s, fatal := filled(t, t.TempDir())

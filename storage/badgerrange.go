@@ -20,8 +20,8 @@ import (
 )
 
 // Badger compacts by its own lights: a level that is over its target, into the next one; the last level never. So what is dead there stays, and
-// nobody can say "this range, now". Its own functions can, but are not exported: this file reaches them by go:linkname, and nothing else does.
-// It is decision 013. What guards it:
+// nobody can say "this range, now". Its own functions can, but are not exported: this file reaches them by go:linkname, and those that merge and write
+// tables (badgermerge.go, badgerwrite.go) do; nothing else does. It is decision 013. What guards it:
 //
 //   - go.mod has the exact version, and the binary's own build information is asked for it;
 //   - the layout of what can be reached by reflection is compared before the first use (reach);
@@ -281,9 +281,17 @@ func overlapping(tables []*badgertable.Table, over mirrorRange) (pick []*badgert
 	return pick
 }
 
-// rangeOf is from the first key to the last one, with all their versions.
+// rangeOf is from the first key of some tables to the last one, with all their versions.
 func rangeOf(tables []*badgertable.Table) mirrorRange {
-	first, last := tables[0].Smallest(), tables[len(tables)-1].Biggest()
+	first, last := tables[0].Smallest(), tables[0].Biggest()
+	for _, t := range tables[1:] { // those of level 0 overlap
+		if y.CompareKeys(t.Smallest(), first) < 0 {
+			first = t.Smallest()
+		}
+		if y.CompareKeys(t.Biggest(), last) > 0 {
+			last = t.Biggest()
+		}
+	}
 	return mirrorRange{
 		left:  y.KeyWithTs(bytes.Clone(y.ParseKey(first)), math.MaxUint64),
 		right: y.KeyWithTs(bytes.Clone(y.ParseKey(last)), 0),

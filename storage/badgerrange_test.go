@@ -55,6 +55,7 @@ func TestMirrors(t *testing.T) {
 		"(*levelsController).fillTables":          "func(cd *compactDef) bool",
 		"(*compactStatus).compareAndAdd":          "func(_ thisAndNextLevelRLocked, cd compactDef) bool",
 		"(*compactStatus).delete":                 "func(cd compactDef)",
+		"(*levelsController).addLevel0Table":      "func(t *table.Table) error",
 		"(*levelHandler).replaceTables":           "func(toDel, toAdd []*table.Table) error",
 		"(*levelHandler).deleteTables":            "func(toDel []*table.Table) error",
 		"(*levelHandler).signalL0Drained":         "func()",

@@ -83,7 +83,7 @@ const ourCompactor = 1000
 // CompactsRanges tells whether the following three can do anything; why is empty if they can.
 func (s *Store) CompactsRanges() (why string) { return s.disk.unreached }
 
-// RewriteTables writes some tables of one level anew, where they are: consecutive ones, few at a time, or Badger's own compactions keep them
+// RewriteTables writes some tables of one level anew, where they are: consecutive ones, few at a time, or the compactors keep them
 // busy for ever. What is dead in them goes; with drop, all that begins with one of its prefixes goes as well, whatever its version: it has to be dead
 // at DiscardTs. One caller at a time works on Badger.
 func (s *Store) RewriteTables(tables []Table, drop [][]byte) (Rewritten, error) {

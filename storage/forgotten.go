@@ -133,7 +133,8 @@ func (s *Store) liveBytes() (live map[uint32]int64, err error) {
 		live = make(map[uint32]int64)
 		return mergePointers(tables, func(r storedRecord) {
 			if r.meta&metaPointer != 0 && len(r.value) == pointerBytes {
-				live[binary.LittleEndian.Uint32(r.value)] += int64(binary.LittleEndian.Uint32(r.value[4:]))
+				file, length := pointed(r.value)
+				live[file] += int64(length)
 			}
 		})
 	})
@@ -142,6 +143,11 @@ func (s *Store) liveBytes() (live map[uint32]int64, err error) {
 
 // pointerBytes is a pointer into the value log: file(4) length(4) offset(4), little-endian.
 const pointerBytes = 12
+
+// pointed returns the value log file that a pointer leads to, and the bytes that it takes there.
+func pointed(pointer []byte) (file, length uint32) {
+	return binary.LittleEndian.Uint32(pointer), binary.LittleEndian.Uint32(pointer[4:])
+}
 
 // VerifyTables reads what the tables hold of a range and compares its checksums. Badger itself answers damage with "not found".
 func (s *Store) VerifyTables(r Range) error {

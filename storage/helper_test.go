@@ -135,6 +135,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// alone has nobody else compact.
+func alone(s *Store) {
+	s.stopCompactors()
+	s.compactors.stopping.Store(false)
+}
+
 // patiently tries again while Badger's tables are being compacted by somebody else.
 func patiently(t testing.TB, try func() error) {
 	t.Helper()
