@@ -51,8 +51,7 @@ func (a *accesses) init(bytes, nowMs int64) {
 // find looks for a key's place by the hash that its meta key begins with. It returns the key's set and tag, and the place in the set that
 // is the key's, else one that is free, else -1.
 func (a *accesses) find(metaKey []byte) (set []atomic.Uint32, tag uint32, way int) {
-	hash := uint64(types.MetaPlace(metaKey).Hash) ^ uint64(types.MetaKeyspace(metaKey))<<32
-	hash *= 0x9e3779b97f4a7c15
+	hash := accessHash(metaKey)
 	from := hash >> a.shift * accessWays
 	set = a.places[from : from+accessWays]
 	tag = max(uint32(hash>>24)&0xff, 1)
@@ -65,6 +64,10 @@ func (a *accesses) find(metaKey []byte) (set []atomic.Uint32, tag uint32, way in
 		}
 	}
 	return set, tag, -1
+}
+
+func accessHash(metaKey []byte) uint64 {
+	return (uint64(types.MetaPlace(metaKey).Hash) ^ uint64(types.MetaKeyspace(metaKey))<<32) * 0x9e3779b97f4a7c15
 }
 
 // get returns what is known of a key.

@@ -4,6 +4,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"sett/commands"
+	"sett/resp"
 )
 
 // loop serves many connections in one goroutine: waking a goroutine for a command costs more than the command. In each turn it reads from all
@@ -27,6 +30,10 @@ type loop struct {
 	busy  []*conn // … in the next, because they have more to read or to run
 	held  []*conn // their replies wait for a commit,
 	asked uint64  // … and the bell rings when this position is decided
+
+	fed     []*conn            // some of ready, whose commands are about to run
+	foresee commands.Foresight // what these look up
+	words   [][]byte           // scratch
 }
 
 // looped is what a loop knows of a connection that it serves. When the connection leaves, its goroutine takes next and sent over.
@@ -85,8 +92,12 @@ func (l *loop) run() {
 	defer close(l.done)
 	for !l.stop.Load() {
 		l.gather()
-		for _, c := range l.ready {
-			l.serve(c)
+		for rest := l.ready; len(rest) > 0; {
+			n := l.read(rest)
+			for _, c := range l.fed {
+				l.serve(c)
+			}
+			rest = rest[n:]
 		}
 		l.settle()
 	}
@@ -151,12 +162,41 @@ func (l *loop) sendHome() {
 	}
 }
 
-// serve reads what has arrived on a connection and runs it. Replies that depend on nothing uncommitted leave at once.
-func (l *loop) serve(c *conn) {
-	c.waitingSince.Store(0)
-	if c.next != again && !l.read(c) {
+// read reads what has arrived on the first n connections, up to where there is enough to run. Before that begins, the processor learns what it will need.
+func (l *loop) read(ready []*conn) (n int) {
+	l.fed = l.fed[:0]
+	l.foresee.Clear()
+	for n < len(ready) && !l.foresee.Full() {
+		c := ready[n]
+		n++
+		c.waitingSince.Store(0)
+		if c.next == again || l.readOf(c) {
+			l.fed = append(l.fed, c)
+			l.glance(c)
+		}
+	}
+	if engine := l.server.engine.Load(); engine != nil {
+		engine.Data.Foresee(&l.foresee)
+	}
+	return n
+}
+
+// glance lists what the commands that have arrived on a connection will look up.
+func (l *loop) glance(c *conn) {
+	if c.session.arrival.left > 0 {
 		return
 	}
+	n := 0
+	for rest := c.buffers.in[c.buffers.start:]; !l.foresee.Full(); rest = rest[n:] {
+		if l.words, n = resp.Glance(rest, l.words[:0]); n == 0 {
+			return
+		}
+		l.foresee.Add(l.server.opts.Table, c.session.db, l.words)
+	}
+}
+
+// serve runs what was read. Replies that depend on nothing uncommitted leave at once.
+func (l *loop) serve(c *conn) {
 	b := c.buffers
 	c.markLast()
 	used, next := c.session.run(b, b.in[b.start:])
@@ -172,8 +212,8 @@ func (l *loop) serve(c *conn) {
 	}
 }
 
-// read is one read. false: there was nothing, or the connection is over.
-func (l *loop) read(c *conn) bool {
+// readOf is one read. false: there was nothing, or the connection is over.
+func (l *loop) readOf(c *conn) bool {
 	c.makeRoom()
 	if !c.readOnce(uintptr(c.socket.fd)) {
 		c.listed, c.more = false, false
