@@ -76,18 +76,19 @@ type Keeper struct {
 
 	// job is held by whoever works on Badger: garbage collection, compactions, reclaiming. It guards what follows.
 	job        sync.Mutex
-	until      <-chan struct{}          // what the job waits for it waits for until this is closed
-	cleared    map[string]uint64        // dead records of which nothing is left, and the version that has to be durable before they go
-	bequeathed map[string]uint64        // dead keyspaces of which all is noted, and the version of that
-	unsettled  bool                     // chunks were removed, and Badger has not been told by compactions
-	survey     survey                   // the last one
-	next       time.Time                // not before then the next one
-	searched   time.Time                // when forgotten files were looked for
-	sampled    time.Time                // when the last level was
-	deathAbove bool                     // and what its dead died of was not found below level 0
-	batches    uint64                   // written when rate was asked for the last time
-	deletions  struct{ next time.Time } // not before then another look at what was deleted
-	worth      int64                    // worthDeletions; less in tests
+	until      <-chan struct{}   // what the job waits for it waits for until this is closed
+	cleared    map[string]uint64 // dead records of which nothing is left, and the version that has to be durable before they go
+	bequeathed map[string]uint64 // dead keyspaces of which all is noted, and the version of that
+	unsettled  bool              // chunks were removed, and Badger has not been told by compactions
+	survey     survey            // the last one
+	next       time.Time         // not before then the next one
+	searched   time.Time         // when forgotten files were looked for
+	sampled    time.Time         // when the last level was
+	deathAbove bool              // and what its dead died of was not found below level 0
+	batches    uint64            // written when rate was asked for the last time
+	nobody     idleness          // whether anybody writes
+	deletions  looks
+	worth      int64 // worthDeletions; less in tests
 
 	tuned atomic.Pointer[Tuning]
 
@@ -184,6 +185,7 @@ func (k *Keeper) run() {
 		if k.halted.Load() {
 			continue
 		}
+		k.nobody.look(k.opts.Store)
 		k.background("reclaim", func() error { return k.reclaim(false) })
 		k.background("sample", k.sampleIfDue)
 		k.background("scrub", k.scrubIfDue)
@@ -194,6 +196,20 @@ func (k *Keeper) run() {
 			collect = time.Now().Add(k.opts.CollectEvery)
 		}
 	}
+}
+
+// looks are when the keeper looks at what was deleted again: not before next and, while others write, not before rested.
+type looks struct{ next, rested time.Time }
+
+// idleness is whether nobody has written between the keeper's last two looks.
+type idleness struct {
+	batches uint64
+	now     bool
+}
+
+func (i *idleness) look(s *storage.Store) {
+	batches := s.Stats().Batches.Load()
+	i.now, i.batches = batches == i.batches, batches
 }
 
 // background does a job by itself: one that ends when somebody else has one, or Stop comes, and begins anew the next time.
@@ -314,7 +330,7 @@ func (k *Keeper) Collect() error {
 // Compact brings all deletions down to what they delete, whatever that costs. For tests and operators.
 func (k *Keeper) Compact() error {
 	return k.exclusively(func() error {
-		k.deletions.next = time.Time{}
+		k.deletions = looks{}
 		counted := k.opts.Store.Deletions(k.opts.Store.Tables())
 		if _, err := k.compactRanges([]storage.Range{{Upper: end}}, true); err != nil {
 			return err

@@ -14,13 +14,14 @@ const (
 	worthDeletions = 10_000
 	// skipsEach is how many records a scan skips for each that it returns before that alone is a reason.
 	skipsEach = 8
-	// restFactor is how much longer than a run the keeper leaves its ranges alone.
+	// restFactor is how much longer than a run the keeper leaves its ranges alone, but for not more than restMost, nor while nobody writes.
 	restFactor = 3
+	restMost   = 30 * time.Second
 )
 
 // compactTombstones is the keeper's own look at what was deleted.
 func (k *Keeper) compactTombstones() error {
-	if time.Now().Before(k.deletions.next) {
+	if now := time.Now(); now.Before(k.deletions.next) || now.Before(k.deletions.rested) && !k.nobody.now {
 		return nil
 	}
 	k.deletions.next = time.Now().Add(k.opts.LookEvery)
@@ -40,7 +41,8 @@ func (k *Keeper) compactTombstones() error {
 		}
 	}
 	done, err := k.compactRanges(ranges, true)
-	k.deletions.next = time.Now().Add(max(k.opts.LookEvery, restFactor*time.Since(began)))
+	k.deletions.next = time.Now().Add(k.opts.LookEvery)
+	k.deletions.rested = time.Now().Add(min(restFactor*time.Since(began), restMost))
 	if err != nil {
 		return err
 	}

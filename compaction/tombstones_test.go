@@ -60,6 +60,28 @@ func TestDeletedRecordsGo(t *testing.T) {
 	}
 }
 
+// After a run the keeper rests, but not when nobody is there whom it could disturb.
+func TestNoRestWhileNobodyWrites(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	w.keeper = New(Options{Store: w.Store, Layout: testLayout, LookEvery: time.Nanosecond})
+	runs := func() uint64 {
+		w.keeper.nobody.look(w.Store)
+		w.must(w.keeper.exclusively(w.keeper.compactTombstones))
+		return w.keeper.Jobs()[jobTombstones].Runs
+	}
+	w.many(1, 0, 20_000, true)
+	w.must(w.keeper.Compact())
+	w.many(1, 0, 15_000, false)
+	w.settled()
+	w.keeper.deletions.rested = time.Now().Add(time.Hour)
+	if n := runs(); n != 0 {
+		t.Errorf("%d runs at rest, while others write", n)
+	}
+	if n := runs(); n != 1 {
+		t.Errorf("%d runs, though nobody writes", n)
+	}
+}
+
 // A few deletions in a large collection are not worth it, unless scans meet them again and again.
 func TestScansAreAReason(t *testing.T) {
 	w := open(t, t.TempDir(), &memoryLog{})
