@@ -107,6 +107,7 @@ func serve(args []string, stderr io.Writer) int {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
 	}
+	shortenSlices()
 	logger, err := openLogs(cfg, stderr)
 	if err != nil {
 		return misuse(stderr, err.Error())

@@ -49,10 +49,17 @@ func (w *tableWriter) write(r *reached, b *badgertable.Builder, o badgertable.Op
 	return t, nil
 }
 
+// writtenAtOnce is how much of a table is given to the kernel in one call: it does not let others have the processor meanwhile.
+const writtenAtOnce = 128 << 10
+
 // open writes a table's file, and maps it for its readers.
 func (w *tableWriter) open(f *os.File, o badgertable.Options) (*badgertable.Table, error) {
-	if _, err := f.Write(w.buf); err != nil {
-		return nil, err
+	for rest := w.buf; len(rest) > 0; {
+		n, err := f.Write(rest[:min(len(rest), writtenAtOnce)])
+		if err != nil {
+			return nil, err
+		}
+		rest = rest[n:]
 	}
 	if err := fdatasync(f); err != nil {
 		return nil, err
