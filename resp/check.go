@@ -62,6 +62,9 @@ type State struct {
 	keep  bool // large is to be kept
 }
 
+// Fresh tells whether nothing of the next command was looked at yet.
+func (st *State) Fresh() bool { return st.pos == 0 && st.seen == 0 }
+
 // Large is an argument longer than Limits.LargeBytes. The bytes before it have arrived whole.
 type Large struct {
 	Arg, Args int // its index, and how many arguments the command has

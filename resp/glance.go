@@ -1,7 +1,8 @@
 package resp
 
-// Glance splits the command at the start of buf, most often, into the memory of args, and tells how long it is. n is 0 if that takes a closer look: it has
-// not arrived whole, is inline, or unusually long. Check and Parse have the last word on all of them.
+// Glance is Check and Parse, in one, for a command as they come every day: an array of up to 99 arguments of less than 10,000 bytes each, within
+// any limit that a client who has authenticated may have. It tells how long the command is, 0 if it takes a closer look or has not arrived whole.
+// The arguments are in the memory of args, as those of Parse.
 func Glance(buf []byte, args [][]byte) (_ [][]byte, n int) {
 	if len(buf) < 4 || buf[0] != '*' || buf[1] < '1' || buf[1] > '9' {
 		return args[:0], 0
@@ -22,7 +23,7 @@ func Glance(buf []byte, args [][]byte) (_ [][]byte, n int) {
 		if pos = end + size + 2; end == 0 || pos > len(buf) {
 			return args[:0], 0
 		}
-		args = append(args, buf[end:end+size])
+		args = append(args, buf[end:end+size:end+size])
 	}
 	return args, pos
 }

@@ -141,7 +141,7 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 		} else {
 			limits.Authenticated = !s.isStranger()
 			var err error
-			n, err = s.parse(b, pipeline[used:], limits)
+			n, err = s.parse(b, pipeline[used:], &limits)
 			used += n
 			if err != nil {
 				if s.link.isBusy() {
@@ -198,10 +198,15 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 }
 
 // parse puts the arguments of the next command into b.args; n is its length, 0 if it has not arrived whole.
-func (s *session) parse(b *buffers, pipeline []byte, limits resp.Limits) (n int, err error) {
-	n, _, err = resp.Check(pipeline, limits, &s.check)
+func (s *session) parse(b *buffers, pipeline []byte, limits *resp.Limits) (n int, err error) {
+	if limits.Authenticated && s.check.Fresh() {
+		if b.args, n = resp.Glance(pipeline, b.args[:0]); n > 0 {
+			return n, nil
+		}
+	}
+	n, _, err = resp.Check(pipeline, *limits, &s.check)
 	for n == 0 && err == nil && s.check.Large().Bytes > 0 && s.keepLarge(b, pipeline) {
-		n, _, err = resp.Check(pipeline, limits, &s.check)
+		n, _, err = resp.Check(pipeline, *limits, &s.check)
 	}
 	if n > 0 {
 		b.args, err = resp.Parse(pipeline[:n], b.args)

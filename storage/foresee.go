@@ -3,7 +3,7 @@ package storage
 import (
 	"unsafe"
 
-	"sett/internal/prefetch"
+	"sett/storage/prefetch"
 )
 
 // Hash is what Foresee knows a record by.
