@@ -333,6 +333,9 @@ func storageMetrics() []metric {
 		ofStore(gauge, "sett_views", "Open views: long reads and replies that stream.", func(f *figures) float64 { return float64(f.now.Views) }),
 		ofJob("sett_flush_duration_seconds", "A generation's way into Badger.", storage.TookFlush),
 		ofStore(counter, "sett_flushed_records_total", "Records written to Badger.", func(f *figures) float64 { return float64(f.sum.FlushRecords.Load()) }),
+		ofStore(counter, "sett_failed_compactions_total", "Compactions that were due and failed: writers are slowed, then refused, unless the next ones succeed.", func(f *figures) float64 {
+			return float64(f.sum.MergesFailed.Load())
+		}),
 		ofJob("sett_barrier_duration_seconds", "Making Badger durable.", storage.TookBarrier),
 		ofJob("sett_stall_duration_seconds", "Waits of writers because recent writes fill their share of memory.", storage.TookStall),
 		ofStore(counter, "sett_refused_writes_total", "Writes that got -MISCONF: the disk is full, the log does not take them, or the wait was too long.", func(f *figures) float64 {

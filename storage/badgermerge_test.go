@@ -68,8 +68,15 @@ func TestDamageIsNotMerged(t *testing.T) {
 	_, err = f.WriteAt(b, 5000)
 	must(t, err)
 	must(t, f.Close())
-	if _, err := s.MergeLevel0(nil); !errors.As(err, new(*CorruptError)) || s.Damage() == "" {
+	_, err = s.MergeLevel0(nil)
+	if !errors.As(err, new(*CorruptError)) || s.Damage() == "" {
 		t.Fatalf("%v, damage: %q", err, s.Damage())
+	}
+	if pause, over := s.afterMerge(err); pause != compactAgain || over || s.Stats().MergesFailed.Load() != 1 {
+		t.Errorf("a compactor that has failed goes on after %v, over: %v, with %d failed", pause, over, s.Stats().MergesFailed.Load())
+	}
+	if pause, over := s.afterMerge(errStopped); pause != compactEvery || over || s.Stats().MergesFailed.Load() != 1 {
+		t.Errorf("a compactor that was stopped goes on after %v, over: %v, with %d failed", pause, over, s.Stats().MergesFailed.Load())
 	}
 	if now := s.Tables(); fmt.Sprint(now) != fmt.Sprint(merged) {
 		t.Fatalf("%v were merged, now there are %v", merged, now)

@@ -97,20 +97,27 @@ func (s *Store) compactorLoop(id int) {
 			return
 		case <-time.After(pause):
 		}
-		pause = compactEvery
-		err := s.compactDue(id)
-		var unknown manifestError
-		switch {
-		case err == nil || errors.Is(err, errStopped):
-		case errors.As(err, &unknown):
-			s.opts.Fatal(err)
+		var over bool
+		if pause, over = s.afterMerge(s.compactDue(id)); over {
 			return
-		default:
-			s.opts.Logger.Error("a compaction failed; nothing is lost, and it is tried again, but writes have to wait when too much has gathered",
-				"err", err, "again_in", compactAgain)
-			pause = compactAgain
 		}
 	}
+}
+
+// afterMerge tells how a compactor goes on after a compaction that was due: after a pause, or not at all.
+func (s *Store) afterMerge(err error) (pause time.Duration, over bool) {
+	var unknown manifestError
+	switch {
+	case err == nil || errors.Is(err, errStopped):
+		return compactEvery, false
+	case errors.As(err, &unknown):
+		s.opts.Fatal(err)
+		return 0, true
+	}
+	s.stats.MergesFailed.Add(1)
+	s.opts.Logger.Error("a compaction failed; nothing is lost, and it is tried again, but writes have to wait when too much has gathered",
+		"err", err, "again_in", compactAgain)
+	return compactAgain, false
 }
 
 // compactDue does one compaction, if one is due. The first compactor prefers level 0.

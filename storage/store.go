@@ -142,6 +142,7 @@ type Stats struct {
 	Flushes        atomic.Uint64
 	FlushRecords   atomic.Uint64
 	FlushNs        atomic.Uint64
+	MergesFailed   atomic.Uint64 // compactions that were due and failed
 	Barriers       atomic.Uint64
 	BarrierNs      atomic.Uint64
 	Yields         atomic.Uint64
