@@ -82,6 +82,7 @@ type Keeper struct {
 	unsettled  bool              // chunks were removed, and Badger has not been told by compactions
 	survey     survey            // the last one
 	next       time.Time         // not before then the next one
+	collects   time.Time         // then the value log is looked at again
 	searched   time.Time         // when forgotten files were looked for
 	sampled    time.Time         // when the last level was
 	deathAbove bool              // and what its dead died of was not found below level 0
@@ -146,6 +147,7 @@ func New(o Options) *Keeper {
 	k := &Keeper{opts: o, cleared: make(map[string]uint64), bequeathed: make(map[string]uint64), unsettled: true, stop: make(chan struct{}), done: make(chan struct{})}
 	k.stats.BlobBytes.Store(-1)
 	k.sampled, k.worth = time.Now(), worthDeletions
+	k.collects = k.sampled.Add(min(o.LookEvery, o.CollectEvery)) // who is restarted again and again gets there, too
 	k.SetTuning(o.Tuning)
 	return k
 }
@@ -180,7 +182,6 @@ func (k *Keeper) Halt(halt bool) { k.halted.Store(halt) }
 
 func (k *Keeper) run() {
 	defer close(k.done)
-	collect := time.Now().Add(k.opts.CollectEvery)
 	for !waits(k.opts.Interval, k.stop) {
 		if k.halted.Load() {
 			continue
@@ -191,10 +192,7 @@ func (k *Keeper) run() {
 		k.background("scrub", k.scrubIfDue)
 		k.background("tombstones", k.compactTombstones)
 		k.background("ttl", k.compactExpired)
-		if time.Now().After(collect) {
-			k.background("collect", k.collectIfWorth)
-			collect = time.Now().Add(k.opts.CollectEvery)
-		}
+		k.background("collect", k.collectIfDue)
 	}
 }
 

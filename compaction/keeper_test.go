@@ -229,6 +229,32 @@ func TestCollectShrinksTheValueLog(t *testing.T) {
 	w.whole(w.get, ids(481, 500, 1)...)
 }
 
+// The value log is looked at when it is time, and before if nobody writes and there is more than there should be.
+func TestValueLogIsCollectedWhileNobodyWrites(t *testing.T) {
+	w := open(t, t.TempDir(), &memoryLog{})
+	w.put(ids(1, 10, 1)...)
+	w.settled()
+	k := w.keeper
+	looked := func() bool {
+		k.next = time.Time{}
+		w.must(k.exclusively(k.collectIfDue))
+		return !k.next.IsZero()
+	}
+	if k.collects = time.Now(); !looked() || !k.collects.After(time.Now()) {
+		t.Error("it was time")
+	}
+	if k.nobody.now = true; looked() {
+		t.Error("there is nothing to collect")
+	}
+	k.survey.live = -w.ValueLogFileBytes() * 10 // as if much more were dead
+	if k.nobody.now = false; looked() {
+		t.Error("others write")
+	}
+	if k.nobody.now = true; !looked() {
+		t.Error("nobody writes, and much is dead")
+	}
+}
+
 // Everything at the same time: writers, readers through views, and a keeper that never rests.
 func TestKeeperAmongOthers(t *testing.T) {
 	w := open(t, t.TempDir(), &memoryLog{})

@@ -33,6 +33,15 @@ func (k *Keeper) excess() (bytes int64) {
 	return size - int64(float64(k.survey.live)*k.tuning().ValueLogAmplification) - 2*k.opts.Store.ValueLogFileBytes()
 }
 
+// collectIfDue has the keeper look at the value log: now and then, and again and again while there is something to do and nobody writes.
+func (k *Keeper) collectIfDue() error {
+	if time.Now().Before(k.collects) && !(k.nobody.now && k.excess() > 0) {
+		return nil
+	}
+	k.collects = time.Now().Add(k.opts.CollectEvery)
+	return k.collectIfWorth()
+}
+
 // collectIfWorth is the keeper's own look at the value log.
 func (k *Keeper) collectIfWorth() error {
 	if time.Now().Before(k.next) {
