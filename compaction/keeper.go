@@ -147,7 +147,7 @@ func New(o Options) *Keeper {
 	k := &Keeper{opts: o, cleared: make(map[string]uint64), bequeathed: make(map[string]uint64), unsettled: true, stop: make(chan struct{}), done: make(chan struct{})}
 	k.stats.BlobBytes.Store(-1)
 	k.sampled, k.worth = time.Now(), worthDeletions
-	k.collects = k.sampled.Add(min(o.LookEvery, o.CollectEvery)) // who is restarted again and again gets there, too
+	k.collects = k.sampled.Add(o.CollectEvery / 10) // who is restarted again and again gets there, too
 	k.SetTuning(o.Tuning)
 	return k
 }

@@ -33,9 +33,13 @@ func (k *Keeper) excess() (bytes int64) {
 	return size - int64(float64(k.survey.live)*k.tuning().ValueLogAmplification) - 2*k.opts.Store.ValueLogFileBytes()
 }
 
-// collectIfDue has the keeper look at the value log: now and then, and again and again while there is something to do and nobody writes.
+// collectIfDue has the keeper look at the value log now and then, and more often while there is something to do and nobody writes.
 func (k *Keeper) collectIfDue() error {
-	if time.Now().Before(k.collects) && !(k.nobody.now && k.excess() > 0) {
+	due := k.collects
+	if k.nobody.now && k.excess() > 0 {
+		due = due.Add(-k.opts.CollectEvery * 9 / 10)
+	}
+	if time.Now().Before(due) {
 		return nil
 	}
 	k.collects = time.Now().Add(k.opts.CollectEvery)
