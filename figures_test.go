@@ -241,7 +241,7 @@ var facts = map[string]string{
 	"sett_cache_limit_bytes": "follows from memory_budget", "sett_replies_in_doubt_total": "as in INFO", "sett_replies_try_again_total": "as in INFO",
 	"sett_replies_cut_short_total": "as in INFO", "sett_locked_reads_total": "as in INFO",
 	"sett_badger_reads_absent_total": "as in INFO", "sett_orphans_removed_total": "as in INFO",
-	"sett_value_log_forgotten_bytes": "as in INFO", "sett_damaged": "server.TestReadyz",
+	"sett_value_log_forgotten_bytes": "as in INFO", "sett_damaged": "server.TestReadyz", "sett_failed_compactions_total": "storage.TestDamageIsNotMerged",
 	"sett_level_stale_bytes": "what Badger's compactions happen to have found",
 }
 
