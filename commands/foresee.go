@@ -51,23 +51,11 @@ func (f *Foresight) Add(t *Table, db int, args [][]byte) {
 	if err != nil {
 		return
 	}
-	for i := range row.Keys {
-		keys := &row.Keys[i]
-		if keys.Keyword != "" || keys.Where != nil || keys.Counted {
-			continue
-		}
-		last := keys.First + keys.Last
-		if keys.Last < 0 {
-			last = len(args) + keys.Last
-		}
-		for at := keys.First; at <= last && at < len(args) && !f.Full(); at += max(keys.Step, 1) {
-			f.add(db, args[at])
-		}
-	}
+	row.KeyPositions(args, func(i int, _ KeyFlags) { f.add(db, args[i]) })
 }
 
 func (f *Foresight) add(db int, name []byte) {
-	if n := len(f.names); len(name) <= foreseeName && (n == 0 || !bytes.Equal(f.names[n-1].name, name)) {
+	if n := len(f.names); !f.Full() && len(name) <= foreseeName && (n == 0 || !bytes.Equal(f.names[n-1].name, name)) {
 		f.names = append(f.names, foreseen{name: name, db: db})
 	}
 }

@@ -12,7 +12,7 @@ func TestForesight(t *testing.T) {
 	table := NewTable()
 	for _, c := range []struct{ command, names string }{
 		{"get a", "a"}, {"set a 1", "a"}, {"set a 1 ex 10", "a"}, {"mset a 1 b 2 c 3", "a b c"}, {"mget a b c d", "a b c d"}, {"hset h f v", "h"},
-		{"hset h f v g w", "h"}, {"lmove a b left right", "a b"}, {"ping", ""}, {"nonsense a b c d", ""}, {"zunion 2 a b", ""}, {"mget a a a b", "a b"},
+		{"hset h f v g w", "h"}, {"lmove a b left right", "a b"}, {"ping", ""}, {"nonsense a b c d", ""}, {"zunion 2 a b", "a b"}, {"zunion 3 a b", ""}, {"mget a a a b", "a b"},
 		{"sort a by b", "a"}, {"object encoding a", "encoding"},
 	} {
 		var f Foresight

@@ -86,8 +86,8 @@ type Keeper struct {
 	searched   time.Time         // when forgotten files were looked for
 	sampled    time.Time         // when the last level was
 	deathAbove bool              // and what its dead died of was not found below level 0
-	batches    uint64            // written when rate was asked for the last time
-	nobody     idleness          // whether anybody writes
+	paid       idleness          // whether anybody has written since rate was asked for the last time
+	nobody     idleness          // whether anybody has written since the keeper's last turn
 	deletions  looks
 	worth      int64 // worthDeletions; less in tests
 
@@ -199,7 +199,7 @@ func (k *Keeper) run() {
 // looks are when the keeper looks at what was deleted again: not before next and, while others write, not before rested.
 type looks struct{ next, rested time.Time }
 
-// idleness is whether nobody has written between the keeper's last two looks.
+// idleness is whether nobody has written between two looks.
 type idleness struct {
 	batches uint64
 	now     bool

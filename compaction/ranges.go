@@ -180,13 +180,11 @@ func (k *Keeper) pay(bytes int64) (stopped bool) {
 func (k *Keeper) rate() float64 {
 	rate := float64(k.tuning().Rate)
 	st := k.opts.Store.Status()
-	batches := k.opts.Store.Stats().Batches.Load()
-	idle := batches == k.batches
-	k.batches = batches
+	k.paid.look(k.opts.Store)
 	switch {
 	case st.DirtyBytes > st.DirtyLimit/2:
 		return rate / pacedFactor
-	case idle:
+	case k.paid.now:
 		return rate * idleFactor
 	}
 	return rate

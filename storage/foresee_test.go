@@ -3,12 +3,13 @@ package storage
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // TestForesee: what is fetched ahead is what a lookup finds, wherever it lies; what is nowhere does no harm.
 func TestForesee(t *testing.T) {
 	t.Parallel()
-	s := openStore(t, t.TempDir(), Options{}, &memLog{})
+	s := openStore(t, t.TempDir(), Options{FlushInterval: time.Hour}, &memLog{})
 	key := func(i int) []byte { return fmt.Appendf(nil, "m%08d", i) }
 	const each = 500
 	for i := range each {
