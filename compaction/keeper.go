@@ -333,7 +333,7 @@ func (k *Keeper) Compact() error {
 		if _, err := k.compactRanges([]storage.Range{{Upper: end}}, true); err != nil {
 			return err
 		}
-		k.compacted(counted)
+		k.compacted(counted, counted)
 		return nil
 	})
 }

@@ -1,7 +1,9 @@
 package compaction
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"sett/storage"
@@ -17,6 +19,11 @@ const (
 	// restFactor is how much longer than a run the keeper leaves its ranges alone, but for not more than restMost, nor while nobody writes.
 	restFactor = 3
 	restMost   = 30 * time.Second
+	// quietFactor is how much fewer deletions are enough while nobody writes.
+	quietFactor = 3
+	// worthMerging is how much fewer deletions than for the ranges themselves must be for each record above the last level, all of which have to be
+	// merged first.
+	worthMerging = 4
 )
 
 // compactTombstones is the keeper's own look at what was deleted.
@@ -27,7 +34,11 @@ func (k *Keeper) compactTombstones() error {
 	k.deletions.next = time.Now().Add(k.opts.LookEvery)
 	tables := k.opts.Store.Tables()
 	counted := k.opts.Store.Deletions(tables)
-	due := dueRanges(counted, tables, k.tuning().TombstoneRatio, k.worth)
+	ratio := k.tuning().TombstoneRatio
+	if k.nobody.now {
+		ratio /= quietFactor
+	}
+	due := dueRanges(counted, tables, ratio, k.worth)
 	k.noteDeletions(counted, tables)
 	if len(due) == 0 {
 		return nil
@@ -35,10 +46,7 @@ func (k *Keeper) compactTombstones() error {
 	began := time.Now()
 	ranges := make([]storage.Range, len(due))
 	for i, d := range due {
-		ranges[i] = storage.Range{Lower: d.Lower, Upper: d.Upper}
-		if d.Upper == nil {
-			ranges[i].Upper = end
-		}
+		ranges[i] = rangeOf(d)
 	}
 	done, err := k.compactRanges(ranges, true)
 	k.deletions.next = time.Now().Add(k.opts.LookEvery)
@@ -46,21 +54,49 @@ func (k *Keeper) compactTombstones() error {
 	if err != nil {
 		return err
 	}
-	deleted := k.compacted(counted)
+	deleted := k.compacted(counted, due)
 	k.jobs[jobTombstones].did(fmt.Sprintf("brought %d deletions down to what they delete: %d records went", deleted, done.Dropped), done.Before, done.After, done.Before+done.After)
-	k.opts.Log.Info("deleted records compacted away", "ranges", len(due), "deletions", deleted, "records", done.Dropped, "before", done.Before, "after", done.After,
+	skipped := int64(0)
+	for _, d := range due {
+		skipped += d.Skipped
+	}
+	k.opts.Log.Info("deleted records compacted away", "ranges", len(due), "deletions", deleted, "skipped", skipped, "records", done.Dropped, "before", done.Before, "after", done.After,
 		"took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
-// compacted takes back what was counted before a compaction of level 0, which brings all deletions to where the tree is large.
-func (k *Keeper) compacted(counted []storage.RangeDeletions) (deleted int64) {
-	for _, d := range counted {
-		k.opts.Store.Compacted(d)
-		deleted += d.Deleted
+// compacted takes back what was counted before the ranges that were due were compacted, and tells how many deletions that were.
+func (k *Keeper) compacted(counted, due []storage.RangeDeletions) (deleted int64) {
+	tables := k.opts.Store.Tables()
+	for _, c := range settled(counted, due, tables) {
+		k.opts.Store.Compacted(c)
+		deleted += c.Deleted
 	}
-	k.jobs[jobTombstones].waits(0, 0)
+	k.noteDeletions(k.opts.Store.Deletions(tables), tables)
 	return deleted
+}
+
+// settled are the ranges whose deletions have met what they delete: those that were due, and those in which nothing lies between level 0, which was
+// merged, and the last one.
+func settled(counted, due []storage.RangeDeletions, tables []storage.Table) (settled []storage.RangeDeletions) {
+	for _, c := range counted {
+		isDue := slices.ContainsFunc(due, func(d storage.RangeDeletions) bool { return bytes.Equal(d.Lower, c.Lower) })
+		between := slices.ContainsFunc(tables, func(t storage.Table) bool {
+			return t.Level > 0 && t.Level < storage.LastLevel && t.Overlaps(rangeOf(c))
+		})
+		if isDue || !between {
+			settled = append(settled, c)
+		}
+	}
+	return settled
+}
+
+// rangeOf is where deletions were counted.
+func rangeOf(d storage.RangeDeletions) storage.Range {
+	if d.Upper == nil {
+		return storage.Range{Lower: d.Lower, Upper: end}
+	}
+	return storage.Range{Lower: d.Lower, Upper: d.Upper}
 }
 
 // dueRanges picks the ranges that are worth it. What lies above the last level is spread over all ranges.
@@ -86,15 +122,22 @@ func dueRanges(counted []storage.RangeDeletions, tables []storage.Table, ratio f
 		}
 		all += records[string(counted[i].Lower)]
 	}
+	gained, inTheWay := int64(0), false
 	whole := deleted >= worth && float64(deleted) >= ratio*float64(all)
 	for _, c := range counted {
 		have := records[string(c.Lower)] + above/int64(len(counted))
 		switch {
 		case whole && c.Deleted > 0,
-			c.Deleted >= worth && float64(c.Deleted) >= ratio*float64(have),
-			c.Skipped >= worth && c.Skipped >= skipsEach*c.Returned:
+			c.Deleted >= worth && float64(c.Deleted) >= ratio*float64(have):
 			due = append(due, c)
+			gained += c.Deleted
+		case c.Skipped >= worth && c.Skipped >= skipsEach*c.Returned:
+			due = append(due, c)
+			inTheWay = true
 		}
+	}
+	if float64(gained) < ratio/worthMerging*float64(above) && !inTheWay {
+		return nil
 	}
 	return due
 }

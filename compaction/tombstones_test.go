@@ -174,3 +174,38 @@ func TestNobodyWaitsForRoom(t *testing.T) {
 		t.Errorf("%v after %d tries", err, tried)
 	}
 }
+
+// Deletions that have only come to a level between are not forgotten: a range is due again, or later, when enough have gathered.
+func TestDeletionsBetweenStayCounted(t *testing.T) {
+	counted := []storage.RangeDeletions{{Upper: []byte("g"), Deleted: 1000}, {Lower: []byte("g"), Upper: []byte("p"), Deleted: 10}, {Lower: []byte("p"), Deleted: 20}}
+	tables := []storage.Table{
+		{Level: 0, First: []byte("a"), Last: []byte("z"), Records: 500}, {Level: 5, First: []byte("b"), Last: []byte("i"), Records: 500},
+		{Level: storage.LastLevel, First: []byte("a"), Last: []byte("f"), Records: 1000}, {Level: storage.LastLevel, First: []byte("g"), Last: []byte("o"), Records: 1000},
+		{Level: storage.LastLevel, First: []byte("p"), Last: []byte("z"), Records: 1000},
+	}
+	due := dueRanges(counted, tables, 0.5, 100)
+	if len(due) != 1 || due[0].Lower != nil {
+		t.Fatalf("due: %v", due)
+	}
+	if s := settled(counted, due, tables); len(s) != 2 || s[0].Deleted != 1000 || s[1].Deleted != 20 {
+		t.Errorf("settled: %v", s)
+	}
+	// A merge of all that is above is not worth a few, unless scans are slow.
+	tables[1].Records = 20_000
+	for c := byte('r'); c <= 'z'; c++ {
+		counted[len(counted)-1].Upper = []byte{c}
+		counted = append(counted, storage.RangeDeletions{Lower: []byte{c}})
+	}
+	if due := dueRanges(counted, tables, 0.3, 100); len(due) != 0 {
+		t.Errorf("due though much has to be merged first: %v", due)
+	}
+	counted[0].Deleted *= 2
+	if due := dueRanges(counted, tables, 0.3, 100); len(due) != 1 {
+		t.Errorf("due though much has to be merged first: %v", due)
+	}
+	counted[0].Deleted = 0
+	counted[0].Skipped = 1000
+	if due := dueRanges(counted, tables, 0.3, 100); len(due) != 1 {
+		t.Errorf("due because scans are slow: %v", due)
+	}
+}

@@ -26,7 +26,7 @@ func TestDefaults(t *testing.T) {
 	if got := c.Bytes("storage.generation_bytes"); got != 32*mib {
 		t.Errorf("generation_bytes %d", got)
 	}
-	if got := c.Duration("storage.flush_interval"); got != 2*time.Second {
+	if got := c.Duration("storage.flush_interval"); got != 4*time.Second {
 		t.Errorf("flush_interval %v", got)
 	}
 	if got := c.Duration("tcp_keepalive"); got != 5*time.Minute {
@@ -218,8 +218,8 @@ func TestGet(t *testing.T) {
 		{[]string{"key-load*"}, nil},
 		{[]string{"foo", "tcp_keepalive", `d\ir`, ""}, nil},
 		{[]string{"fsync", "appendfsync"}, []string{"appendfsync", "everysec", "fsync", "everysec"}},
-		{[]string{"storage.generation_*"}, []string{"storage.generation_records", "200000", "storage.generation_bytes", "33554432"}},
-		{[]string{"storage.flush_interval", "ttl.clock_settle"}, []string{"storage.flush_interval", "2s", "ttl.clock_settle", "5m"}},
+		{[]string{"storage.generation_*"}, []string{"storage.generation_records", "400000", "storage.generation_bytes", "33554432"}},
+		{[]string{"storage.flush_interval", "ttl.clock_settle"}, []string{"storage.flush_interval", "4s", "ttl.clock_settle", "5m"}},
 	} {
 		if got := c.Get(test.patterns...); !slices.Equal(got, test.want) {
 			t.Errorf("CONFIG GET %q: %q", test.patterns, got)
@@ -264,7 +264,7 @@ func TestSetIsAllOrNothing(t *testing.T) {
 		t.Error("a refused CONFIG SET changed something")
 	}
 	// What a tool has read it may write back.
-	for _, pair := range [][]string{{"port", "6379"}, {"bind", "127.0.0.1 -::1"}, {"storage.flush_interval", "2000ms"}, {"tls-ciphersuites", ""},
+	for _, pair := range [][]string{{"port", "6379"}, {"bind", "127.0.0.1 -::1"}, {"storage.flush_interval", "4000ms"}, {"tls-ciphersuites", ""},
 		{"memory_budget", "1GiB"}, {"storage.batch_max_bytes", "67108864"}} {
 		if err := c.Set(pair); err != nil {
 			t.Errorf("CONFIG SET %q: %v", pair, err)

@@ -37,6 +37,9 @@ func (a *arena) alloc(n int) ref {
 
 func (a *arena) bytes() int { return len(a.chunks) * chunkBytes }
 
+// filled is how much of its memory is in use.
+func (a *arena) filled() int { return max(0, a.bytes()-chunkBytes) + a.used }
+
 // pieces is the arena as a reader without the lock may hold it: chunks only grow, and what it looks at there never changes.
 type pieces [][]byte
 

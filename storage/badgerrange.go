@@ -227,7 +227,8 @@ func (r *reached) mergeLevel0(id int, t terms) (made, error) {
 		return made{}, errGone
 	}
 	targets := badgerLevelTargets(r.lc)
-	cd := mirrorDef{compactorId: id, t: targets, thisLevel: r.lc.levels[0], nextLevel: r.lc.levels[targets.baseLevel], dropPrefixes: t.drop}
+	// Badger takes those tables from the oldest one on that overlap, or, if a prefix is to be dropped, all of them. What is dropped is in t.
+	cd := mirrorDef{compactorId: id, t: targets, thisLevel: r.lc.levels[0], nextLevel: r.lc.levels[targets.baseLevel], dropPrefixes: [][]byte{{}}}
 	if !badgerFillLevel0(r.lc, &cd) {
 		return made{}, ErrBusy
 	}

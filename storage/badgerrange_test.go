@@ -333,3 +333,24 @@ func TestDeletionsSurviveTheFirstMerge(t *testing.T) {
 		}
 	}
 }
+
+// Tables of level 0 that have no keys in common are merged with it all the same.
+func TestMergeLevel0TakesAll(t *testing.T) {
+	o := small()
+	o.GenerationRecords, o.StraightBytes, o.FlushInterval = 1<<20, 300<<10, 1<<40
+	s := openStore(t, t.TempDir(), o, &memLog{})
+	alone(s)
+	for _, kind := range []string{"sa", "sb", "sc", "sf", "se", "sd"} { // the first ones pass the memtable
+		for i := range 1000 {
+			set(t, s, fmt.Sprintf("%s%06d", kind, i), strings.Repeat("v", 500)+fmt.Sprint(i))
+		}
+		flushAndSync(t, s)
+	}
+	if n := len(ofLevel(s, 0)); s.straight.taken.Load() < 2 || n < 3 {
+		t.Fatalf("%d went straight, %d tables in level 0", s.straight.taken.Load(), n)
+	}
+	patiently(t, func() error { _, err := s.MergeLevel0(nil); return err })
+	if left := ofLevel(s, 0); len(left) != 0 {
+		t.Errorf("left in level 0: %v", left)
+	}
+}

@@ -30,7 +30,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.ahead.init()
 	s.flush.init()
 	if s.straight.least = s.opts.StraightBytes; s.straight.least == 0 {
-		s.straight.least = s.budget.Generation * 3 / 4
+		s.straight.least = s.budget.Generation / 4
 	}
 	s.barrier.init()
 	if err := s.roomToStart(); err != nil {
@@ -69,13 +69,13 @@ func (o Options) withDefaults(d *Dir) Options {
 	set(&o.ValueThreshold, 32<<10)
 	set(&o.ValueLogBytes, 64<<20)
 	if o.GenerationRecords == 0 {
-		o.GenerationRecords = 200_000
+		o.GenerationRecords = 400_000
 	}
 	if o.EntryBytes == 0 {
 		o.EntryBytes = EntryBytes
 	}
 	if o.FlushInterval == 0 {
-		o.FlushInterval = 2 * time.Second
+		o.FlushInterval = 4 * time.Second
 	}
 	if o.BarrierInterval == 0 {
 		o.BarrierInterval = 10 * time.Second

@@ -30,7 +30,7 @@ type Options struct {
 	CopyRate          int64         // bytes that a copy for another node reads in a second, while others write; 0 = 32 MiB
 	DiskReserve       int64         // free space below which writes are refused, on top of what is promised already
 	EntryBytes        int           // largest log entry (0: 256 KiB)
-	StraightBytes     int64         // a generation of so many bytes becomes a table by itself (0: three quarters of the largest)
+	StraightBytes     int64         // a generation of so many bytes becomes a table by itself (0: a quarter of the largest)
 
 	// Took, if set, is told how long each TookFlush, TookBarrier and TookStall took.
 	Took func(job string, took time.Duration)

@@ -41,10 +41,15 @@ type recordLoader interface {
 // begin is called when Badger was opened.
 func (f *straight) begin(dir string) { f.large, f.dirty, f.filled = 0, memTableLogs(dir), false }
 
-// isLarge tells whether a generation may go straight, if others before it were large, too.
+// isLarge tells whether a generation may go straight, if others before it were large, too. Behind many of them it need not be as large: what passes the
+// memtable has to be filled up again.
 func (s *Store) isLarge(g *generation, values bool, beside *removal) bool {
 	f := &s.straight
-	if s.disk.reached == nil || values || int64(g.bytes()) < f.least || beside != nil && beside.rotates || s.compactors.collecting.Load() != 0 {
+	least := f.least
+	if f.large > manyLarge {
+		least /= 4
+	}
+	if s.disk.reached == nil || values || int64(g.arena.filled()) < least || beside != nil && beside.rotates || s.compactors.collecting.Load() != 0 {
 		f.large = 0
 		return false
 	}

@@ -24,7 +24,10 @@ func TestStraight(t *testing.T) {
 		must(t, s.Flush())
 		return s.straight.taken.Load() > before
 	}
-	const many, few = 1000, 3
+	const many, fewer, few = 1000, 200, 3
+	if flush(fewer) {
+		t.Fatal("a generation that is not large went straight")
+	}
 	for range manyLarge {
 		flush(many) // the last one fills the memtable up
 	}
@@ -33,8 +36,14 @@ func TestStraight(t *testing.T) {
 			t.Fatalf("large generation %d did not go straight", i)
 		}
 	}
-	if flush(few) || flush(many) {
-		t.Fatal("a small generation went straight, or a large one while the small one was in the memtable")
+	if !flush(fewer) {
+		t.Fatal("behind large ones it did not")
+	}
+	if flush(few) {
+		t.Fatal("a small generation went straight")
+	}
+	if flush(many) {
+		t.Fatal("a large generation went straight while a small one was in the memtable")
 	}
 	for !flush(many) {
 		if n > 30*many {
