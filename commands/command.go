@@ -80,8 +80,8 @@ func (r *Row) CheckArity(n int) bool {
 	return n >= -r.Arity
 }
 
-// fits tells whether a command with such arguments is one of the row.
-func (r *Row) fits(args [][]byte) bool {
+// Fits tells whether a command with such arguments is one of the row.
+func (r *Row) Fits(args [][]byte) bool {
 	return r.CheckArity(len(args)) || r.Newer != nil && r.Newer(args)
 }
 

@@ -105,6 +105,8 @@ type Call struct {
 	view   *storage.View
 	claims []*Waiter // served in the present round
 
+	pipelined []Pipelined // of DoAll only: those that it runs, cut down to those that it has run
+
 	// Of Exec and Watch only.
 	steps   []Step
 	session Session
@@ -295,13 +297,7 @@ func (d *DataSet) end(c *Call, err error) error {
 		c.W.Proto = c.proto
 		return err
 	}
-	if u.hits > 0 {
-		d.stats.Hits.Add(uint64(u.hits))
-	}
-	if u.misses > 0 {
-		d.stats.Misses.Add(uint64(u.misses))
-	}
-	d.stats.Evaluated.Add(uint64(1 + len(c.steps)))
+	d.ran(c, 1+len(c.steps))
 	u.streams = nil // the reply has them
 	c.settle(err)
 	if err == nil {
@@ -315,6 +311,17 @@ func (d *DataSet) end(c *Call, err error) error {
 		return nil
 	}
 	return err
+}
+
+// ran counts the rows of a call, and what they have looked up.
+func (d *DataSet) ran(c *Call, rows int) {
+	if u := &c.update; u.hits > 0 {
+		d.stats.Hits.Add(uint64(u.hits))
+	}
+	if u := &c.update; u.misses > 0 {
+		d.stats.Misses.Add(uint64(u.misses))
+	}
+	d.stats.Evaluated.Add(uint64(rows))
 }
 
 // count notes what a batch did.

@@ -321,7 +321,7 @@ func (t *Table) replyKeys(w *resp.Writer, args [][]byte, flags bool) error {
 		return ErrInvalidCommand
 	case len(row.Keys) == 0:
 		return ErrNoKeyArguments
-	case !row.fits(args):
+	case !row.Fits(args):
 		return ErrInvalidArity
 	}
 	mark, n := w.Len(), 0

@@ -62,6 +62,9 @@ func (p *parking) init() {
 	p.byKey = make(map[string][]*Waiter)
 }
 
+// SomebodyWaits tells whether there are clients that wait for keys: each is served behind the command that makes its key ready.
+func (d *DataSet) SomebodyWaits() bool { return d.parking.count.Load() > 0 }
+
 // wait is how a row ends that found nothing: its client waits for one of the keys. Within a transaction or a script nobody waits:
 // then it writes the reply that says so.
 func (u *Update) wait(names [][]byte, timeoutMs int64, nothing func()) error {

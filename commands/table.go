@@ -129,7 +129,7 @@ func (t *Table) Resolve(args [][]byte) (*Row, error) {
 			return nil, ErrUnknownSubcommand(t.Lookup(args[0]).Name, args[1])
 		}
 	}
-	if !row.fits(args) {
+	if !row.Fits(args) {
 		return nil, ErrArity(row.Name)
 	}
 	return row, nil

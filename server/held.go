@@ -60,8 +60,12 @@ func (b *buffers) hold(seen uint64, wrote bool) { b.holdData(seen, wrote, false)
 
 // holdData is hold for what has looked at the data: leads says that the reply is only true if this node leads.
 func (b *buffers) holdData(seen uint64, wrote, leads bool) {
+	b.holdUpTo(b.out.Len(), seen, wrote, leads)
+}
+
+// holdUpTo is holdData for a reply that others follow.
+func (b *buffers) holdUpTo(end int, seen uint64, wrote, leads bool) {
 	b.last = b.heldEnd()
-	end := b.out.Len()
 	b.peak = max(b.peak, end)
 	if n := len(b.marks); seen == 0 && !wrote && !leads && n > 0 && b.marks[n-1].seen == 0 && !b.marks[n-1].leads {
 		b.marks[n-1].end, b.marks[n-1].at = end, 0

@@ -42,7 +42,8 @@ func bucketNs(o, bucket int) (from, to int64) {
 	return from, from + 1<<(o-1) - 1
 }
 
-func (h *histogram) note(took time.Duration) {
+// note counts n durations.
+func (h *histogram) note(took time.Duration, n uint64) {
 	ns := min(max(int64(took), 1), longestNs)
 	o, bucket := bucketOf(ns)
 	counts := h.octaves[o].Load()
@@ -50,8 +51,8 @@ func (h *histogram) note(took time.Duration) {
 		h.octaves[o].CompareAndSwap(nil, new(octave))
 		counts = h.octaves[o].Load()
 	}
-	counts[bucket].Add(1)
-	h.sumNs.Add(uint64(max(took, 0)))
+	counts[bucket].Add(n)
+	h.sumNs.Add(n * uint64(max(took, 0)))
 }
 
 // times is a histogram at a moment, or several of them added up.

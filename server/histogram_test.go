@@ -18,7 +18,7 @@ func TestHistogram(t *testing.T) {
 	for range 10_000 {
 		ns := int64(1) << r.IntN(30)
 		ns += r.Int64N(ns)
-		h.note(time.Duration(ns))
+		h.note(time.Duration(ns), 1)
 		all = append(all, min(ns, longestNs))
 	}
 	slices.Sort(all)
@@ -70,7 +70,7 @@ func TestHistogramAtOnce(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for i := range 10_000 {
-				h.note(time.Duration(i))
+				h.note(time.Duration(i), 1)
 			}
 		})
 	}

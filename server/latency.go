@@ -42,7 +42,7 @@ func NewLatency() *Latency {
 
 // Took is told by the rooms below.
 func (l *Latency) Took(job string, took time.Duration) {
-	l.jobs[job].note(took)
+	l.jobs[job].note(took, 1)
 	if ms := l.thresholdMs.Load(); ms > 0 && took.Milliseconds() >= ms {
 		l.spike(job, took, time.Now())
 	}

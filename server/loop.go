@@ -33,6 +33,7 @@ type loop struct {
 
 	fed     []*conn            // some of ready, whose commands are about to run
 	foresee commands.Foresight // what these look up
+	batch   pipelined          // of the command at hand and others like it
 	words   [][]byte           // scratch
 }
 
@@ -139,7 +140,7 @@ func (l *loop) welcome() {
 			l.conns = append(l.conns, nil)
 		}
 		l.conns[fd] = c
-		c.session.hurried, c.turns, c.next = true, 0, more
+		c.session.hurried, c.session.pipelined, c.turns, c.next = true, &l.batch, 0, more
 		c.rest()
 		if l.poller.add(fd) != nil { // no memory for it in the kernel
 			l.leave(c)
@@ -351,7 +352,7 @@ func (l *loop) leave(c *conn) {
 		c.away = minAway
 	}
 	c.away = min(c.away, maxAway)
-	c.turns, c.session.hurried = 0, false
+	c.turns, c.session.hurried, c.session.pipelined = 0, false, nil
 	if c.socket.toGo() != nil {
 		c.end(false)
 		return

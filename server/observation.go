@@ -41,22 +41,41 @@ const (
 
 // ran counts a command that was run, and remembers it if it was slow.
 func (s *session) ran(row *commands.Row, args [][]byte, staged []commands.StagedArg, took time.Duration, reply []byte) {
-	server := s.server
-	s.count.ran(&server.stats, s.id, row, int64(took), reply)
-	o := server.observation.Load()
-	if o.LatencyTracking {
-		server.stats.took(s.id, row, took)
+	s.count.ran(&s.server.stats, s.id, row, int64(took), reply)
+	if s.took(row, took, 1) {
+		s.remember(row, args, staged, took)
 	}
-	if o.SlowerThanUs >= 0 && took.Microseconds() >= o.SlowerThanUs && !row.Flags.Has(commands.FlagSkipSlowlog) {
+}
+
+// took counts how long each of n commands has taken. slow: that has to be remembered.
+func (s *session) took(row *commands.Row, took time.Duration, n uint64) (slow bool) {
+	o := s.server.observation.Load()
+	if o.LatencyTracking {
+		s.server.stats.took(s.id, row, took, n)
+	}
+	return o.isSlow(took) || o.isSpike(took)
+}
+
+func (s *session) remember(row *commands.Row, args [][]byte, staged []commands.StagedArg, took time.Duration) {
+	server, o := s.server, s.server.observation.Load()
+	if o.isSlow(took) && !row.Flags.Has(commands.FlagSkipSlowlog) {
 		server.slowlog.add(s, row, args, staged, took, o.SlowlogMaxLen)
 	}
-	if o.LatencyEventMs > 0 && took.Milliseconds() >= o.LatencyEventMs {
+	if o.isSpike(took) {
 		event := eventCommand
 		if row.Flags.Has(commands.FlagFast) {
 			event = eventFast
 		}
 		server.latency.spike(event, took, time.Now())
 	}
+}
+
+func (o *Observation) isSlow(took time.Duration) bool {
+	return o.SlowerThanUs >= 0 && took.Microseconds() >= o.SlowerThanUs
+}
+
+func (o *Observation) isSpike(took time.Duration) bool {
+	return o.LatencyEventMs > 0 && took.Milliseconds() >= o.LatencyEventMs
 }
 
 func observeHandlers() map[string]*handler {

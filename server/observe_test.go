@@ -179,7 +179,7 @@ func TestLatencyHistogram(t *testing.T) {
 	ts := startServer(t, setup{})
 	c := ts.dial()
 	for i, us := range []int{1, 3, 3, 10_158, 20_000, 50_331, 5_000_000} {
-		ts.stats.took(uint64(i), ts.opts.Table.Lookup([]byte("get")), time.Duration(us)*time.Microsecond)
+		ts.stats.took(uint64(i), ts.opts.Table.Lookup([]byte("get")), time.Duration(us)*time.Microsecond, 1)
 	}
 	histogram := ":1\r\n:1\r\n:4\r\n:3\r\n:16908\r\n:4\r\n:33816\r\n:5\r\n:67633\r\n:6\r\n:1073741\r\n:7\r\n"
 	reply := "$3\r\nget\r\n*4\r\n$5\r\ncalls\r\n:7\r\n$14\r\nhistogram_usec\r\n*12\r\n" + histogram

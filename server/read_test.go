@@ -50,7 +50,7 @@ func TestReadOutdated(t *testing.T) {
 				c.want("+OK\r\n", "SET", "k", "v")
 				tm.change(func() { tm.lease, tm.confirm = false, func() error { return errNobody } })
 				c.send(encode("SET", "k", "w") + encode("GET", "k") + encode("PING") + encode("SETNX", "k", "x") + encode("MULTI") + encode("GET", "k") +
-					encode("EXEC") + encode("INCR", "n") + encode("INCR", "k"))
+					encode("EXEC") + encode("INCR", "n") + encode("INCRBY", "k", "1"))
 				for i, want := range []string{"+OK\r\n", "-TRYAGAIN ", "+PONG\r\n", "-TRYAGAIN ", "+OK\r\n", "+QUEUED\r\n", "-TRYAGAIN ", ":", "-TRYAGAIN "} {
 					if got := c.reply(); !strings.HasPrefix(got, want) {
 						t.Fatalf("reply %d is %q", i, got)

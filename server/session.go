@@ -38,6 +38,9 @@ type session struct {
 	after     next                 // what the command at hand wants to happen when it is done
 	instead   next                 // … and what happens once the held replies are gone, if not that; more: that
 	start     int                  // where the command at hand begins in the query buffer, plus 1; 0: it may not run twice
+	rest      []byte               // what has arrived behind it
+	pipelined *pipelined           // the loop's: commands that are alike are run as one batch; nil: they are not
+	together  int                  // how many were; 0: the command at hand was run by itself
 
 	waitEndMs int64            // a command is waiting until then, unix time; 0: none is
 	ackIndex  uint64           // … in WAIT, for other nodes to have the log up to there
@@ -166,7 +169,9 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 		if s.start = 0; n > 0 && s.replies == repliesOn && pipeline[used-n] == '*' { // an inline command is parsed where it lies
 			s.start = 1 + b.start + used - n
 		}
+		s.rest, s.together = pipeline[used:], 0
 		row := s.execute(b)
+		used = len(pipeline) - len(s.rest)
 		if s.travelled {
 			s.travelled = false
 			if s.after != more {
@@ -283,7 +288,9 @@ func (s *session) execute(b *buffers) (ran *commands.Row) {
 	case s.hurried && !isQuick(h):
 		s.after = leave
 	case h == nil:
-		s.do(b, row)
+		if !s.doAll(b, row) {
+			s.do(b, row)
+		}
 	case h.blocks && b.out.Len() > 0:
 		s.postpone(again)
 	default:
@@ -436,7 +443,10 @@ func (s *session) broken(b *buffers, err error) {
 // account charges the time since start to a row that was run, and returns the present time.
 func (s *session) account(b *buffers, row *commands.Row, start time.Duration) time.Duration {
 	now := s.server.elapsed()
-	if row != nil {
+	switch {
+	case s.together > 0:
+		s.ranAll(b, row, now-start)
+	case row != nil:
 		s.ran(row, b.args, s.staged, now-start, b.lastReply())
 	}
 	return now

@@ -105,14 +105,14 @@ func (s *stats) row(row *commands.Row) (t rowTotal) {
 	return t
 }
 
-// took notes how long a command of a row ran.
-func (s *stats) took(id uint64, row *commands.Row, took time.Duration) {
+// took notes how long each of n commands of a row ran.
+func (s *stats) took(id uint64, row *commands.Row, took time.Duration, n uint64) {
 	h := &s.shards[id%shards].times[row.ID]
 	if h.Load() == nil {
 		h.CompareAndSwap(nil, new(histogram))
 	}
 	if h := h.Load(); h != nil { // else it was reset in between
-		h.note(took)
+		h.note(took, n)
 	}
 }
 
