@@ -21,9 +21,10 @@ const (
 	pipelinedReplies = 16 << 10
 )
 
-// Pipelines tells whether commands of the row may be run by DoAll, side by side. Those that may wait or take long are run one by one.
+// Pipelines tells whether commands of the row may be run by DoAll, side by side. Those that may wait or take long are run one by one, and so are
+// subcommands: a name does not tell that two commands are of the same one.
 func (r *Row) Pipelines() bool {
-	return r.Write != nil && !r.Derives && r.Blocking == nil && r.Lighter == nil && len(r.Subcommands) == 0
+	return r.Write != nil && !r.Derives && r.Blocking == nil && r.Lighter == nil && r.container == nil
 }
 
 // DoAll runs commands of c.Row as one batch, up to one that has to be run by itself, and returns how many it has run: their replies are in c.W, and

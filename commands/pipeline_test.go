@@ -116,7 +116,7 @@ func TestDoAllServesWhoWaits(t *testing.T) {
 	second.must(pair("q", "2"))
 }
 
-// TestWhatPipelines: what may wait, take long, or has a large argument is run by itself.
+// TestWhatPipelines: what may wait or take long, and what the name alone does not tell, is run by itself.
 func TestWhatPipelines(t *testing.T) {
 	table := NewTable()
 	for name, want := range map[string]bool{
@@ -125,6 +125,13 @@ func TestWhatPipelines(t *testing.T) {
 	} {
 		if got := table.Lookup([]byte(name)).Pipelines(); got != want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for _, row := range table.Rows() {
+		for _, sub := range row.Subcommands {
+			if sub.Pipelines() {
+				t.Errorf("%s: another subcommand would be taken for it", sub.Name)
+			}
 		}
 	}
 }

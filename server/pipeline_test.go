@@ -44,6 +44,16 @@ func TestPipeline(t *testing.T) {
 	c.send(encode("CLIENT", "REPLY", "OFF") + strings.Repeat(encode("INCR", "n0"), 10) + encode("CLIENT", "REPLY", "ON") + strings.Repeat(encode("INCR", "n0"), 2))
 	c.wantReplies("+OK\r\n", ":20\r\n", ":21\r\n")
 
+	// Subcommands are not alike because their first word is.
+	c.want(":1\r\n", "RPUSH", "q", "a")
+	c = ts.dial() // on the loop
+	c.send(encode("SETT", "CAP", "q", "5") + encode("SETT", "NOSUCH", "q", "6") + encode("SETT", "CAP", "q", "7"))
+	for i, want := range []string{"+OK", "-ERR unknown subcommand", "+OK"} {
+		if got := c.reply(); !strings.HasPrefix(got, want) {
+			t.Errorf("reply %d is %q", i, got)
+		}
+	}
+
 	// What is queued is not run.
 	c.send(encode("MULTI") + strings.Repeat(encode("INCR", "n0"), 3) + encode("EXEC"))
 	c.wantReplies("+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "*3\r\n:22\r\n:23\r\n:24\r\n")
