@@ -88,15 +88,15 @@ func TestSlowlogReply(t *testing.T) {
 	t.Parallel()
 	ts := startServer(t, setup{})
 	c := ts.dial()
-	ts.SetObservation(func(o *Observation) { o.SlowerThanUs = 1000 })
+	ts.SetObservation(func(o *Observation) { o.SlowerThanUs = 100_000 })
 	c.do("CLIENT", "SETNAME", "me")
-	c.do("DEBUG", "SLEEP", "0.01")
+	c.do("DEBUG", "SLEEP", "0.10")
 	e := ts.slowlog.newest(1)[0]
-	if e.took < 10*time.Millisecond || time.Now().Unix()-e.unixSec > 5 || e.addr != c.LocalAddr().String() {
+	if e.took < 100*time.Millisecond || time.Now().Unix()-e.unixSec > 5 || e.addr != c.LocalAddr().String() {
 		t.Errorf("%+v", e)
 	}
 	us := strconv.FormatInt(e.took.Microseconds(), 10)
-	entry := fmt.Sprintf("*6\r\n:0\r\n:%d\r\n:%s\r\n*3\r\n$5\r\nDEBUG\r\n$5\r\nSLEEP\r\n$4\r\n0.01\r\n$%d\r\n%s\r\n$2\r\nme\r\n", e.unixSec, us, len(e.addr), e.addr)
+	entry := fmt.Sprintf("*6\r\n:0\r\n:%d\r\n:%s\r\n*3\r\n$5\r\nDEBUG\r\n$5\r\nSLEEP\r\n$4\r\n0.10\r\n$%d\r\n%s\r\n$2\r\nme\r\n", e.unixSec, us, len(e.addr), e.addr)
 	c.want("*1\r\n"+entry, "SLOWLOG", "GET")
 	c.want("*1\r\n"+entry, "SLOWLOG", "GET", "-1")
 	c.want("*0\r\n", "SLOWLOG", "GET", "0")
