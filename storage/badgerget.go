@@ -26,14 +26,14 @@ type search struct {
 	unclear bool   // it is nothing that is known here
 }
 
-// find returns what the tables have of a record, nil if it is not there or deleted. ok is false if only Badger can tell.
-func (r *reached) find(key []byte, version uint64) (stored []byte, ok bool, err error) {
+// find returns what the tables have of a record, nil if it is not there or deleted. doubtful: it may well be absent. ok is false if only Badger can tell.
+func (r *reached) find(key []byte, version uint64, doubtful bool) (stored []byte, ok bool, err error) {
 	s := search{key: key, version: version, hash: y.Hash(key)}
 	if err := s.level0(r.lc.levels[0]); err != nil {
 		return nil, false, err
 	}
 	for i, lv := range r.lc.levels[1:] {
-		if err := s.level(lv, i+1 == LastLevel); err != nil {
+		if err := s.level(lv, doubtful || i+1 < LastLevel); err != nil {
 			return nil, false, err
 		}
 	}
@@ -66,14 +66,14 @@ func (s *search) some(lv *mirrorLevel, to []*badgertable.Table) []*badgertable.T
 	return to
 }
 
-// level searches the one table of another level that may have the record. In the last one mostly all are that are asked for: absent ones have been ruled
-// out before.
-func (s *search) level(lv *mirrorLevel, last bool) error {
+// level searches the one table of another level that may have the record. In the last one mostly all are that are asked for, if absent ones have been
+// ruled out before: there its filter is asked only in doubt.
+func (s *search) level(lv *mirrorLevel, ask bool) error {
 	t := s.one(lv)
 	switch {
 	case t == nil:
 		return nil
-	case !last && t.DoesNotHave(s.hash):
+	case ask && t.DoesNotHave(s.hash):
 		return t.DecrRef()
 	}
 	return s.table(t)

@@ -59,6 +59,7 @@ func TestFindVersions(t *testing.T) {
 		before := s.disk.fresh.direct.Load()
 		last := s.Status().Flushed.Index
 		for version := first; version <= last+1; version++ {
+			s.disk.crowded = func() bool { return version%2 == 0 }
 			for _, key := range append(keys, strangers...) {
 				sameAsBadger(t, s, key, version)
 			}

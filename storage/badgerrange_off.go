@@ -29,4 +29,4 @@ func (*reached) mergeLevel0(int, terms) (made, error)            { return made{}
 func (*reached) compact(int, bool, terms) error                  { return nil }
 func (*reached) hold() (release func())                          { return func() {} }
 
-func (*reached) find([]byte, uint64) ([]byte, bool, error) { return nil, false, nil }
+func (*reached) find([]byte, uint64, bool) ([]byte, bool, error) { return nil, false, nil }

@@ -84,10 +84,13 @@ type level0Loader struct {
 	value   []byte
 }
 
+// level0FalsePositive is lower than in other levels: a search asks the filters of all tables of level 0.
+const level0FalsePositive = 0.001
+
 func (r *reached) newLevel0Loader(version uint64, size int64, extra []plainRecord, out *tableWriter, note func([]uint64)) recordLoader {
 	slices.SortFunc(extra, func(a, b plainRecord) int { return bytes.Compare(a.key, b.key) })
 	l := &level0Loader{reached: r, out: out, options: badgerTableOptions(r.db), version: version, extra: extra, note: note}
-	l.options.TableSize = uint64(size)
+	l.options.TableSize, l.options.BloomFalsePositive = uint64(size), level0FalsePositive
 	l.b = badgertable.NewTableBuilder(l.options)
 	return l
 }

@@ -12,7 +12,8 @@ type Budget struct {
 	Filter     int64 // filter of absent records
 	MemTable   int64 // one memtable of Badger; up to four are alive, at 1.3 times their size
 	BaseTable  int64 // a table being built takes twice its size
-	Level0     int   // tables of the size of a memtable, in files that are mapped, that gather before they are merged into the tree
+	Level0     int   // tables, in files that are mapped, that gather before they are merged into the tree
+	BaseLevel  int64 // the level that they are merged into
 	Clients    int64 // buffers of connections
 	Buffer     int64 // … and of each of those: what is larger is given up after its use
 	Access     int64 // when keys were used
@@ -31,8 +32,11 @@ const (
 	// 12.2 times the data with 5 tables of 8 MiB, and is 3.3 times with 32; the processor's time for a key fell from 33 µs to 17.
 	level0Bytes = 480 << 20
 	// mostLevel0 bounds what a read of Badger costs: it asks the Bloom filter of each table of level 0.
-	mostLevel0  = 32
-	leastLevel0 = 15
+	mostLevel0 = 32
+	// baseByLevel0 is how many times level 0 the base level holds. Of keys in no order each byte is written baseByLevel0 times on its way into it,
+	// and as many times on its way out as the last level is larger than it.
+	baseByLevel0 = 4
+	leastBase    = 1 << 30
 
 	// baseBytes is what Go and Badger need whatever the budget: the smaller it is, the less of it is left for the cache.
 	baseBytes = 128 << 20
@@ -48,16 +52,19 @@ func (b Budget) Mapped() int64 { return b.Cache }
 //	1/256 · the rest is Go's own and air for the collector
 func BudgetFor(m int64) Budget {
 	m = max(m, MinMemoryBudget)
-	memTable := min(max(m/32, 4<<20), 64<<20)
+	memTable, generation := min(max(m/32, 4<<20), 64<<20), min(m/32, 32<<20)
+	table := min(memTable, generation) / 2 // of level 0: a generation of small records, without what they take in memory
+	level0 := min((level0Bytes+table-1)/table, mostLevel0)
 	return Budget{
 		Recent:     m / 4,
-		Generation: min(32<<20, m/32),
+		Generation: generation,
 		BatchMax:   m / 16,
 		Cache:      max(m*5/32, (m-baseBytes)*9/32),
 		Filter:     m / 32,
 		MemTable:   memTable,
 		BaseTable:  min(max(m/128, 1<<20), 16<<20),
-		Level0:     int(min(max((level0Bytes+memTable-1)/memTable, leastLevel0), mostLevel0)),
+		Level0:     int(level0),
+		BaseLevel:  max(leastBase, baseByLevel0*level0*table),
 		Clients:    m / 8,
 		Buffer:     min(max(m/1024, 64<<10), 2<<20),
 		Access:     m / 256,

@@ -33,6 +33,7 @@ type disk struct {
 	unreached    string                 // why they are out of reach; "": they are not
 	unhealthy    atomic.Pointer[string] // the first damage met
 	fresh        fresh
+	crowded      func() bool // many records are asked for that are not there
 	logger       *slog.Logger
 }
 
@@ -71,7 +72,7 @@ func openDiskWith(dir string, b Budget, settings *Options, n news, change func(b
 		WithMemTableSize(b.MemTable).
 		WithNumMemtables(2).
 		WithBaseTableSize(b.BaseTable).
-		WithBaseLevelSize(max(1<<30, 2*int64(b.Level0)*b.MemTable)).
+		WithBaseLevelSize(b.BaseLevel).
 		WithNumLevelZeroTables(b.Level0).
 		WithNumLevelZeroTablesStall(level0Stall(b)).
 		WithNumCompactors(badgersCompactors()).
@@ -99,7 +100,7 @@ func (d *disk) getLocked(key []byte, version uint64) (value []byte, err error) {
 	defer d.guard(key, &err)
 	d.reads.Add(1)
 	if filtered(key) && !d.db.IsClosed() && !d.fresh.mayBe(maphash.Bytes(d.fresh.seed, key)) {
-		stored, ok, err := d.reached.find(key, version)
+		stored, ok, err := d.reached.find(key, version, d.crowded())
 		switch {
 		case err != nil:
 			return nil, d.damage(key, err.Error())

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"sett/threads"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,12 @@ func (f *filter) rulesOut(hash uint64, key []byte) bool {
 	return b != nil && filtered(key) && !b.has(hash)
 }
 
+// crowded tells whether many records get past it that are not in Badger.
+func (f *filter) crowded() bool {
+	b := f.now.Load()
+	return b == nil || b.fuller(crowdedBits)
+}
+
 // enter adds a record that is in Badger now. next comes first: when it is gone again, now is what it was.
 func (f *filter) enter(hash uint64) {
 	if b := f.next.Load(); b != nil {
@@ -54,7 +61,7 @@ func (f *filter) leave() { f.left.Add(1) }
 
 // remind has the filter built anew if that is worth it. The flusher calls it.
 func (f *filter) remind() {
-	if b := f.now.Load(); b != nil && b.full() && f.left.Load() > b.added.Load()/2 {
+	if b := f.now.Load(); b != nil && b.fuller(fullBits) && f.left.Load() > b.added.Load()/2 {
 		select {
 		case f.due <- struct{}{}:
 		default:
@@ -64,6 +71,7 @@ func (f *filter) remind() {
 
 // filterLoop is the goroutine that builds filters.
 func (s *Store) filterLoop() {
+	threads.GiveWay()
 	f := &s.filter
 	defer f.done.Done()
 	for {
@@ -189,8 +197,10 @@ func (b *bloom) has(hash uint64) bool {
 	return true
 }
 
-// full tells whether it is wrong often enough to be worth another try.
-func (b *bloom) full() bool {
-	const bitsEach = 10
-	return b.added.Load() > int64(len(b.words))*32/bitsEach
-}
+const (
+	fullBits    = 10 // for each record: it is wrong often enough to be worth another try when some have left
+	crowdedBits = 6  // … about one of twelve absent ones
+)
+
+// fuller tells whether it has fewer bits for each record.
+func (b *bloom) fuller(bitsEach int64) bool { return b.added.Load() > int64(len(b.words))*32/bitsEach }

@@ -36,6 +36,20 @@ func TestBloom(t *testing.T) {
 	if added := b.added.Load(); added < records*95/100 || added > records {
 		t.Errorf("%d of %d were counted", added, records)
 	}
+
+	var f filter
+	for _, want := range []bool{true, false} {
+		if f.crowded() != want {
+			t.Errorf("crowded: %v", !want)
+		}
+		f.now.Store(b)
+	}
+	for range records {
+		b.add(rng.Uint64())
+	}
+	if !f.crowded() {
+		t.Error("5 bits for each record do not crowd it")
+	}
 }
 
 // waitFilter waits until a filter is there that is not the one before.

@@ -19,7 +19,7 @@ func Open(d *Dir, o Options) (*Store, error) {
 	s.fit.generation.Store(s.budget.Generation)
 	s.fit.batchMax.Store(s.budget.BatchMax)
 	s.cache = newCache(int(s.budget.Cache))
-	s.disk = &disk{threshold: int(s.opts.ValueThreshold), valueLogFile: s.opts.ValueLogBytes, logger: s.opts.Logger}
+	s.disk = &disk{threshold: int(s.opts.ValueThreshold), valueLogFile: s.opts.ValueLogBytes, crowded: s.filter.crowded, logger: s.opts.Logger}
 	s.ledger.lost = s.tablesLost
 	s.guard.pretend.Store(-1)
 	s.guard.reserve.Store(s.opts.DiskReserve)
