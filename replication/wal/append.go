@@ -17,6 +17,7 @@ type batch struct {
 	arena  []byte     // record headers and small data; never moved while writes point into it
 	seg    *segment
 	end    int64
+	filled int64 // zeros behind the end, in the last write
 }
 
 // write is one system call.
@@ -107,6 +108,7 @@ func (l *Log) add(k kind, entries []Entry) error {
 	start := time.Now()
 	err := l.layOut(b, k, entries)
 	if err == nil {
+		b.fillPage()
 		err = l.write(b)
 	}
 	if err != nil {
@@ -153,7 +155,7 @@ func (l *Log) layOut(b *batch, k kind, entries []Entry) error {
 }
 
 func (b *batch) reserve(entries []Entry) {
-	n := 0
+	n := pageBytes // for fillPage
 	for _, e := range entries {
 		n += recordBytes
 		if len(e.Data) <= copyBytes {
@@ -188,6 +190,23 @@ func (b *batch) put(r record, data []byte) {
 	}
 	b.end += r.space()
 }
+
+// fillPage adds zeros up to the end of the page that the batch ends in, if it is the first in it. The kernel would read from the disk what it is not
+// given of a page that is not in memory: those of a segment that was used before are not, or no longer.
+func (b *batch) fillPage() {
+	b.filled = 0
+	w := b.last()
+	if w == nil || !w.grows {
+		return // data that is not ours to add to
+	}
+	rest := -b.end & (pageBytes - 1)
+	if page := b.end + rest - pageBytes; page >= w.offset && b.end+rest <= b.seg.size {
+		b.filled, b.arena = rest, append(b.arena, zeros[:rest]...)
+		w.b = w.b[:len(w.b)+int(rest)]
+	}
+}
+
+var zeros [pageBytes]byte
 
 func (b *batch) last() *write {
 	if len(b.writes) == 0 {
@@ -245,6 +264,7 @@ func (l *Log) publish(b *batch, k kind, entries []Entry) {
 	for _, w := range b.writes {
 		l.metrics.Bytes += uint64(len(w.b))
 	}
+	l.metrics.Bytes -= uint64(b.filled)
 	l.metrics.Writes += uint64(len(b.writes))
 	l.end = b.end
 	if len(b.taken) > 0 && len(l.prepared) == 0 {

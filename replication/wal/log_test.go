@@ -599,3 +599,53 @@ func TestReadSomeMeetsAppend(t *testing.T) {
 		t.Fatal(found, err)
 	}
 }
+
+// writesFS notes where writes to segments begin and end.
+type writesFS struct {
+	storage.FS
+	noted *[][2]int64
+}
+
+type writesFile struct {
+	storage.File
+	noted *[][2]int64
+}
+
+func (fs writesFS) Create(name string) (storage.File, error) {
+	f, err := fs.FS.Create(name)
+	return writesFile{f, fs.noted}, err
+}
+
+func (f writesFile) WriteAt(b []byte, offset int64) (int, error) {
+	*f.noted = append(*f.noted, [2]int64{offset, offset + int64(len(b))})
+	return f.File.WriteAt(b, offset)
+}
+
+// TestPagesAreFirstWrittenWhole: no append has the kernel read what a page of an earlier use holds.
+func TestPagesAreFirstWrittenWhole(t *testing.T) {
+	var noted [][2]int64
+	l := mustOpen(t, small(writesFS{crashfs.New(), &noted}), Known{})
+	var at *segment
+	reached := int64(0) // of at's pages
+	for i := range 300 {
+		noted = noted[:0]
+		next := l.Last() + 1
+		must(t, l.Append(entry(next, 30+i*7%900), entry(next+1, 10)))
+		if s := l.segs[len(l.segs)-1]; s != at {
+			at, reached = s, pageBytes // its header has been written
+		}
+		w := noted[len(noted)-1]
+		if w[1] > reached && w[1]%pageBytes != 0 {
+			t.Fatalf("append %d writes %d…%d, what lies before %d is in memory", i, w[0], w[1], reached)
+		}
+		reached = max(reached, w[1])
+		if i%50 == 0 {
+			must(t, l.Sync())
+			must(t, l.TrimPrefix(l.Last()))
+		}
+	}
+	if m := l.Metrics(); m.Recycled == 0 || m.Bytes > 300*(2*recordBytes+30+900+10+16) {
+		t.Errorf("%+v", m)
+	}
+	must(t, l.Close())
+}
