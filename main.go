@@ -18,6 +18,7 @@ import (
 	"sett/config"
 	"sett/replication/wal"
 	"sett/storage"
+	"sett/threads"
 )
 
 // version is set by the Makefile.
@@ -107,7 +108,7 @@ func serve(args []string, stderr io.Writer) int {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
 	}
-	shortenSlices()
+	threads.Shorten()
 	logger, err := openLogs(cfg, stderr)
 	if err != nil {
 		return misuse(stderr, err.Error())

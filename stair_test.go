@@ -11,20 +11,21 @@ import (
 )
 
 // stair says what each room may import of ours. Imports go down only: main → server → replication → commands → types → ttl →
-// storage; compaction stands beside it on storage; resp, rdb and config import nothing, nor does what only tests use (internal); only main
+// storage; compaction stands beside it on storage; resp, rdb, config and threads import nothing, nor does what only tests use (internal); only main
 // reads the configuration. A folder inside a room (storage/crashfs, replication/wal) belongs to the room.
 var stair = map[string][]string{
-	"main":        {"server", "replication", "commands", "types", "ttl", "storage", "compaction", "resp", "rdb", "config"},
+	"main":        {"server", "replication", "commands", "types", "ttl", "storage", "compaction", "resp", "rdb", "config", "threads"},
 	"server":      {"replication", "commands", "types", "ttl", "storage", "resp", "rdb"},
 	"replication": {"commands", "types", "ttl", "storage", "resp", "rdb"},
 	"commands":    {"types", "ttl", "storage", "resp", "rdb"},
 	"types":       {"ttl", "storage"},
-	"ttl":         {"storage"},
-	"storage":     {},
-	"compaction":  {"storage"},
+	"ttl":         {"storage", "threads"},
+	"storage":     {"threads"},
+	"compaction":  {"storage", "threads"},
 	"resp":        {},
 	"rdb":         {},
 	"config":      {},
+	"threads":     {},
 	"internal":    {},
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sett/storage"
+	"sett/threads"
 )
 
 // Layout is what a keeper has to know of keys; package types has the answers.
@@ -181,6 +182,7 @@ func (k *Keeper) Stop() {
 func (k *Keeper) Halt(halt bool) { k.halted.Store(halt) }
 
 func (k *Keeper) run() {
+	threads.GiveWay()
 	defer close(k.done)
 	for !waits(k.opts.Interval, k.stop) {
 		if k.halted.Load() {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sett/threads"
 	"slices"
 	"sync"
 	"unsafe"
@@ -141,8 +142,14 @@ func (m *merge) build() (tables []*badgertable.Table, err error) {
 		if i < len(bounds) {
 			p.right = bounds[i]
 		}
-		wg.Go(p.run)
+		if i > 0 {
+			wg.Go(func() {
+				threads.GiveWay()
+				p.run()
+			})
+		}
 	}
+	parts[0].run()
 	wg.Wait()
 	for i := range parts {
 		tables, err = append(tables, parts[i].tables...), errors.Join(err, parts[i].err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sett/threads"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,6 +92,7 @@ func (s *Store) stopCompactors() {
 }
 
 func (s *Store) compactorLoop(id int) {
+	threads.GiveWay()
 	for pause := compactEvery; ; {
 		select {
 		case <-s.compactors.stop:

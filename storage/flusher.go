@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
+	"sett/threads"
 	"sort"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,7 @@ func (f *flusher) init() {
 
 // flushLoop is the flusher goroutine.
 func (s *Store) flushLoop() {
+	threads.GiveWay()
 	f := &s.flush
 	defer close(f.done)
 	tick := time.NewTicker(max(s.opts.FlushInterval/4, time.Millisecond))

@@ -1,6 +1,9 @@
 package storage
 
-import "bytes"
+import (
+	"bytes"
+	"runtime"
+)
 
 // Runner is one round of a command. Run is called with the data set's lock held: shared for Store.Read, exclusive for Store.Update. A round
 // that meets a record which is not in memory is given up and runs again, so Run starts from the beginning each time and has no effects
@@ -276,7 +279,11 @@ func (s *Store) Update(t *Txn, run Runner) error {
 	t.start(s)
 	defer t.finish()
 	for round := 0; ; round++ {
-		if err := s.updateRound(t, run, round); !t.missedAny || t.withDisk {
+		err := s.updateRound(t, run, round)
+		if !t.hurried {
+			s.letOthers()
+		}
+		if !t.missedAny || t.withDisk {
 			return err
 		}
 		if err := s.refetch(&t.Reader, round); err != nil {
@@ -286,7 +293,7 @@ func (s *Store) Update(t *Txn, run Runner) error {
 }
 
 func (s *Store) updateRound(t *Txn, run Runner, round int) error {
-	s.mu.Lock()
+	s.lockInTurn()
 	defer s.mu.Unlock() // also when a command panics
 	t.startRound()
 	t.withDisk = round >= maxRounds
@@ -302,6 +309,24 @@ func (s *Store) updateRound(t *Txn, run Runner, round int) error {
 		return err
 	}
 	return s.submit(t)
+}
+
+// lockInTurn locks the data set, of which letOthers knows.
+func (s *Store) lockInTurn() {
+	if s.mu.TryLock() {
+		return
+	}
+	s.waiting.Add(1)
+	s.mu.Lock()
+	s.waiting.Add(-1)
+}
+
+// letOthers lets somebody run who waits for the lock. Otherwise who comes back for it at once, as a pipeline does, has it again before the other one
+// has woken up, for up to a millisecond (sync.Mutex).
+func (s *Store) letOthers() {
+	if s.waiting.Load() > 0 {
+		runtime.Gosched()
+	}
 }
 
 func (s *Store) refetch(r *Reader, round int) error {

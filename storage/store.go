@@ -65,6 +65,7 @@ type Store struct {
 
 	// mu is the data set's lock: evaluation and Apply hold it, reads share it. Nobody waits for the disk with it held.
 	mu         sync.RWMutex
+	waiting    atomic.Int32       // who waits in lockInTurn
 	gens       []*generation      // old to new; the last is active; replaced, never changed in place, when one goes
 	system     map[string][]byte  // system records as they are in Badger
 	tallies    map[uint32]counter // present counters

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sett/storage"
+	"sett/threads"
 )
 
 // SweeperOptions wire a sweeper. Zero durations and numbers get defaults.
@@ -57,7 +58,7 @@ type Sweeper struct {
 
 const (
 	// batchTime is how long a batch may keep the lock.
-	batchTime = time.Millisecond
+	batchTime = 250 * time.Microsecond
 	// Rows that are late by lateFrom make the sweeper hurry, and the more so up to lateTo.
 	lateFrom = 200 * time.Millisecond
 	lateTo   = time.Second
@@ -197,6 +198,7 @@ func (s *Sweeper) advance(keyspace uint32, expireAtMs int64, rows int) {
 }
 
 func (s *Sweeper) run() {
+	threads.GiveWay()
 	defer close(s.done)
 	for {
 		more, err := s.pass()

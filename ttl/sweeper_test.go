@@ -32,10 +32,10 @@ func TestBatchesFitIntoTheirTime(t *testing.T) {
 	for range 10 {
 		batch(5 * time.Microsecond)
 	}
-	if s.fits != 200 {
+	if s.fits != 50 {
 		t.Errorf("%d keys of 5 µs in a batch", s.fits)
 	}
-	if now := batch(time.Second); now != 100 {
+	if now := batch(time.Second); now != 25 {
 		t.Errorf("one slow batch makes the next one %d keys long", now)
 	}
 	for range 20 {
