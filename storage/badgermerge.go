@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"sett/threads"
 	"slices"
 	"sync"
 	"unsafe"
@@ -15,6 +14,8 @@ import (
 	"github.com/dgraph-io/badger/v4/pb"
 	badgertable "github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
+
+	"sett/threads"
 )
 
 // Compactions are ours. Badger writes the tables that come of one through mapped memory, up to thirteen at a time: each page costs two faults and

@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"sett/threads"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sett/threads"
 )
 
 // compactors are the goroutines that merge levels which are over their targets into the next ones. Where Badger's levels are out of reach there

@@ -2,12 +2,13 @@ package storage
 
 import (
 	"errors"
-	"sett/threads"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"sett/threads"
 )
 
 // filter knows of most records that are not in Badger that they are not, so that the first write of a key, and a read of one that does not

@@ -3,10 +3,11 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
-	"sett/threads"
 	"sort"
 	"sync/atomic"
 	"time"
+
+	"sett/threads"
 )
 
 // flusher writes closed generations to Badger, oldest first: the only writer that Badger has.
