@@ -9,6 +9,7 @@ import (
 	"sett/commands"
 	"sett/resp"
 	"sett/storage"
+	"sett/threads"
 )
 
 // session is what the server knows about one client. It runs commands and never waits for the log or for the socket: who serves its connection
@@ -90,6 +91,10 @@ const (
 	depart             // end, but leave the socket open until the process ends
 )
 
+// longestTurn is how long a pipeline that the loop does not run keeps a thread from looking around. Nobody in Go's scheduler may be waiting for sockets
+// while a goroutine that was woken by one runs: another client's command would lie there until it ends, with processors idle.
+const longestTurn = 100 * time.Microsecond
+
 func (s *session) init(server *Server, p *peer) {
 	s.server, s.peer, s.proto = server, p, 2
 	s.enter()
@@ -129,7 +134,13 @@ func (s *session) run(b *buffers, pipeline []byte) (used int, result next) {
 	now := s.server.limits.Load()
 	limits := parserLimits(now)
 	start := s.server.elapsed()
+	turn := start
 	for !s.server.stopping.Load() && !s.killed.Load() {
+		if !s.hurried && start-turn > longestTurn {
+			threads.LetOthers()
+			start = s.server.elapsed()
+			turn = start
+		}
 		n := 0
 		if s.postponed {
 			n, s.uncounted, s.postponed = s.uncounted, 0, false

@@ -194,7 +194,7 @@ func (s *Store) flushGeneration(g *generation) error {
 	s.stats.FlushNs.Add(uint64(took))
 	s.opts.Took(TookFlush, took)
 	if beside == nil {
-		s.pace.flushed(g.bytes(), took)
+		s.pace.flushed(g.arena.filled(), took)
 	} else {
 		beside.finished(s, version) // how long that took says nothing about writers
 	}

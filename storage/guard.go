@@ -41,14 +41,23 @@ func (s *Store) Admit(deletesOnly bool) error {
 // what time it is, too.
 func (s *Store) AdmitNow(deletesOnly bool, nowMs int64) error {
 	err := s.mayWrite(deletesOnly, nowMs)
-	if dirty := s.dirty.Load(); err == nil && s.paced(dirty) && (dirty >= s.budget.Recent || !s.pace.onTime(dirty, s.budget.Recent)) {
+	if dirty := s.dirty.Load(); err == nil && s.paced(dirty) && (dirty >= s.budget.Recent || !s.pace.onTime(s.written.Load(), s.full(dirty))) {
 		err = ErrWouldWait
 	}
 	return err
 }
 
+// full is how much of the memory for recent writes is in use, 0 … 1.
+func (s *Store) full(dirty int64) float64 { return float64(dirty) / float64(s.budget.Recent) }
+
 // paced tells whether writers may have to wait.
-func (s *Store) paced(dirty int64) bool { return dirty > s.budget.Recent/2 || s.pace.level0.due.Load() }
+func (s *Store) paced(dirty int64) bool {
+	paced := dirty > s.budget.Recent/2 || s.pace.level0.due.Load()
+	if !paced && !s.pace.idle.Load() {
+		s.pace.idle.Store(true)
+	}
+	return paced
+}
 
 // mayWrite refuses writes that the disk, or the log, has no room for.
 func (s *Store) mayWrite(deletesOnly bool, nowMs int64) error {
@@ -226,7 +235,7 @@ func (s *Store) wait(dirty int64) error {
 			s.opts.Took(TookStall, took)
 		}
 	}()
-	if d := s.pace.delay(dirty, s.budget.Recent); d > 0 {
+	if d := s.pace.delay(s.written.Load(), s.full(dirty)); d > 0 {
 		time.Sleep(d)
 	}
 	for s.dirty.Load() >= s.budget.Recent {

@@ -14,9 +14,10 @@ import (
 // is level 0, behind which Badger stops the flusher: while it waits to be merged they may come at a rate that falls, as it fills up, from one and a half
 // times what merges take out of it.
 type pacer struct {
+	idle   atomic.Bool // writers pass without asking: what they write meanwhile nobody pays for
 	mu     sync.Mutex
 	rate   float64 // bytes per second that the flusher has managed lately
-	last   int64   // dirty bytes when the last writer came
+	last   int64   // bytes that had been written when the last writer came
 	next   time.Time
 	level0 level0Pace
 }
@@ -98,36 +99,40 @@ func (p *pacer) flushed(bytes int, took time.Duration) {
 	p.rate += (rate - p.rate) / 8
 }
 
-// delay returns how long a writer waits. Each writer pays for the bytes that came since the one before it.
-func (p *pacer) delay(dirty, limit int64) time.Duration {
+// delay returns how long a writer waits, when so many bytes have been written since the start and recent writes fill so much of their memory, 0 … 1. Each
+// writer pays for the bytes that came since the one before it. They are those of records: memory grows by leaps, which none of them may have to pay for.
+func (p *pacer) delay(written int64, full float64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.last, p.next = dirty, p.turn(dirty, limit, now)
+	p.last, p.next = written, p.turn(written, full, now)
 	return min(paced(p.next.Sub(now)), 100*time.Millisecond)
 }
 
 // onTime lets a writer pass that would not have to wait. One that would does not pay yet: it does when it comes back to wait.
-func (p *pacer) onTime(dirty, limit int64) bool {
+func (p *pacer) onTime(written int64, full float64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	next := p.turn(dirty, limit, now)
+	next := p.turn(written, full, now)
 	if paced(next.Sub(now)) > 0 {
 		return false
 	}
-	p.last, p.next = dirty, next
+	p.last, p.next = written, next
 	return true
 }
 
 // turn is when a writer who comes now may write. mu is held.
-func (p *pacer) turn(dirty, limit int64, now time.Time) time.Time {
+func (p *pacer) turn(written int64, full float64, now time.Time) time.Time {
+	if p.idle.Swap(false) {
+		p.last, p.next = written, now
+	}
 	next := p.next
 	if next.Before(now) {
 		next = now
 	}
-	grown, allowed := dirty-p.last, p.level0.allowed(now)
-	if full := float64(dirty) / float64(limit); full > 0.5 && p.rate > 0 { // up to 1
+	grown, allowed := written-p.last, p.level0.allowed(now)
+	if full > 0.5 && p.rate > 0 {
 		flusher := p.rate * max(3.5-3*full, 0.5) // 2 … 0.5 times
 		if allowed == 0 || flusher < allowed {
 			allowed = flusher

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -61,4 +62,43 @@ func TestPaceOfLevel0(t *testing.T) {
 		t.Errorf("%.0f MB/s, at times %.0f, where merges manage %.0f", average/1e6, slowest/1e6, managed/1e6)
 	}
 	t.Logf("%.0f MB/s, at times %.0f, where merges manage %.0f", average/1e6, slowest/1e6, managed/1e6)
+}
+
+// TestWhoPays: writers pay for what is written while they are paced, and for nothing that came before.
+func TestWhoPays(t *testing.T) {
+	p := &pacer{}
+	p.flushed(100<<20, time.Second)
+	p.idle.Store(true)
+	const full = 0.75 // 1.25 times what the flusher manages
+	for _, step := range []struct {
+		written int64
+		want    time.Duration
+	}{{5 << 30, 0}, {5<<30 + 10<<20, 80 * time.Millisecond}} {
+		if d := p.delay(step.written, full); d != step.want {
+			t.Errorf("at %d bytes: %v, want %v", step.written, d, step.want)
+		}
+	}
+	p.idle.Store(true) // all pass unasked for a while
+	if !p.onTime(9<<30, full) {
+		t.Error("a writer pays for what came unasked")
+	}
+}
+
+// TestNoLeaps: memory for recent writes grows by leaps, what writers pay for does not.
+func TestNoLeaps(t *testing.T) {
+	o := small()
+	o.GenerationRecords, o.FlushInterval = 1<<20, time.Hour
+	s := openStore(t, t.TempDir(), o, &memLog{})
+	var leap int64
+	for i := range 20_000 {
+		dirty, written := s.dirty.Load(), s.written.Load()
+		set(t, s, fmt.Sprintf("k%d", i), "value")
+		leap = max(leap, s.dirty.Load()-dirty)
+		if n := s.written.Load() - written; n <= 0 || n > 256 {
+			t.Fatalf("a record of a few bytes counts as %d", n)
+		}
+	}
+	if leap < chunkBytes {
+		t.Errorf("memory grows by %d bytes at most: this test shows nothing", leap)
+	}
 }

@@ -88,6 +88,7 @@ type Store struct {
 	appliedIdx atomic.Uint64 // applied.Index, for those without the lock
 	retired    atomic.Uint64 // generations retired, counted before the cache is refreshed
 	dirty      atomic.Int64  // bytes of all generations
+	written    atomic.Int64  // bytes that batches took of them, since the start
 
 	proposing sync.Mutex // held by whoever hands entries to the log
 	tail      tail
@@ -213,7 +214,7 @@ func (s *Store) submit(t *Txn) error {
 	pos, keep := s.pos, s.views.newest.Load()
 	t.saw(pos)
 	g := s.active()
-	before := g.bytes()
+	before, filled := g.bytes(), g.arena.filled()
 	s.lastMs = max(s.lastMs, t.timeMs)
 
 	observed := false
@@ -260,6 +261,7 @@ func (s *Store) submit(t *Txn) error {
 		s.tellObserver()
 	}
 	s.dirty.Add(int64(g.bytes() - before))
+	s.written.Add(int64(g.arena.filled() - filled))
 	s.stats.Batches.Add(1)
 	if g.count >= s.opts.GenerationRecords || int64(g.bytes()) >= s.fit.generation.Load() {
 		s.closeActive()

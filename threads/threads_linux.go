@@ -29,6 +29,13 @@ func GiveWay() {
 	ask(0, longNs) // the calling one
 }
 
+// LetOthers lets somebody else have the calling goroutine's place in Go's scheduler, and then its thread's processor: the kernel looks only every few ms
+// whether a slice is over.
+func LetOthers() {
+	runtime.Gosched()
+	unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+}
+
 func ask(thread int, sliceNs uint64) {
 	if attr, err := unix.SchedGetAttr(thread, 0); err == nil && attr.Policy == unix.SCHED_NORMAL {
 		attr.Runtime = sliceNs
