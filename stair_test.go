@@ -15,7 +15,7 @@ import (
 // reads the configuration. A folder inside a room (storage/crashfs, replication/wal) belongs to the room.
 var stair = map[string][]string{
 	"main":        {"server", "replication", "commands", "types", "ttl", "storage", "compaction", "resp", "rdb", "config", "threads"},
-	"server":      {"replication", "commands", "types", "ttl", "storage", "resp", "rdb"},
+	"server":      {"replication", "commands", "types", "ttl", "storage", "resp", "rdb", "threads"},
 	"replication": {"commands", "types", "ttl", "storage", "resp", "rdb"},
 	"commands":    {"types", "ttl", "storage", "resp", "rdb"},
 	"types":       {"ttl", "storage"},
