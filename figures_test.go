@@ -388,7 +388,7 @@ func moveLarge(t *testing.T, w *watcher) {
 		fmt.Fprintf(writer.conn, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n%s", len(large), large[:len(large)/2])
 	})
 	writer.conn.Close()
-	w.moves("large values die", "dead_waiting reclaimed reclaimed_records sett_dead_waiting sett_reclaimed_total sett_reclaimed_records_total", func() {
+	w.moves("large values die", "dead_waiting lazyfree_pending_objects reclaimed reclaimed_records sett_dead_waiting sett_reclaimed_total sett_reclaimed_records_total", func() {
 		for i := 2; i < 10; i++ {
 			w.do("DEL", "large:"+strconv.Itoa(i))
 		}

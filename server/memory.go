@@ -107,6 +107,9 @@ func (r *report) memory() {
 	r.line("allocator_frag_ratio:%.2f", ratio(m.active, m.allocated))
 	r.line("allocator_frag_bytes:%d", m.active-m.allocated)
 	r.line("mem_allocator:go")
+	if r.s.engine != nil && r.s.engine.Space != nil {
+		r.line("lazyfree_pending_objects:%d", r.s.engine.Space().DeadWaiting)
+	}
 }
 
 func ratio(a, b uint64) float64 { return float64(a) / float64(max(b, 1)) }
