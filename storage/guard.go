@@ -41,14 +41,14 @@ func (s *Store) Admit(deletesOnly bool) error {
 // what time it is, too.
 func (s *Store) AdmitNow(deletesOnly bool, nowMs int64) error {
 	err := s.mayWrite(deletesOnly, nowMs)
-	if dirty := s.dirty.Load(); err == nil && s.paced(dirty) && (dirty >= s.budget.Recent || !s.pace.onTime(s.written.Load(), s.full(dirty))) {
+	if dirty := s.dirty.Load(); err == nil && s.paced(dirty) && (dirty >= s.budget.Recent || !s.pace.onTime(s.written.Load(), s.recentShare(dirty))) {
 		err = ErrWouldWait
 	}
 	return err
 }
 
-// full is how much of the memory for recent writes is in use, 0 … 1.
-func (s *Store) full(dirty int64) float64 { return float64(dirty) / float64(s.budget.Recent) }
+// recentShare is how much of the memory for recent writes is in use, 0 … 1.
+func (s *Store) recentShare(dirty int64) float64 { return float64(dirty) / float64(s.budget.Recent) }
 
 // paced tells whether writers may have to wait.
 func (s *Store) paced(dirty int64) bool {
@@ -235,7 +235,7 @@ func (s *Store) wait(dirty int64) error {
 			s.opts.Took(TookStall, took)
 		}
 	}()
-	if d := s.pace.delay(s.written.Load(), s.full(dirty)); d > 0 {
+	if d := s.pace.delay(s.written.Load(), s.recentShare(dirty)); d > 0 {
 		time.Sleep(d)
 	}
 	for s.dirty.Load() >= s.budget.Recent {
