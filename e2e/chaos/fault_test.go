@@ -224,8 +224,12 @@ func (n *nemesis) transfer() func() {
 	}
 	return func() {
 		n.c.Await("another leader", func() error {
-			if now := n.c.Leader(); now < 0 || now == leader {
+			switch now := n.c.Leader(); now {
+			case -1:
 				return errors.New("there is none")
+			case leader:
+				n.c.Try(leader, "FAILOVER") // the first may not have happened: who was to lead was not up yet, after another fault
+				return errors.New("it is the same")
 			}
 			return nil
 		})
