@@ -52,11 +52,13 @@ func (s *Store) recentShare(dirty int64) float64 { return float64(dirty) / float
 
 // paced tells whether writers may have to wait.
 func (s *Store) paced(dirty int64) bool {
-	paced := dirty > s.budget.Recent/2 || s.pace.level0.due.Load()
-	if !paced && !s.pace.idle.Load() {
+	if dirty > s.budget.Recent/2 || s.pace.level0.due.Load() {
+		return true
+	}
+	if !s.pace.idle.Load() { // seldom written: all writers read it
 		s.pace.idle.Store(true)
 	}
-	return paced
+	return false
 }
 
 // mayWrite refuses writes that the disk, or the log, has no room for.

@@ -185,7 +185,7 @@ func (l *load) unharmed(t *testing.T) {
 		t.Errorf("%d writes were answered with -INDOUBT:\n%s", len(l.indoubt), strings.Join(l.indoubt, "\n"))
 	}
 	// A server that stops waits 0.2 s for each client's next command. On a busy machine one of many clients may be held up for longer, and its
-	// command crosses the end of the connection; without that wait it is most of them.
+	// command crosses the end of the connection.
 	if len(l.cut) > l.broken/4 {
 		t.Errorf("%d commands were never answered, such as one %s", len(l.cut), l.cut[0])
 	}
